@@ -1,0 +1,129 @@
+"""A service with threads and asyncio tasks calls an API through one shared token; run it: python examples/demo.py"""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+
+import httpx
+from enkash_auth import EnkashAuth, TokenProvider
+from enkash_auth.testing import Sandbox
+
+LIFE, SECONDS, THREADS, TASKS = 4, 10, 8, 8
+CALLS_EACH = 250
+SLOT = 0.25
+EXPLANATION = f"""\
+A stand-in for EnKash's token server starts on this machine; its tokens live {LIFE} seconds.
+For {SECONDS} seconds {THREADS} threads and {TASKS} asyncio tasks then make {(THREADS + TASKS) * CALLS_EACH} API calls,
+all with one token provider.
+None of them handles a token: the provider fetches one, shares it and replaces it in time.
+What to look for: no call fails, and only a handful of requests for a token.
+"""
+
+
+class Record:
+    """What happened to each call, from any thread."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.calls: list[tuple[float, float]] = []  # when a call ended, how long it took
+        self.failures: list[str] = []
+
+    def note(self, started: float, outcome: httpx.Response | Exception) -> None:
+        ended = time.monotonic()
+        self.calls.append((ended, ended - started))
+        if isinstance(outcome, Exception):
+            self.failures.append(type(outcome).__name__)
+        elif outcome.status_code != 200:
+            self.failures.append(f"status {outcome.status_code}")
+
+    def pause(self, number: int) -> float:
+        """Seconds until the call of this number is due."""
+        return max(0.0, self.began + number * SECONDS / CALLS_EACH - time.monotonic())
+
+
+def call_from_a_thread(url: str, auth: EnkashAuth, record: Record) -> None:
+    with httpx.Client(base_url=url, auth=auth) as client:
+        for number in range(CALLS_EACH):
+            time.sleep(record.pause(number))
+            started = time.monotonic()
+            try:
+                record.note(started, client.get("/api/echo"))
+            except Exception as failure:
+                record.note(started, failure)
+
+
+async def call_from_tasks(url: str, auth: EnkashAuth, record: Record) -> None:
+    async def task(client: httpx.AsyncClient) -> None:
+        for number in range(CALLS_EACH):
+            await asyncio.sleep(record.pause(number))
+            started = time.monotonic()
+            try:
+                record.note(started, await client.get("/api/echo"))
+            except Exception as failure:
+                record.note(started, failure)
+
+    async with httpx.AsyncClient(base_url=url, auth=auth) as client:
+        await asyncio.gather(*(task(client) for _ in range(TASKS)))
+
+
+def show_progress(record: Record, sandbox: Sandbox, workers: list[threading.Thread]) -> None:
+    tty = sys.stdout.isatty()
+    while any(worker.is_alive() for worker in workers):
+        time.sleep(0.1 if tty else 2)
+        line = (
+            f"{time.monotonic() - record.began:5.1f} s  {len(record.calls):5} calls  "
+            f"{len(record.failures)} failed  {sandbox.token_requests} token requests"
+        )
+        print(f"\r{line}" if tty else line, end="" if tty else "\n", flush=True)
+    print()
+
+
+def show_timeline(record: Record, grant_times: list[float]) -> None:
+    slots = int((max(ended for ended, _ in record.calls) - record.began) / SLOT) + 1
+    counts, marks = [0] * slots, [" "] * slots
+    for ended, _ in record.calls:
+        counts[int((ended - record.began) / SLOT)] += 1
+    for at in grant_times:
+        marks[min(slots - 1, max(0, int((at - record.began) / SLOT)))] = "^"
+    print(f"API calls, one column per {SLOT} s:   {''.join(' ▁▂▃▄▅▆▇█'[-(-8 * n // max(counts))] for n in counts)}")
+    print(f"^ a token was asked for:           {''.join(marks)}\n")
+
+
+def main() -> int:
+    print(EXPLANATION, flush=True)
+    with Sandbox(life=LIFE, sticky=True, latency=0.05).serve() as sandbox:
+        os.environ.update(sandbox.environment())  # as the deployment of a real service would
+        with TokenProvider.from_env() as provider:
+            auth = EnkashAuth(provider)
+            record = Record()
+            threads = [(call_from_a_thread, THREADS), (lambda *given: asyncio.run(call_from_tasks(*given)), 1)]
+            workers = [
+                threading.Thread(target=target, args=(sandbox.base_url, auth, record), daemon=True)
+                for target, count in threads
+                for _ in range(count)
+            ]
+            for worker in workers:
+                worker.start()
+            show_progress(record, sandbox, workers)
+    show_timeline(record, sandbox.grant_times)
+    waits = [wait for _, wait in record.calls]
+    rows = {
+        "API calls": len(waits),
+        "failed": len(record.failures),
+        "token requests": sandbox.token_requests,
+        "different tokens": sandbox.tokens_issued,
+        "renewals": sandbox.tokens_issued - 1,
+        "longest call": f"{max(waits) * 1000:.0f} ms",
+        "calls over 50 ms": sum(wait > 0.05 for wait in waits),
+    }
+    for name, value in rows.items():
+        print(f"{name:18}{value:>8}")
+    if record.failures:
+        print("failed:", ", ".join(sorted(set(record.failures))))
+    return 1 if record.failures or sandbox.tokens_issued < 3 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,291 @@
+import asyncio
+import base64
+import pathlib
+import re
+import time
+
+import httpx
+import pytest
+import schemathesis
+from enkash_auth.testing import Sandbox
+from hypothesis import HealthCheck, settings
+
+SPEC = pathlib.Path(__file__).parent.parent / "spec" / "enkash-auth.yaml"
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+class InProcess:
+    def __init__(self, app):
+        self.app = app
+
+    def request(self, method, path, **options):
+        async def send():
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://sandbox") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(send())
+
+    def post(self, path, **options):
+        return self.request("POST", path, **options)
+
+
+def form(sandbox, **changes):
+    fields = {
+        "username": sandbox.username,
+        "password": sandbox.password,
+        "grant_type": "password",
+        "clientId": sandbox.client_id,
+        **changes,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def grant(sandbox, client=None, auth=None, **changes):
+    client = client or InProcess(sandbox.app)
+    return client.post(
+        "/oauth/token", data=form(sandbox, **changes), auth=auth or (sandbox.basic_client_id, sandbox.client_secret)
+    )
+
+
+def echo(sandbox, token, method="GET"):
+    return InProcess(sandbox.app).request(method, "/api/echo", headers={"Authorization": f"Bearer {token}"})
+
+
+def test_snake_answer_has_springs_fields_and_headers():
+    answer = grant(Sandbox(life=86399.9, clock=Clock()))
+    assert list(answer.json()) == ["access_token", "token_type", "refresh_token", "expires_in", "scope"]
+    assert answer.json()["token_type"] == "bearer"
+    assert answer.json()["expires_in"] == 86399
+    assert answer.json()["scope"] == "read write trust"
+    assert re.fullmatch(r"[\w-]{27}", answer.json()["access_token"])
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["content-type"] == "application/json;charset=UTF-8"
+
+
+def test_camel_answer_has_the_documented_fields():
+    assert list(grant(Sandbox(casing="camel")).json()) == ["accessToken", "tokenType", "refreshToken", "expiresIn"]
+
+
+def test_a_token_that_never_ends_has_no_expires_in():
+    assert "expires_in" not in grant(Sandbox(life=None)).json()
+
+
+@pytest.mark.parametrize(
+    ("later", "same", "expires_in"), [(0, True, 10), (0.1, True, 9), (9.5, True, 0), (10, False, 10)]
+)
+def test_sticky_token_shrinks_in_truncated_seconds_until_its_end(later, same, expires_in):
+    clock = Clock()
+    sandbox = Sandbox(life=10, clock=clock)
+    first = grant(sandbox).json()
+    clock.now += later
+    second = grant(sandbox).json()
+    assert (second["access_token"] == first["access_token"]) is same
+    assert second["expires_in"] == expires_in
+    assert sandbox.tokens_issued == (1 if same else 2)
+
+
+def test_not_sticky_makes_new_tokens_and_older_ones_live_to_their_own_end():
+    clock = Clock()
+    sandbox = Sandbox(life=10, sticky=False, clock=clock)
+    old = grant(sandbox).json()["access_token"]
+    clock.now += 5
+    new = grant(sandbox).json()["access_token"]
+    assert new != old
+    assert [echo(sandbox, token).status_code for token in (old, new)] == [200, 200]
+    clock.now += 5
+    assert [echo(sandbox, token).status_code for token in (old, new)] == [401, 200]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "error"),
+    [
+        ({"password": "wrong"}, 400, "invalid_grant"),
+        ({"username": "nobody"}, 400, "invalid_grant"),
+        ({"clientId": "CEK0000000"}, 400, "invalid_grant"),
+        ({"clientId": None}, 400, "invalid_request"),
+        ({"username": None}, 400, "invalid_request"),
+        ({"password": ""}, 400, "invalid_request"),
+        ({"grant_type": None}, 400, "invalid_request"),
+        ({"grant_type": "refresh_token"}, 400, "unsupported_grant_type"),
+        ({"client_id": "other"}, 401, "invalid_client"),
+    ],
+)
+def test_refusals(changes, status, error):
+    sandbox = Sandbox()
+    answer = grant(sandbox, **changes)
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert sandbox.attempts_refused == 1
+
+
+def basic(pair):
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "Basic !!!", "Basic /w==", "Bearer x", basic("C"), basic("C:no"), basic("C:s%31"), "Bearer QzpzMQ=="],
+)
+def test_wrong_basic_is_401_and_not_oauth_json(header):
+    sandbox = Sandbox(client_id="C", client_secret="s1")
+    headers = {"Authorization": header} if header else {}
+    answer = InProcess(sandbox.app).post("/oauth/token", data=form(sandbox), headers=headers)
+    assert answer.status_code == 401
+    assert answer.json().keys() == {"timestamp", "status", "error", "message", "path"}
+    assert answer.headers["www-authenticate"] == 'Basic realm="oauth2/client"'
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b"{}"),
+        ("application/x-www-form-urlencoded", b"\xff"),
+        ("application/x-www-form-urlencoded", b"username=%ff"),
+        ("application/x-www-form-urlencoded", b"username=a&username=b"),
+    ],
+)
+def test_a_body_that_is_no_form_is_400(content_type, body):
+    sandbox = Sandbox(client_id="C", client_secret="s")
+    headers = {"Content-Type": content_type, "Authorization": basic("C:s")}
+    answer = InProcess(sandbox.app).post("/oauth/token", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+def test_three_failures_in_a_row_lock_the_account():
+    sandbox = Sandbox()
+    for _ in range(3):
+        assert grant(sandbox, password="wrong").json()["error_description"] == "Bad credentials"
+    answer = grant(sandbox)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    assert "locked" in answer.json()["error_description"]
+    sandbox.unlock()
+    assert grant(sandbox).status_code == 200
+
+
+def test_a_success_resets_the_count_of_failures():
+    sandbox = Sandbox()
+    for password in ["wrong", "wrong", None] * 2:
+        grant(sandbox, password=password or sandbox.password)
+    assert not sandbox.locked
+
+
+def test_another_name_does_not_lock_the_account():
+    sandbox = Sandbox(lock_after=1)
+    grant(sandbox, username="nobody")
+    assert grant(sandbox).status_code == 200
+
+
+def test_basic_id_can_differ_from_the_client_id():
+    sandbox = Sandbox(basic_client_id="enkash-client")
+    assert grant(sandbox).status_code == 200
+    assert sandbox.environment()["ENKASH_BASIC_CLIENT_ID"] == "enkash-client"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_echo_takes_a_live_token(method):
+    sandbox = Sandbox()
+    assert echo(sandbox, grant(sandbox).json()["access_token"], method).json() == {"ok": True}
+
+
+def test_echo_refuses_a_dead_token_and_names_it_as_old_spring_does():
+    sandbox = Sandbox()
+    token = grant(sandbox).json()["access_token"]
+    sandbox.revoke()
+    answer = echo(sandbox, token)
+    assert answer.status_code == 401
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert answer.json()["error_description"] == f"Access token expired: {token}"
+    assert (sandbox.api_calls, sandbox.api_unauthorized) == (1, 1)
+
+
+def test_revoked_token_is_not_handed_out_again():
+    sandbox = Sandbox()
+    token = grant(sandbox).json()["access_token"]
+    sandbox.revoke()
+    assert grant(sandbox).json()["access_token"] != token
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "status", "header"),
+    [
+        ("server_error", {}, 500, ("content-type", "application/json;charset=UTF-8")),
+        ("rate_limited", {"retry_after": 7}, 429, ("retry-after", "7")),
+        ("html_502", {}, 502, ("content-type", "text/html")),
+        ("raw", {"status": 520, "body": b"\0", "headers": {"X-A": "b"}}, 520, ("x-a", "b")),
+        ("slow", {"seconds": 0.001}, 200, ("cache-control", "no-store")),
+    ],
+)
+def test_a_fault_is_met_as_often_as_asked(kind, options, status, header):
+    sandbox = Sandbox()
+    sandbox.fail_next(kind, 2, **options)
+    answers = [grant(sandbox) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [status, status, 200]
+    assert answers[0].headers[header[0]] == header[1]
+    assert sandbox.token_requests == len(sandbox.grant_times) == 3
+
+
+def test_an_unknown_fault_is_named():
+    with pytest.raises(ValueError, match="html_502"):
+        Sandbox().fail_next("nonsense")
+
+
+def test_dropped_in_process_is_a_connection_error():
+    sandbox = Sandbox()
+    sandbox.fail_next("dropped")
+    with pytest.raises(ConnectionResetError):
+        grant(sandbox)
+
+
+def test_over_a_socket_it_serves_drops_and_stops():
+    with Sandbox(latency=0.002).serve() as sandbox, httpx.Client(base_url=sandbox.base_url, trust_env=False) as client:
+        assert sandbox.environment()["ENKASH_BASE_URL"] == sandbox.base_url
+        assert grant(sandbox, client).status_code == 200
+        sandbox.fail_next("dropped")
+        with pytest.raises(httpx.RemoteProtocolError):
+            grant(sandbox, client)
+        assert grant(sandbox, client).status_code == 200
+        url = sandbox.base_url
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url, trust_env=False)
+
+
+def test_a_slow_answer_does_not_keep_it_from_stopping():
+    with Sandbox() as sandbox:
+        sandbox.fail_next("slow", seconds=60)
+        client = httpx.Client(base_url=sandbox.base_url, trust_env=False, timeout=0.02)
+        with client, pytest.raises(httpx.ReadTimeout):
+            grant(sandbox, client)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+
+
+def test_repr_holds_no_secret():
+    sandbox = Sandbox()
+    token = grant(sandbox).json()["access_token"]
+    assert not any(secret in repr(sandbox) for secret in (sandbox.password, sandbox.client_secret, token))
+
+
+def against_the_spec():
+    sandbox = Sandbox(lock_after=10**9)
+    config = schemathesis.Config.from_dict(
+        {
+            "auth": {"basic": {"username": sandbox.basic_client_id, "password": sandbox.client_secret}},
+            # Well-formed but wrong credentials are rightly answered with 400 invalid_grant.
+            "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 400, 401]}},
+        }
+    )
+    schema = schemathesis.openapi.from_path(SPEC, config=config)
+    schema.app = sandbox.app
+    return schema
+
+
+@against_the_spec().parametrize()
+@settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_schemathesis_finds_nothing(case):
+    case.call_and_validate()

@@ -1,0 +1,102 @@
+"""Every example in the spec goes through the generated models and comes out as it went in."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from enkash_auth_client.api.authentication import get_authentication_token
+from enkash_auth_client.client import AuthenticatedClient
+from enkash_auth_client.models import SnakeTokenResponse, TokenResponse
+from httpx import Request, Response
+
+DOCUMENT: dict[str, Any] = yaml.safe_load(
+    (Path(__file__).parents[1] / "spec" / "enkash-auth.yaml").read_text(encoding="utf-8")
+)
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+OPERATION: dict[str, Any] = DOCUMENT["paths"]["/oauth/token"]["post"]
+
+
+def _model(name: str) -> Any:
+    return getattr(importlib.import_module("enkash_auth_client.models"), name)
+
+
+def _media_types() -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, holder in [("request", OPERATION["requestBody"]), *OPERATION["responses"].items()]:
+        for media_type in holder.get("content", {}).values():
+            yield where, media_type
+
+
+def _schema_examples() -> Iterator[Any]:
+    for name, schema in SCHEMAS.items():
+        for number, example in enumerate(schema["examples"]):
+            yield pytest.param(name, example, id=f"{name}-{number}")
+        # An example of one property is worth something only in place of that property in a whole object.
+        for field, property_ in schema["properties"].items():
+            for number, value in enumerate(property_["examples"]):
+                yield pytest.param(name, schema["examples"][0] | {field: value}, id=f"{name}-{field}-{number}")
+
+
+def _media_examples() -> Iterator[Any]:
+    for where, media_type in _media_types():
+        schema = media_type["schema"]
+        names = tuple(part["$ref"].rpartition("/")[2] for part in schema.get("anyOf", [schema]))
+        for title, example in media_type["examples"].items():
+            yield pytest.param(names, example["value"], id=f"{where}-{title}")
+
+
+def _described(node: Any, path: str = "") -> Iterator[Any]:
+    if isinstance(node, dict):
+        if isinstance(node.get("description"), str):
+            yield pytest.param(node["description"], id=path or "document")
+        for key, value in node.items():
+            yield from _described(value, f"{path}/{key}")
+
+
+def _assert_typed(model: Any, example: dict[str, Any]) -> None:
+    parsed = model.from_dict(example)
+    assert parsed.to_dict() == example
+    assert parsed.additional_properties == {}, "a field of the example is not in the schema"
+
+
+@pytest.mark.parametrize(("name", "example"), list(_schema_examples()))
+def test_a_schema_example_survives_its_model(name: str, example: dict[str, Any]) -> None:
+    _assert_typed(_model(name), example)
+
+
+@pytest.mark.parametrize(("names", "example"), list(_media_examples()))
+def test_a_media_type_example_survives_the_one_model_that_knows_its_fields(
+    names: tuple[str, ...], example: dict[str, Any]
+) -> None:
+    (name,) = [name for name in names if example.keys() <= SCHEMAS[name]["properties"].keys()]
+    _assert_typed(_model(name), example)
+
+
+@pytest.mark.parametrize(("title", "model"), [("page", TokenResponse), ("snake", SnakeTokenResponse)])
+def test_the_answer_parser_tells_the_two_shapes_apart(title: str, model: type[Any]) -> None:
+    answer = OPERATION["responses"]["200"]["content"]["application/json"]["examples"][title]["value"]
+    response = Response(200, json=answer, request=Request("POST", "https://token.invalid/oauth/token"))
+    client = AuthenticatedClient(base_url="https://token.invalid", token="", prefix="Basic")
+    parsed = get_authentication_token._build_response(client=client, response=response).parsed
+    assert isinstance(parsed, model)
+    assert parsed.to_dict() == answer
+
+
+@pytest.mark.parametrize("description", [case for case in _described(DOCUMENT) if case.id != "/info"])
+def test_each_description_says_how_it_is_known(description: str) -> None:
+    for part in description.split("\n\n"):
+        assert re.match(r"(documented|inferred|unknown)\b", part)
+        if part.startswith("documented") and "two shapes" not in part:
+            assert re.match(r"documented \((api|folder)-\d+(, (api|folder)-\d+)*\)", part)
+
+
+def test_the_documentation_tools_placeholder_is_no_server() -> None:
+    assert [server["url"] for server in DOCUMENT["servers"]] == [
+        "https://ekpayout-uat.enkash.in",
+        "https://api.enkash.in",
+    ]

@@ -1,0 +1,109 @@
+"""Generating the client from the spec, and telling whether the tree at hand is that client."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+PACKAGE = "enkash_auth_client"
+PROVENANCE = "provenance.toml"
+SPEC = Path("spec", "enkash-auth.yaml")
+SETTINGS = Path("spec", "generator.yaml")
+TARGET = Path("generated")
+PINS = Path("requirements-dev.txt")
+
+
+class GenerationError(Exception):
+    """The generator failed, warned or dropped something."""
+
+
+def _sha256(path: Path) -> str:
+    # Line endings are not content: a checkout with CRLF must not look like an edited spec.
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _pin(requirements: str, name: str) -> str:
+    found = re.search(rf"^{re.escape(name)}==([^\s;\\]+)", requirements, re.MULTILINE)
+    if found is None:
+        raise GenerationError(f"{PINS} does not pin {name}")
+    return found.group(1)
+
+
+def fingerprint(root: Path) -> str:
+    """The text of provenance.toml: all that the generated tree depends on, and no time of day."""
+    requirements = (root / PINS).read_text(encoding="utf-8")
+    return (
+        f'spec_sha256 = "{_sha256(root / SPEC)}"\n'
+        f'settings_sha256 = "{_sha256(root / SETTINGS)}"\n'
+        f'generator = "openapi-python-client=={_pin(requirements, "openapi-python-client")}"\n'
+        f'formatter = "ruff=={_pin(requirements, "ruff")}"\n'
+    )
+
+
+def is_current(root: Path) -> bool:
+    """Whether the tree exists and says that it came from these very inputs."""
+    provenance = root / TARGET / PROVENANCE
+    package = root / TARGET / PACKAGE
+    return (
+        provenance.is_file()
+        and (package / "__init__.py").is_file()
+        and (package / "py.typed").is_file()
+        and provenance.read_text(encoding="utf-8") == fingerprint(root)
+    )
+
+
+def generate_into(root: Path, bin_dir: Path, folder: Path) -> None:
+    """Fill the new folder `folder` with what belongs in generated/; `bin_dir` holds generator and formatter."""
+    generator = shutil.which("openapi-python-client", path=str(bin_dir))
+    if generator is None or shutil.which("ruff", path=str(bin_dir)) is None:
+        raise GenerationError("openapi-python-client and ruff are not installed side by side")
+    folder.mkdir(parents=True)
+    command = [generator, "generate", "--path", str(root / SPEC), "--config", str(root / SETTINGS)]
+    command += ["--meta", "none", "--fail-on-warning", "--output-path", str(folder / PACKAGE)]
+    # The post hooks find ruff on PATH, and it must be the pinned one.
+    environment = os.environ.copy()  # noqa: TID251  (a build step, not the library)
+    environment["PATH"] = os.pathsep.join([str(bin_dir), environment.get("PATH", os.defpath)])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise GenerationError(f"the generator does not take {SPEC} as it is:\n{done.stdout}{done.stderr}")
+    (folder / PACKAGE / "py.typed").touch()
+    (folder / PROVENANCE).write_text(fingerprint(root), encoding="utf-8", newline="\n")
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def differences(expected: Path, actual: Path) -> list[str]:
+    """What `actual` has wrong, one line for each edited, missing or extra file."""
+    left, right = _files(expected), _files(actual)
+    lines = [f"missing: {name}" for name in sorted(left.keys() - right.keys())]
+    lines += [f"extra: {name}" for name in sorted(right.keys() - left.keys())]
+    lines += [f"edited: {name}" for name in sorted(left.keys() & right.keys()) if left[name] != right[name]]
+    return lines
+
+
+def regenerate(root: Path, bin_dir: Path) -> None:
+    """Replace generated/ as a whole, or leave it as it was."""
+    target = root / TARGET
+    # Beside the target, so that the swap is two renames on one file system.
+    with tempfile.TemporaryDirectory(prefix=".generated-", dir=root) as scratch:
+        fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
+        generate_into(root, bin_dir, fresh)
+        try:
+            if target.exists():
+                target.rename(old)
+            fresh.rename(target)
+        except BaseException:  # an interrupt between the renames must not lose the tree
+            if old.exists() and not target.exists():
+                old.rename(target)
+            raise

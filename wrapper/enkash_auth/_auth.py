@@ -1,0 +1,78 @@
+"""EnkashAuth: puts the token on requests to the origins it belongs to."""
+
+from collections.abc import AsyncGenerator, Generator, Iterable
+from typing import Self
+
+import httpx
+
+from ._credentials import check_url, parse_origin
+from ._provider import TokenProvider
+from ._token import Token
+from .errors import ConfigurationError
+
+
+class EnkashAuth(httpx.Auth):
+    """The `auth` of an httpx client, sync or async.
+
+    The token goes to `origins` only (https unless loopback), to the origin of the provider's base URL when there
+    are none; a request to any other origin leaves without it. A 401 from such an origin fetches a new token and
+    repeats the request once, if its body can be sent again. Raises what `TokenProvider.token` raises.
+    """
+
+    def __init__(self, provider: TokenProvider, origins: Iterable[str] = ()) -> None:
+        if isinstance(origins, str):
+            raise ConfigurationError("origins must be a list of URLs, not one text")
+        listed = list(origins)
+        if bad := [f"origin {number} {why}" for number, url in enumerate(listed, 1) if (why := check_url(url))]:
+            raise ConfigurationError("; ".join(bad))
+        self._provider = provider
+        self._origins = frozenset(map(parse_origin, listed)) or {provider.credentials.origin}
+
+    @classmethod
+    def from_env(cls, origins: Iterable[str] = ()) -> Self:
+        """Return an auth over `TokenProvider.from_env()`; raises `ConfigurationError`."""
+        return cls(TokenProvider.from_env(), origins)
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Sign the request; repeat it once after a 401."""
+        if not self._belongs(request):
+            yield request
+            return
+        token = self._provider.token()
+        response = yield _signed(request, token)
+        if self._retriable(request, response):
+            self._provider.invalidate(token)
+            fresh = self._provider.token()
+            if fresh.access_token != token.access_token:
+                yield _signed(request, fresh)
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Sign the request; repeat it once after a 401."""
+        if not self._belongs(request):
+            yield request
+            return
+        token = await self._provider.atoken()
+        response = yield _signed(request, token)
+        if self._retriable(request, response):
+            self._provider.invalidate(token)
+            fresh = await self._provider.atoken()
+            if fresh.access_token != token.access_token:
+                yield _signed(request, fresh)
+
+    def _belongs(self, request: httpx.Request) -> bool:
+        url = request.url
+        return (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)) in self._origins
+
+    def _retriable(self, request: httpx.Request, response: httpx.Response) -> bool:
+        # the answer may be another origin's, reached by a redirect that httpx followed without the token
+        if response.status_code != 401 or not self._belongs(response.request):
+            return False
+        try:
+            return request.content is not None
+        except httpx.RequestNotRead:  # a stream that can be sent only once
+            return False
+
+
+def _signed(request: httpx.Request, token: Token) -> httpx.Request:
+    request.headers["Authorization"] = f"Bearer {token.access_token}"
+    return request

@@ -1,0 +1,206 @@
+"""Credentials: where they come from, in which order, hidden everywhere. The only reader of the environment."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from .errors import ConfigurationError
+
+_REQUIRED = ("base_url", "username", "password", "client_id", "client_secret")
+_SETTINGS = (*_REQUIRED, "basic_client_id")
+SECRETS_DIRECTORY = "/run/secrets"
+
+
+class Secret:
+    """An opaque value: `reveal()` returns it, nothing else does."""
+
+    __slots__ = ("_reveal",)
+
+    def __init__(self, value: str) -> None:
+        self._reveal = lambda: value  # a closure: no attribute for a debugger or a serializer to print
+
+    def reveal(self) -> str:
+        """Return the secret text."""
+        return self._reveal()
+
+    def __repr__(self) -> str:
+        return "**********"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.reveal() == other.reveal()
+
+    def __hash__(self) -> int:
+        return hash(self.reveal())
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret cannot be pickled")
+
+
+def _secret(value: "str | Secret | None") -> "Secret | None":
+    return value if isinstance(value, Secret) or value is None else Secret(value)
+
+
+@frozen
+class Credentials:
+    """What one EnKash account signs in with.
+
+    `base_url` is the token host's, https unless loopback. `basic_client_id` is the Basic pair's id where it differs
+    from `client_id`. Raises `ConfigurationError`, which names every missing or malformed setting and no value.
+    """
+
+    base_url: str = field(repr=False)
+    username: str = field(repr=False)
+    password: Secret = field(converter=_secret)  # type: ignore[misc]
+    client_id: str = field(repr=False)
+    client_secret: Secret = field(converter=_secret)  # type: ignore[misc]
+    basic_client_id: str | None = field(default=None, repr=False)
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        username: str | None = None,
+        password: str | Secret | None = None,
+        client_id: str | None = None,
+        client_secret: str | Secret | None = None,
+        basic_client_id: str | None = None,
+    ) -> None:
+        values = {
+            "base_url": base_url, "username": username, "password": password, "client_id": client_id,
+            "client_secret": client_secret, "basic_client_id": basic_client_id or None,
+        }  # fmt: skip
+        problems = _problems(values)
+        values.clear()
+        if problems:
+            # no setting may stand in a frame of the traceback
+            del self, base_url, username, password, client_id, client_secret, basic_client_id
+            raise ConfigurationError("; ".join(problems))
+        self.__attrs_init__(  # type: ignore[attr-defined]
+            str(base_url).rstrip("/"), username, password, client_id, client_secret, basic_client_id or None
+        )
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("Credentials hold secrets and cannot be pickled")
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Scheme, host and port of `base_url`."""
+        return parse_origin(self.base_url)
+
+    @classmethod
+    def load(cls, profile: str | None = None, **arguments: str | None) -> "Credentials":
+        """Return credentials from arguments, the environment, `*_FILE` twins, a secrets directory or a profile file.
+
+        In this order, the first that has a setting wins. Raises `ConfigurationError`, which names every missing
+        setting at once.
+        """
+        try:
+            return cls(**_gather(profile, arguments))
+        except ConfigurationError as error:
+            message = str(error)
+        arguments.clear()  # raised afresh, from a frame that holds no setting
+        raise ConfigurationError(message)
+
+
+def parse_origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` where it is no http(s) URL."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not an http(s) URL")
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether plain http to this host stays on the machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def check_url(url: str) -> str | None:
+    """Return why a token must not travel to this URL, None where it may."""
+    try:
+        scheme, host, _ = parse_origin(url)
+        parts = urlsplit(url)
+    except ValueError:
+        return "is not an https URL"
+    if parts.username is not None or parts.query or parts.fragment:
+        return "must hold no user, query or fragment"
+    if scheme != "https" and not is_loopback(host):
+        return "must be https (http is for loopback only)"
+    return None
+
+
+def _problems(values: Mapping[str, object]) -> list[str]:
+    texts = {name: v.reveal() if isinstance(v, Secret) else v for name, v in values.items()}
+    missing = [f"ENKASH_{name.upper()}" for name in _REQUIRED if texts[name] in (None, "")]
+    found = [f"missing: {', '.join(missing)}"] if missing else []
+    for name, value in texts.items():
+        if value in (None, ""):
+            continue
+        if not isinstance(value, str) or re.search(r"[\x00-\x1f\x7f]", value):
+            found.append(f"ENKASH_{name.upper()} must be text without control characters")
+        elif name == "base_url" and (why := check_url(value)):
+            found.append(f"ENKASH_BASE_URL {why}")
+        elif name == ("client_id" if not texts["basic_client_id"] else "basic_client_id") and ":" in value:
+            found.append(f"ENKASH_{name.upper()} must hold no colon (RFC 7617)")
+    texts.clear()
+    return found
+
+
+def _gather(profile: str | None, arguments: Mapping[str, str | None]) -> dict[str, str | None]:
+    if unknown := arguments.keys() - set(_SETTINGS):
+        raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
+    table = _profile_table(profile, os.environ)
+    found: dict[str, str | None] = {}
+    for name in _SETTINGS:
+        found[name] = arguments.get(name)
+        if found[name] is None:
+            found[name] = _from_environment(name, os.environ)
+        if found[name] is None:
+            found[name] = table.get(name)
+    return found
+
+
+def _from_environment(name: str, environ: Mapping[str, str]) -> str | None:
+    variable = f"ENKASH_{name.upper()}"
+    if value := environ.get(variable):
+        return value
+    if path := environ.get(f"{variable}_FILE"):
+        return _read(Path(path), f"{variable}_FILE")
+    secret = Path(environ.get("ENKASH_SECRETS_DIR", SECRETS_DIRECTORY)) / variable.lower()
+    return _read(secret, f"the secret {variable.lower()}") if secret.is_file() else None
+
+
+def _read(path: Path, setting: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        reason = "cannot be read as a text file"
+    raise ConfigurationError(f"{setting} {reason}")
+
+
+def _profile_table(profile: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    name = profile or environ.get("ENKASH_PROFILE")
+    if not name:
+        return {}
+    default = Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "enkash" / "config.toml"
+    path = Path(environ.get("ENKASH_CONFIG") or default)
+    why = "has no such profile"
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file).get(name)
+            if isinstance(table, dict):
+                return table
+    except OSError:
+        why = "cannot be read"
+    except ValueError:  # TOML or UTF-8; the parser's own message may quote a value
+        why = "is not valid TOML"
+    raise ConfigurationError(f"ENKASH_PROFILE {name!r}: the file that ENKASH_CONFIG names {why}")

@@ -1,0 +1,162 @@
+"""The gateway: the only importer of the generated client. A grant goes in, an outcome comes out, nothing is raised."""
+
+import json
+import math
+import re
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from time import monotonic, time
+
+import httpx
+from enkash_auth_client import Client
+from enkash_auth_client.api.authentication import get_authentication_token
+from enkash_auth_client.models import TokenRequest
+from enkash_auth_client.types import UNSET
+
+from ._credentials import Credentials
+from ._outcome import Issued, Malformed, Outcome, Refused, Unavailable
+from ._token import read_access_token, read_life
+from .errors import ProtocolError
+
+_LARGEST_ANSWER = 64 * 1024
+_END = "enkash_auth.end"
+# RFC 6749 section 5.2, RFC 6750 section 3.1, and two of Spring's. Other text could hold anything, a token too.
+_ERROR_CODES = frozenset(
+    "invalid_request invalid_client invalid_grant unauthorized_client unsupported_grant_type invalid_scope "
+    "invalid_token insufficient_scope server_error temporarily_unavailable unauthorized access_denied".split()
+)
+
+
+class _StoppedError(Exception):
+    """Carries an outcome out of httpx; never leaves this module."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__("stopped")
+        self.outcome = outcome
+
+
+class _BoundedStream(httpx.SyncByteStream):
+    """A body that ends at a size and a time: a server that drips bytes beats every read timeout."""
+
+    def __init__(self, inner: httpx.SyncByteStream, end: float, host: str) -> None:
+        self._inner, self._end, self._host = inner, end, host
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = 0
+        for chunk in self._inner:
+            size += len(chunk)
+            if size > _LARGEST_ANSWER:
+                raise _StoppedError(Unavailable("the answer is larger than 64 KiB", self._host))
+            if monotonic() > self._end:
+                raise _StoppedError(Unavailable("the answer took too long", self._host))
+            yield chunk
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class Exchange:
+    """Signs in with one account's credentials. `timeout` is in seconds, over the whole answer."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        timeout: float,
+        transport: httpx.BaseTransport | None = None,
+        verify: bool | ssl.SSLContext = True,
+    ) -> None:
+        self.host = credentials.origin[1]
+        self._credentials, self._timeout = credentials, timeout
+        self._client = Client(
+            base_url=credentials.base_url,
+            timeout=httpx.Timeout(timeout),
+            headers={
+                "User-Agent": f"enkash-auth/{version('enkash-auth')}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
+            verify_ssl=verify,
+            follow_redirects=False,
+            httpx_args={
+                "auth": httpx.BasicAuth(
+                    credentials.basic_client_id or credentials.client_id, credentials.client_secret.reveal()
+                ),
+                "transport": transport,
+                "event_hooks": {"request": [self._on_request], "response": [self._on_response]},
+            },
+        )
+        self._client.get_httpx_client()  # 50 to 90 ms for the TLS context: here, not in a grant
+
+    def grant(self) -> Outcome:
+        """Send one token request (RFC 6749 section 4.3) and return how it ended."""
+        try:
+            body = TokenRequest(
+                username=self._credentials.username,
+                password=self._credentials.password.reveal(),
+                client_id=self._credentials.client_id,
+            )
+            answer = get_authentication_token.sync_detailed(client=self._client, body=body).parsed
+            given = {name: getattr(answer, name, UNSET) for name in ("access_token", "expires_in")}
+            read = {name: None if value is UNSET else value for name, value in given.items()}
+            return Issued(read_access_token(read["access_token"]), read_life(read["expires_in"]))
+        except _StoppedError as stop:
+            return stop.outcome
+        except ProtocolError as error:
+            return Malformed(str(error), self.host)
+        except httpx.TimeoutException:
+            return Unavailable(f"no answer within {self._timeout:g} s", self.host)
+        except httpx.HTTPError as error:
+            return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+            # what the generated parser raises on a body that is no JSON object of the spec's
+            return Malformed("the body is not the JSON object of the spec", self.host)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.get_httpx_client().close()
+
+    def _on_request(self, request: httpx.Request) -> None:
+        request.extensions = {**request.extensions, _END: monotonic() + self._timeout}
+
+    def _on_response(self, response: httpx.Response) -> None:
+        """Bound the body, and end all but a 200 before the generated parser, which knows no status 520, sees it."""
+        stream = response.stream
+        assert isinstance(stream, httpx.SyncByteStream)
+        response.stream = _BoundedStream(stream, response.request.extensions[_END], self.host)
+        status = response.status_code
+        if status == 200:
+            return
+        if status == 429 or status >= 500:
+            after = read_retry_after(response.headers.get("Retry-After"), time())
+            raise _StoppedError(Unavailable(f"status {status}", self.host, after))
+        response.read()
+        error = _error_code(response.content)
+        final = status == 401 or (status == 400 and error == "invalid_grant")
+        raise _StoppedError(Refused(status, error, final, self.host))
+
+
+def _error_code(body: bytes) -> str | None:
+    try:
+        error = json.loads(body).get("error")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return error if isinstance(error, str) and error in _ERROR_CODES else None
+
+
+def read_retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds that a `Retry-After` asks for, a number or a date (RFC 9110 section 10.2.3), else None."""
+    if value is None:
+        return None
+    if re.fullmatch(r"\d{1,9}", value, re.ASCII):
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, math.ceil((date - datetime.fromtimestamp(now, UTC)).total_seconds()))

@@ -1,0 +1,56 @@
+"""Token: a value; and the rules that read its life (pure)."""
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from attrs import field, frozen
+
+from .errors import ProtocolError
+
+DEFAULT_LIFE = 300.0  # seconds; "valid for 5 minutes", portal page api-24480514
+_LONGEST_LIFE = 10 * 365 * 86_400.0
+_B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 section 2.1: what a Bearer header can carry
+
+
+@frozen
+class Token:
+    """An access token and its end.
+
+    `expires_at` is an aware datetime in UTC. The token is never shown by `repr`, `str` or `format` and cannot be pickled.
+    """
+
+    access_token: str = field(repr=False)
+    expires_at: datetime
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("Token holds a secret and cannot be pickled")
+
+
+def read_access_token(value: object) -> str:
+    """Return `value` if it is text that a header can carry, else raise `ProtocolError` (RFC 6750 section 2.1)."""
+    if not isinstance(value, str) or not _B64TOKEN.fullmatch(value):
+        raise ProtocolError("access_token is missing or is not a bearer token (RFC 6750)")
+    return value
+
+
+def read_life(value: Any) -> float:
+    """Return the life in seconds that `expires_in` states: missing means 300, 0 means "good for this call only".
+
+    An integer or a numeric string counts; anything else raises `ProtocolError` (RFC 6749 section 5.1).
+    """
+    if value is None:
+        return DEFAULT_LIFE
+    if isinstance(value, str) and re.fullmatch(r"\d{1,12}", value, re.ASCII):
+        value = int(value)
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or value < 0:
+        raise ProtocolError("expires_in is not a whole number of seconds")
+    return min(float(value), _LONGEST_LIFE)
+
+
+def make_token(access_token: str, expires_at: float) -> Token:
+    """Return the token whose end lies at `expires_at`, in seconds since the epoch."""
+    return Token(access_token, datetime.fromtimestamp(expires_at, UTC))
