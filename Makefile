@@ -9,8 +9,10 @@ test: .venv/ready
 	$(NOX) -s drift spec lint types tests coverage
 clean:
 	rm -rf .venv .nox dist .coverage*
-# pip only bootstraps: nox and uv, at the versions (and hashes) that the one requirements file pins.
+# pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest, nox included.
 .venv/ready: requirements-dev.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -c requirements-dev.txt $$(grep -oE "^(nox|uv)==[^ ]+" requirements-dev.txt)
+	awk '/^[^ ]/ {of = /^uv==/} of' requirements-dev.txt > .venv/uv.txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-dev.txt
 	touch $@

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,8 +21,31 @@ import codegen  # noqa: E402
 
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "coverage"]
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
+
+
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+
+
+def _interpreters() -> list[str]:
+    """Return the supported versions that really run here, pyenv's too; say which do not."""
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    found = sorted(root.glob("versions/*/bin"))
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), *map(str, found)])
+    # pyenv's shims answer only for the versions that this variable names
+    if found:
+        os.environ.setdefault("PYENV_VERSION", ":".join(path.parent.name for path in found))
+    present = []
+    for version in SUPPORTED:
+        python = shutil.which(f"python{version}")
+        if python and subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            present.append(version)
+    return present
+
+
+PRESENT = _interpreters()
 
 
 def _install(session: nox.Session) -> None:
@@ -73,3 +97,57 @@ def spec(session: nox.Session) -> None:
     redocly = scratch / "node_modules" / "@redocly" / "cli" / "bin" / "cli.js"
     command = ["node", str(redocly), "lint", str(codegen.SPEC), "--config", "spec/redocly.yaml"]
     session.run(*command, env=quiet, external=True)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and the rooms' walls (who may import what)."""
+    _install(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the wrapper and of a file that uses its public API."""
+    _install(session)
+    session.run("mypy")
+    session.run("mypy", "tests/typing/api.py")
+    session.run("pyright")
+
+
+def _wheel(session: nox.Session) -> Path:
+    """Build the wheel that is tested, once a run."""
+    dist = ROOT / ".nox" / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--out-dir", str(dist), external=True)
+    return next(dist.glob("*.whl"))
+
+
+@nox.session(python=PRESENT or False)
+def tests(session: nox.Session) -> None:
+    """Test the built wheel on every interpreter of 3.11 to 3.14 that is present."""
+    if not PRESENT:
+        session.error(f"none of Python {', '.join(SUPPORTED)} is present")
+    for version in SUPPORTED:
+        if version not in PRESENT:
+            session.warn(f"Python {version} is not present: skipped")
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Demand every branch of the hand-written package."""
+    _install(session)
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Show a service that never thinks about tokens, on the sandbox."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("python", "examples/demo.py")

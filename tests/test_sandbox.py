@@ -7,8 +7,9 @@ import time
 import httpx
 import pytest
 import schemathesis
-from enkash_auth.testing import Sandbox
 from hypothesis import HealthCheck, settings
+
+from enkash_auth.testing import Sandbox
 
 SPEC = pathlib.Path(__file__).parent.parent / "spec" / "enkash-auth.yaml"
 

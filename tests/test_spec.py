@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from httpx import Request, Response
+
 from enkash_auth_client.api.authentication import get_authentication_token
 from enkash_auth_client.client import AuthenticatedClient
 from enkash_auth_client.models import SnakeTokenResponse, TokenResponse
-from httpx import Request, Response
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[1] / "spec" / "enkash-auth.yaml").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,7 +24,9 @@ class Secret:
     __slots__ = ("_reveal",)
 
     def __init__(self, value: str) -> None:
-        self._reveal = lambda: value  # a closure: no attribute for a debugger or a serializer to print
+        self._reveal: Callable[[], str] = lambda: (
+            value
+        )  # a closure: no attribute for a debugger or a serializer to print
 
     def reveal(self) -> str:
         """Return the secret text."""
@@ -57,9 +59,9 @@ class Credentials:
 
     base_url: str = field(repr=False)
     username: str = field(repr=False)
-    password: Secret = field(converter=_secret)  # type: ignore[misc]
+    password: Secret = field(converter=_secret)
     client_id: str = field(repr=False)
-    client_secret: Secret = field(converter=_secret)  # type: ignore[misc]
+    client_secret: Secret = field(converter=_secret)
     basic_client_id: str | None = field(default=None, repr=False)
 
     def __init__(
@@ -155,11 +157,11 @@ def _problems(values: Mapping[str, object]) -> list[str]:
     return found
 
 
-def _gather(profile: str | None, arguments: Mapping[str, str | None]) -> dict[str, str | None]:
+def _gather(profile: str | None, arguments: Mapping[str, str | None]) -> dict[str, Any]:
     if unknown := arguments.keys() - set(_SETTINGS):
         raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
     table = _profile_table(profile, os.environ)
-    found: dict[str, str | None] = {}
+    found: dict[str, Any] = {}
     for name in _SETTINGS:
         found[name] = arguments.get(name)
         if found[name] is None:

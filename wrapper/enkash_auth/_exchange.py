@@ -11,6 +11,7 @@ from importlib.metadata import version
 from time import monotonic, time
 
 import httpx
+
 from enkash_auth_client import Client
 from enkash_auth_client.api.authentication import get_authentication_token
 from enkash_auth_client.models import TokenRequest
@@ -24,10 +25,20 @@ from .errors import ProtocolError
 _LARGEST_ANSWER = 64 * 1024
 _END = "enkash_auth.end"
 # RFC 6749 section 5.2, RFC 6750 section 3.1, and two of Spring's. Other text could hold anything, a token too.
-_ERROR_CODES = frozenset(
-    "invalid_request invalid_client invalid_grant unauthorized_client unsupported_grant_type invalid_scope "
-    "invalid_token insufficient_scope server_error temporarily_unavailable unauthorized access_denied".split()
-)
+_ERROR_CODES = {
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_token",
+    "insufficient_scope",
+    "server_error",
+    "temporarily_unavailable",
+    "unauthorized",
+    "access_denied",
+}
 
 
 class _StoppedError(Exception):

@@ -14,7 +14,7 @@ class End:
 
 
 def end_of_life(life: float, started_monotonic: float, started_wall: float) -> End:
-    """Return the end of a token; its life counts from the start of the request (RFC 6749 section 5.1 leaves it open)."""
+    """Return the end of a token; its life counts from the start of the request."""
     return End(started_monotonic + life, started_wall + life)
 
 

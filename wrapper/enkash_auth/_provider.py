@@ -7,6 +7,7 @@ import ssl
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -20,6 +21,8 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     import httpx
 
+    from ._exchange import Exchange as _Exchange
+
 _SOURCE_LOOK = 5.0  # seconds between two looks at the source of refused credentials
 _NEVER = float("-inf")
 
@@ -30,6 +33,9 @@ class TokenProvider:
     `timeout` is in seconds and bounds a whole grant; `transport` and `verify` are httpx's. Raises
     `ConfigurationError` for a `store`, which this version does not have yet.
     """
+
+    _flight: Flight | None
+    _refusal: Refused | None
 
     def __init__(
         self,
@@ -46,7 +52,9 @@ class TokenProvider:
             raise ConfigurationError("store: this version keeps tokens in memory only")
         if not 0 < timeout < float("inf"):
             raise ConfigurationError("timeout must be a positive number of seconds")
-        self._make = lambda of: Exchange(of, timeout=timeout, transport=transport, verify=verify)
+        self._make: Callable[[Credentials], _Exchange] = partial(
+            Exchange, timeout=timeout, transport=transport, verify=verify
+        )
         self.credentials = credentials
         self._timeout = timeout
         self._source: Callable[[], Credentials] | None = None
@@ -121,8 +129,7 @@ class TokenProvider:
         """Start clean: also in a forked child, where no thread flies and a lock may be held for ever."""
         self._lock = threading.Lock()
         self._generation += 1
-        self._flight: Flight | None = None
-        self._refusal: Refused | None = None
+        self._flight = self._refusal = None
         self._drop()
 
     def _drop(self) -> None:

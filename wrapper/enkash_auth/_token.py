@@ -18,7 +18,7 @@ _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 section 2.1: what a
 class Token:
     """An access token and its end.
 
-    `expires_at` is an aware datetime in UTC. The token is never shown by `repr`, `str` or `format` and cannot be pickled.
+    `expires_at` is an aware datetime in UTC. The token is never shown by `repr` and cannot be pickled.
     """
 
     access_token: str = field(repr=False)

@@ -1,0 +1,51 @@
+"""What several tests share: credentials full of canaries, and a token server without sockets."""
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from enkash_auth import Credentials
+
+CANARIES = {
+    "username": "canary-user",
+    "password": "canary-pass",
+    "client_id": "canary-id",
+    "client_secret": "canary-s3",
+}
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def credentials(**changed: str) -> Credentials:
+    return Credentials(**{"base_url": "https://token.example", **CANARIES, **changed})
+
+
+class Server:
+    """A token endpoint: answers what the test says, and counts."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+        self.answer: Answer = lambda request: issued(f"canary-token-{len(self.requests)}")
+        self.transport = httpx.MockTransport(self._handle)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return self.answer(request)
+
+
+def issued(access_token: str, expires_in: object = 300) -> httpx.Response:
+    return httpx.Response(200, json={"access_token": access_token, "expires_in": expires_in})
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[pytest.MonkeyPatch]:
+    for name in ("BASE_URL", "USERNAME", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET", "BASIC_CLIENT_ID", "PROFILE"):
+        monkeypatch.delenv(f"ENKASH_{name}", raising=False)
+        monkeypatch.delenv(f"ENKASH_{name}_FILE", raising=False)
+    monkeypatch.setenv("ENKASH_SECRETS_DIR", str(tmp_path))
+    yield monkeypatch

@@ -1,0 +1,96 @@
+"""Where credentials come from, and what is wrong with them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import CANARIES, credentials
+from enkash_auth import Credentials
+from enkash_auth.errors import ConfigurationError
+
+
+def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Credentials.load()
+    for name in ("BASE_URL", "USERNAME", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET"):
+        assert f"ENKASH_{name}" in str(caught.value)
+
+
+def test_an_unknown_setting_is_refused(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="passwort"):
+        Credentials.load(passwort="x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://token.example", "ftp://token.example", "token.example", "https://u:p@h", "https://h?q", "https://h:99999"],
+)
+def test_a_base_url_that_would_show_the_password_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="ENKASH_BASE_URL") as caught:
+        credentials(base_url=url)
+    assert url not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]", "a.localhost:8080"])
+def test_http_is_for_loopback(host: str) -> None:
+    assert credentials(base_url=f"http://{host}/").base_url == f"http://{host}"
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"username": "a\r\nb"}, "USERNAME"),
+        ({"client_id": "a:b"}, "CLIENT_ID"),
+        ({"basic_client_id": "a:b"}, "BASIC_CLIENT_ID"),
+    ],
+)
+def test_a_malformed_setting_is_named(changed: dict[str, str], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        credentials(**changed)
+
+
+def test_a_colon_is_fine_in_an_id_that_basic_does_not_carry() -> None:
+    assert credentials(client_id="a:b", basic_client_id="c").client_id == "a:b"
+
+
+def test_the_first_place_that_has_a_setting_wins(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    lines = "".join(f'{name} = "profile"\n' for name in CANARIES)
+    config.write_text(f'[live]\nbase_url = "https://profile.example"\n{lines}')
+    environment.setenv("ENKASH_CONFIG", str(config))
+    (tmp_path / "enkash_password").write_text("directory\n")
+    (tmp_path / "secret").write_text("twin\n")
+    environment.setenv("ENKASH_CLIENT_SECRET_FILE", str(tmp_path / "secret"))
+    environment.setenv("ENKASH_CLIENT_ID", "environment")
+    loaded = Credentials.load(profile="live", username="argument")
+    assert loaded == Credentials("https://profile.example", "argument", "directory", "environment", "twin")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [(None, "cannot be read"), ("[other]\n", "no such profile"), ("= canary-pass", "not valid TOML")],
+)
+def test_a_broken_profile_is_named(environment: pytest.MonkeyPatch, tmp_path: Path, text: str | None, why: str) -> None:
+    if text is not None:
+        (tmp_path / "config.toml").write_text(text)
+    environment.setenv("ENKASH_CONFIG", str(tmp_path / "config.toml"))
+    environment.setenv("ENKASH_PROFILE", "live")
+    with pytest.raises(ConfigurationError, match=re.escape(why)) as caught:
+        Credentials.load()
+    assert "canary" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("ENKASH_PASSWORD_FILE", str(tmp_path / "absent"))
+    with pytest.raises(ConfigurationError, match="ENKASH_PASSWORD_FILE"):
+        Credentials.load()
+
+
+def test_equal_secrets_are_equal() -> None:
+    assert len({credentials().password, credentials().password}) == 1
+    assert credentials().password.reveal() == CANARIES["password"]
+
+
+def test_credentials_are_compared_by_value() -> None:
+    assert credentials() != credentials(password="other")

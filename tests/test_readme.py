@@ -1,0 +1,25 @@
+"""The README's examples run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from enkash_auth.testing import Sandbox
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_examples_run(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    with Sandbox() as sandbox:
+        for name, value in sandbox.environment().items():
+            environment.setenv(name, value)
+        scope: dict[str, object] = {"API_URL": sandbox.base_url}
+        exec("\n".join([*blocks, "import asyncio", "asyncio.run(main())", "auth._provider.close()"]), scope)
+    assert sandbox.token_requests == 1
+    assert capsys.readouterr().out.count("True") == 2
+
+
+def test_it_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= 110

@@ -1,0 +1,84 @@
+"""No canary is found where a secret could leak."""
+
+import copy
+import logging
+import pickle
+import traceback
+from collections.abc import Callable
+from types import FrameType
+
+import httpx
+import pytest
+
+from conftest import CANARIES, Server, credentials
+from enkash_auth import Credentials, EnkashAuth, TokenProvider
+
+ANSWERS = {
+    "html": httpx.Response(200, content=b"canary-body"),
+    "empty": httpx.Response(200),
+    "crlf": httpx.Response(200, json={"access_token": "canary-token\r\n"}),
+    "negative": httpx.Response(200, json={"access_token": "canary-token", "expires_in": -1}),
+    "refused": httpx.Response(400, json={"error": "invalid_grant", "error_description": "canary-token"}),
+    "unauthorized": httpx.Response(401, json={"error": "canary", "message": "canary-token"}),
+    "broken": httpx.Response(502, content=b"canary-body"),
+}
+
+
+def frames(error: BaseException | None) -> list[FrameType]:
+    """Frames of our package in the whole chain."""
+    found: list[FrameType] = []
+    while error is not None:
+        found += [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        error = error.__cause__ or error.__context__
+    return [frame for frame in found if "enkash_auth" in frame.f_code.co_filename]
+
+
+def assert_clean(error: BaseException) -> None:
+    chain: BaseException | None = error
+    while chain is not None:
+        assert "canary" not in f"{chain} {chain!r} {vars(chain)}"
+        chain = chain.__cause__ or chain.__context__
+    for frame in frames(error):
+        for name, value in frame.f_locals.items():
+            assert "canary" not in repr(value), f"{frame.f_code.co_name}: {name}"
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
+def test_no_error_of_a_grant_holds_a_secret(
+    server: Server, answer: httpx.Response, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.answer = lambda _: answer
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        with pytest.raises(Exception) as caught:
+            provider.token()
+        assert_clean(caught.value)
+        api = httpx.Client(auth=EnkashAuth(provider), transport=server.transport)
+        with api, pytest.raises(Exception) as caught:
+            api.get("https://token.example/")
+        assert_clean(caught.value)
+    assert "canary" not in caplog.text
+
+
+def test_no_configuration_error_holds_a_secret(environment: pytest.MonkeyPatch) -> None:
+    attempts: list[Callable[[], object]] = [
+        lambda: Credentials.load(password="canary-pass", username="canary\r"),
+        lambda: Credentials.load(**CANARIES),
+        lambda: Credentials(**{**CANARIES, "base_url": "http://canary.example"}),
+    ]
+    for attempt in attempts:
+        with pytest.raises(Exception) as caught:
+            attempt()
+        assert_clean(caught.value)
+
+
+def test_nothing_shows_or_pickles_a_secret(server: Server) -> None:
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        things = [credentials(), credentials().password, provider, provider.token(), EnkashAuth(provider)]
+        for thing in things:
+            assert "canary" not in f"{thing!r} {thing!s} {thing}"
+        for thing in things[:-1]:
+            with pytest.raises(TypeError, match="cannot be pickled"):
+                pickle.dumps(thing)
+            with pytest.raises(TypeError, match="cannot be pickled"):
+                copy.deepcopy(thing)

@@ -1,0 +1,35 @@
+"""Only type-checked: the public API as users write it."""
+
+from datetime import datetime
+
+import httpx
+
+from enkash_auth import Credentials, EnkashAuth, Token, TokenProvider, errors
+
+creds: Credentials = Credentials(
+    base_url="https://a", username="u", password="p", client_id="c", client_secret="s", basic_client_id=None
+)
+loaded: Credentials = Credentials.load(profile=None)
+provider: TokenProvider = TokenProvider(creds, store=None, timeout=10.0, transport=None, verify=True)
+from_env: TokenProvider = TokenProvider.from_env()
+token: Token = provider.token()
+text: str = token.access_token
+end: datetime = token.expires_at
+provider.invalidate(token)
+provider.reset()
+provider.close()
+auth: EnkashAuth = EnkashAuth(provider, origins=())
+client = httpx.Client(auth=EnkashAuth.from_env(origins=["https://api"]))
+async_client = httpx.AsyncClient(auth=auth)
+
+
+async def main() -> Token:
+    """Return a token on a loop."""
+    return await provider.atoken()
+
+
+def handle(error: errors.EnkashAuthError) -> float | int | None:
+    """Read what the errors carry."""
+    if isinstance(error, errors.UnavailableError):
+        return error.retry_after
+    return error.status if isinstance(error, errors.RefusedError) else None
