@@ -113,7 +113,7 @@ def types(session: nox.Session) -> None:
     _install(session)
     session.run("mypy")
     session.run("mypy", "tests/typing/api.py")
-    session.run("pyright")
+    session.run("pyright", "--pythonpath", str(Path(session.bin) / "python"))
 
 
 def _wheel(session: nox.Session) -> Path:

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import pathlib
 import re
+import sys
 import time
 
 import httpx
@@ -290,3 +291,23 @@ def against_the_spec():
 @settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_schemathesis_finds_nothing(case):
     case.call_and_validate()
+
+
+def test_an_unknown_casing_is_refused() -> None:
+    with pytest.raises(ValueError, match="casing"):
+        Sandbox(casing="kebab")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("module", ["starlette.applications", "uvicorn"])
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match="testing"):
+        Sandbox().serve()
+
+
+def test_serving_and_closing_twice_does_no_harm() -> None:
+    sandbox = Sandbox().serve()
+    url = sandbox.base_url
+    assert sandbox.serve().base_url == url
+    sandbox.close()
+    sandbox.close()

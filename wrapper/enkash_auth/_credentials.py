@@ -24,9 +24,8 @@ class Secret:
     __slots__ = ("_reveal",)
 
     def __init__(self, value: str) -> None:
-        self._reveal: Callable[[], str] = lambda: (
-            value
-        )  # a closure: no attribute for a debugger or a serializer to print
+        # a closure: no attribute for a debugger or a serializer to print
+        self._reveal: Callable[[], str] = lambda: value
 
     def reveal(self) -> str:
         """Return the secret text."""

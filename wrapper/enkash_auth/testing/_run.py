@@ -128,6 +128,8 @@ async def _drop(request: Request) -> None:
 class _Serving:
     """uvicorn on a daemon thread."""
 
+    _loop: asyncio.AbstractEventLoop
+
     def __init__(self, app: ASGIApp) -> None:
         try:
             import uvicorn
@@ -149,7 +151,7 @@ class _Serving:
 
         class Server(uvicorn.Server):
             # Waits for the event instead of looking ten times a second: starting and stopping are quick.
-            async def main_loop(server) -> None:
+            async def main_loop(_server) -> None:
                 started.set()
                 await self._stop.wait()
 
@@ -180,7 +182,7 @@ class _Serving:
 
         self._thread = threading.Thread(target=asyncio.run, args=(main(),), name="enkash-sandbox", daemon=True)
         self._thread.start()
-        if not started.wait(10):
+        if not started.wait(10):  # pragma: no cover - a machine that cannot run a thread for ten seconds
             raise RuntimeError("the sandbox did not start within 10 s")
 
     def stop(self) -> None:
