@@ -309,3 +309,18 @@ def test_a_refusal_that_landed_meanwhile_is_shared(server: Server) -> None:
         with pytest.raises(RefusedError):
             provider.token()
     assert len(server.requests) == 1
+
+
+def test_a_flight_that_took_off_meanwhile_is_boarded(server: Server) -> None:
+    flight = _flight.Flight(lambda: "landed", float("inf"))  # type: ignore[arg-type,return-value]
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+
+        class Lock:  # another caller held it, and left a flight behind
+            def __enter__(self) -> None:
+                provider._flight = flight
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+        provider._lock = Lock()  # type: ignore[assignment]
+        assert provider._board() is flight

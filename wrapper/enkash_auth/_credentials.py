@@ -109,6 +109,11 @@ class Credentials:
         raise ConfigurationError(message)
 
 
+def token_store_url() -> str:
+    """Return the URL of the token store that the environment chooses, `memory:` by default."""
+    return os.environ.get("ENKASH_TOKEN_STORE", "memory:")
+
+
 def parse_origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` where it is no http(s) URL."""
     parts = urlsplit(url)

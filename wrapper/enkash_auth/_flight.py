@@ -51,14 +51,14 @@ class Flight:
         import asyncio
 
         loop = asyncio.get_running_loop()
-        with self._lock:
-            event = self._loops.get(loop)
-            if event is None:
+        event = self._loops.get(loop)  # only this loop's own thread adds it, and a listed event is always set
+        if event is None:
+            with self._lock:
+                if self.outcome is not None:
+                    return self.outcome
                 event = self._loops[loop] = asyncio.Event()
-                loop.call_later(max(0.0, self.end - monotonic()), event.set)
-            landed = self.outcome is not None
-        if not landed:
-            await event.wait()
+            loop.call_later(max(0.0, self.end - monotonic()), event.set)
+        await event.wait()
         return self.outcome
 
     def _fly(self) -> None:

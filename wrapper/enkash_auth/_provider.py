@@ -11,7 +11,7 @@ from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from ._credentials import Credentials
+from ._credentials import Credentials, token_store_url
 from ._flight import Flight
 from ._freshness import End, end_of_life, serve_until
 from ._outcome import Issued, Outcome, Refused, Unavailable
@@ -71,7 +71,7 @@ class TokenProvider:
 
         Raises `ConfigurationError` for missing or malformed settings.
         """
-        if os.getenv("ENKASH_TOKEN_STORE", "memory:") != "memory:":
+        if token_store_url() != "memory:":
             raise ConfigurationError("ENKASH_TOKEN_STORE: this version knows memory: only")
         provider = cls(Credentials.load())
         provider._source = Credentials.load
@@ -146,6 +146,9 @@ class TokenProvider:
 
     def _board(self) -> Token | Flight:
         """Return the living token or the one flight, started here if there is none."""
+        flight = self._flight
+        if flight and flight.outcome is None and monotonic() < flight.end:
+            return flight  # without the lock: 10,000 tasks may come in one turn of a loop
         if self._closed:
             raise ConfigurationError("this TokenProvider is closed")
         refused = self._refusal
