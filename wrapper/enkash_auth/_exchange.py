@@ -125,6 +125,8 @@ class Exchange:
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             # what the generated parser raises on a body that is no JSON object of the spec's
             return Malformed("the body is not the JSON object of the spec", self.host)
+        except Exception as error:  # a flight that ends in no outcome would keep its waiters till their deadline
+            return Unavailable(f"the request failed ({type(error).__name__})", self.host)
 
     def close(self) -> None:
         """Close the connections."""
