@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from enkash_auth import Credentials
+from enkash_auth import Credentials, TokenProvider
+from enkash_auth._outside import Outside
 
 CANARIES = {
     "username": "canary-user",
@@ -35,6 +36,33 @@ class Server:
 
 def issued(access_token: str, expires_in: object = 300) -> httpx.Response:
     return httpx.Response(200, json={"access_token": access_token, "expires_in": expires_in})
+
+
+class Clock:
+    """Both clocks of a provider, moved by hand; a pause moves them."""
+
+    def __init__(self) -> None:
+        self.monotonic, self.wall = 1000.0, 1e9
+        self.pauses: list[float] = []
+        self.outside = Outside(lambda: self.monotonic, lambda: self.wall, self.pause, lambda: 0.0)
+
+    def move(self, provider: TokenProvider) -> TokenProvider:
+        """Make the provider live by this clock."""
+        provider._outside, provider._monotonic = self.outside, self.outside.monotonic
+        return provider
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.passes(seconds)
+
+    def passes(self, seconds: float) -> None:
+        self.monotonic += seconds
+        self.wall += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Server, credentials
+from conftest import Clock, Server, credentials
 from enkash_auth import EnkashAuth, TokenProvider
 from enkash_auth.errors import ConfigurationError
 
@@ -104,15 +104,51 @@ def test_wrong_origins_are_refused(provider: TokenProvider, origins: Any) -> Non
 
 
 def test_a_401_fetches_once_and_repeats_once(send: Send, provider: TokenProvider, api: Api, server: Server) -> None:
+    provider.token()
     api.answer = lambda _: httpx.Response(401)
     assert send(EnkashAuth(provider), "https://token.example/a", content=b"x").status_code == 401
     assert [token for _, token in api.seen] == ["Bearer canary-token-1", "Bearer canary-token-2"]
     assert len(server.requests) == 2
 
 
+def test_a_token_minted_in_this_call_is_not_replaced(
+    send: Send, provider: TokenProvider, api: Api, server: Server
+) -> None:
+    api.answer = lambda _: httpx.Response(401)
+    send(EnkashAuth(provider), "https://token.example/a")
+    assert len(api.seen) == len(server.requests) == 1
+
+
+def test_an_api_that_always_says_401_costs_two_grants_and_one_more_a_minute(
+    send: Send, provider: TokenProvider, api: Api, server: Server, clock: Clock
+) -> None:
+    clock.move(provider).token()
+    api.answer = lambda _: httpx.Response(401)
+    for _ in range(10):
+        send(EnkashAuth(provider), "https://token.example/a")
+    assert len(server.requests) == 3
+    clock.passes(60)
+    for _ in range(10):
+        send(EnkashAuth(provider), "https://token.example/a")
+    assert len(server.requests) == 4
+
+
+def test_a_second_revocation_within_a_minute_is_mended(
+    send: Send, provider: TokenProvider, api: Api, server: Server
+) -> None:
+    for number in (1, 2, 3):
+        provider.token()
+        api.answer = lambda r, good=f"Bearer canary-token-{number}": httpx.Response(
+            200 if r.headers["Authorization"] == good else 401
+        )
+        assert send(EnkashAuth(provider), "https://token.example/a").status_code == 200
+    assert len(server.requests) == 3
+
+
 def test_the_same_token_again_is_not_sent_again(send: Send, provider: TokenProvider, api: Api, server: Server) -> None:
     api.answer = lambda _: httpx.Response(401)
     server.answer = lambda _: httpx.Response(200, json={"access_token": "sticky"})
+    provider.token()
     send(EnkashAuth(provider), "https://token.example/a")
     assert len(api.seen) == 1
 

@@ -6,7 +6,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from conftest import Server, credentials, issued
+from conftest import Clock, Server, credentials, issued
 from enkash_auth import TokenProvider
 from enkash_auth._exchange import read_retry_after
 from enkash_auth.errors import EnkashAuthError, ProtocolError, RefusedError, UnavailableError
@@ -70,15 +70,17 @@ def test_a_token_lives_as_long_as_the_answer_says(server: Server, body: dict[str
         (520, HTML, UnavailableError),
     ],
 )
-def test_an_answer_ends_in_its_class(server: Server, status: int, body: bytes, expected: type[EnkashAuthError]) -> None:
+def test_an_answer_ends_in_its_class(
+    server: Server, clock: Clock, status: int, body: bytes, expected: type[EnkashAuthError]
+) -> None:
     server.answer = lambda _: httpx.Response(
         status, stream=httpx.ByteStream(body), headers={"Location": "https://elsewhere.example"}
     )
     with TokenProvider(credentials(), transport=server.transport) as provider, pytest.raises(expected) as caught:
-        provider.token()
+        clock.move(provider).token()
     assert type(caught.value) is expected
     assert "canary" not in str(caught.value)
-    assert len(server.requests) == 1
+    assert len(server.requests) == (2 if expected is UnavailableError else 1)
     if isinstance(caught.value, RefusedError):
         assert caught.value.status == status
         assert caught.value.error == ("invalid_grant" if b"invalid_grant" in body else None)
@@ -87,7 +89,7 @@ def test_an_answer_ends_in_its_class(server: Server, status: int, body: bytes, e
 @pytest.mark.parametrize(
     "error", [httpx.ConnectError("x"), httpx.ReadTimeout("x"), httpx.RemoteProtocolError("x"), RuntimeError("x")]
 )
-def test_trouble_on_the_network_is_unavailable(server: Server, error: Exception) -> None:
+def test_trouble_on_the_network_is_unavailable(server: Server, clock: Clock, error: Exception) -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         raise error
 
@@ -96,8 +98,8 @@ def test_trouble_on_the_network_is_unavailable(server: Server, error: Exception)
         TokenProvider(credentials(), transport=server.transport) as provider,
         pytest.raises(UnavailableError, match="Error|no answer within 10 s"),
     ):
-        assert provider._exchange.grant()  # ends in an outcome, whatever httpx raises
-        provider.token()
+        assert provider._account.exchange.grant(1.0)  # ends in an outcome, whatever httpx raises
+        clock.move(provider).token()
 
 
 def test_retry_after_is_handed_on(server: Server) -> None:
@@ -136,8 +138,8 @@ def test_a_body_that_drips_ends_at_the_deadline(server: Server) -> None:
                 yield b" "
 
     server.answer = lambda _: httpx.Response(200, stream=Drip())
-    with TokenProvider(credentials(), transport=server.transport, timeout=0.001) as provider:
-        assert "too long" in provider._exchange.grant().reason  # type: ignore[union-attr]
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        assert "too long" in provider._account.exchange.grant(0.001).reason  # type: ignore[union-attr]
 
 
 def test_the_request_is_the_specs(server: Server) -> None:

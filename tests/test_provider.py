@@ -3,18 +3,22 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
-from conftest import Server, credentials, issued
+from conftest import Clock, Server, credentials, issued
 from enkash_auth import Token, TokenProvider, _flight, _provider
-from enkash_auth.errors import ConfigurationError, RefusedError, UnavailableError
+from enkash_auth._limits import Gate
+from enkash_auth._outcome import Malformed
+from enkash_auth._outside import Outside
+from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
+Ask = Callable[[TokenProvider], Token]
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -25,33 +29,83 @@ def ask(request: pytest.FixtureRequest) -> Callable[[TokenProvider], Token]:
     return lambda provider: asyncio.run(provider.atoken())  # type: ignore[arg-type]
 
 
-Ask = Callable[[TokenProvider], Token]
-
-
 @pytest.fixture
-def clocks(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    now = {"monotonic": 1000.0, "time": 1e9}
-    for name in now:
-        monkeypatch.setattr(_provider, name, lambda name=name: now[name])
-    return now
-
-
-def test_a_held_token_is_served_again(server: Server, ask: Ask) -> None:
+def provider(server: Server, clock: Clock) -> Iterator[TokenProvider]:
+    """A provider whose time is moved by hand."""
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert ask(provider) is ask(provider)
+        yield clock.move(provider)
+
+
+def land(provider: TokenProvider) -> None:
+    """Wait until no flight is in the air."""
+    while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
+        threading.Event().wait(0.001)
+
+
+def test_a_held_token_is_served_again(server: Server, provider: TokenProvider, ask: Ask) -> None:
+    assert ask(provider) is ask(provider)
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("clock", ["monotonic", "time"])
-def test_a_token_ends_on_either_clock(server: Server, clocks: dict[str, float], clock: str) -> None:
-    with TokenProvider(credentials(), transport=server.transport, timeout=1000) as provider:
-        provider._serve_until = float("-inf")
-        first = provider.token()
-        clocks["monotonic"] += 20  # the next look at both clocks is due
-        assert provider.token() is first
-        clocks[clock] += 300
-        clocks["monotonic"] += 20
-        assert provider.token() is not first
+@pytest.mark.parametrize("clocks", [["monotonic"], ["wall"]])
+def test_a_token_ends_on_either_clock(provider: TokenProvider, clock: Clock, ask: Ask, clocks: list[str]) -> None:
+    first = ask(provider)
+    clock.monotonic += 20  # the next look at both clocks is due
+    assert ask(provider) is first
+    for name in clocks:
+        setattr(clock, name, getattr(clock, name) + 300)
+    clock.monotonic += 20
+    assert ask(provider) is not first
+
+
+def test_a_token_is_renewed_behind_its_callers(server: Server, provider: TokenProvider, clock: Clock, ask: Ask) -> None:
+    first = ask(provider)
+    clock.passes(299)
+    assert ask(provider) is first
+    land(provider)
+    assert ask(provider).access_token == "canary-token-2"
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(503), httpx.Response(403), httpx.Response(400), httpx.Response(200)])
+def test_a_failed_renewal_serves_on_to_the_true_end(
+    server: Server, provider: TokenProvider, clock: Clock, ask: Ask, answer: httpx.Response
+) -> None:
+    first = ask(provider)
+    server.answer = lambda _: answer
+    clock.passes(299)
+    for _ in range(3):
+        assert ask(provider) is first
+        land(provider)
+    clock.passes(1)
+    with pytest.raises(EnkashAuthError):
+        ask(provider)
+
+
+def test_a_refused_renewal_is_not_tried_again(server: Server, provider: TokenProvider, clock: Clock, ask: Ask) -> None:
+    first = ask(provider)
+    server.answer = lambda _: REFUSAL
+    for _ in range(5):
+        clock.passes(59)
+        assert ask(provider) is first
+        land(provider)
+    assert len(server.requests) == 2
+
+
+def test_a_sticky_server_is_asked_once_early_and_then_at_the_end(
+    server: Server, provider: TokenProvider, clock: Clock, ask: Ask
+) -> None:
+    end = clock.wall + 300.7
+    server.answer = lambda _: issued("sticky", int(end - clock.wall)) if clock.wall < end else issued("fresh")
+    ask(provider)
+    for _ in range(15):
+        clock.passes(20)
+        assert clock.wall >= end - 1 or ask(provider).access_token == "sticky"
+        land(provider)
+    assert len(server.requests) == 2  # the second one taught
+    assert ask(provider).access_token == "fresh"
+    assert clock.wall >= end  # it slept until a fresh one was certain
+    assert len(server.requests) == 3
 
 
 def test_200_threads_cost_one_request(server: Server) -> None:
@@ -133,14 +187,69 @@ def test_reset_opens_a_refusal(server: Server) -> None:
         assert provider.token().access_token == "t"
 
 
-@pytest.mark.parametrize("status", [403, 503])
-def test_trouble_is_no_refusal(server: Server, ask: Ask, status: int) -> None:
-    server.answer = lambda _: httpx.Response(status)
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        with pytest.raises((RefusedError, UnavailableError)):
+TROUBLE = {
+    "network": httpx.ConnectError("canary"),
+    "500": httpx.Response(500, json={"error": "server_error"}),
+    "429": httpx.Response(429),
+    "soon": httpx.Response(429, headers={"Retry-After": "1"}),
+}
+
+
+def answering(*answers: httpx.Response | Exception) -> Callable[[httpx.Request], httpx.Response]:
+    left = list(answers)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        if not left:
+            return issued("t")
+        now = left.pop(0)
+        if isinstance(now, Exception):
+            raise now
+        return now
+
+    return answer
+
+
+@pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE.keys())
+def test_trouble_is_tried_a_second_time(
+    server: Server, provider: TokenProvider, clock: Clock, ask: Ask, trouble: httpx.Response | Exception
+) -> None:
+    server.answer = answering(trouble)
+    assert ask(provider).access_token == "t"
+    assert clock.pauses[0] == 0
+    assert clock.pauses[1] in (0.1, 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "requests", "error"),
+    [
+        (httpx.Response(503), 2, UnavailableError),
+        (httpx.Response(429, headers={"Retry-After": "60"}), 1, UnavailableError),
+        (httpx.Response(403), 1, RefusedError),
+        (httpx.Response(404), 1, RefusedError),
+        (httpx.Response(302), 1, RefusedError),
+        (httpx.Response(200), 1, ProtocolError),
+    ],
+)
+def test_a_gate_keeps_callers_from_asking(
+    server: Server, provider: TokenProvider, clock: Clock, ask: Ask, answer: Any, requests: int, error: type[Exception]
+) -> None:
+    server.answer = lambda _: answer
+    for _ in range(3):
+        with pytest.raises(error):
             ask(provider)
-        server.answer = lambda _: issued("t")
-        assert ask(provider).access_token == "t"
+    assert len(server.requests) == requests
+    clock.passes(61)
+    server.answer = lambda _: issued("t")
+    assert ask(provider).access_token == "t"
+
+
+def test_the_gate_says_when_it_opens(server: Server, provider: TokenProvider, clock: Clock, ask: Ask) -> None:
+    server.answer = lambda _: httpx.Response(429, headers={"Retry-After": "60"})
+    for retry_after in (60, 35):
+        with pytest.raises(UnavailableError) as caught:
+            ask(provider)
+        assert caught.value.retry_after == retry_after
+        clock.passes(25)
 
 
 def test_waiters_raise_errors_of_their_own(server: Server) -> None:
@@ -190,6 +299,9 @@ def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
         with pytest.raises(UnavailableError, match="within"):
             ask(provider)
         provider._timeout = 10.0
+        with pytest.raises(UnavailableError):
+            ask(provider)  # at once: the gate has shut
+        provider._gate = Gate()
         assert ask(provider).access_token == "new"
         go.set()
         while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
@@ -197,11 +309,13 @@ def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
         assert ask(provider).access_token == "new"
 
 
-def test_a_token_for_this_call_only_is_not_held(server: Server) -> None:
+def test_a_token_for_this_call_only_is_not_held(
+    server: Server, provider: TokenProvider, clock: Clock, ask: Ask
+) -> None:
     server.answer = lambda _: issued("t", 0)
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert provider.token().access_token == provider.token().access_token == "t"
+    assert ask(provider).access_token == ask(provider).access_token == "t"
     assert len(server.requests) == 2
+    assert sum(clock.pauses) == 1  # never two within a second
 
 
 def test_a_closed_provider_says_so(server: Server, ask: Ask) -> None:
@@ -243,16 +357,30 @@ def test_where_no_thread_starts_the_caller_flies(server: Server, monkeypatch: py
 
 
 def test_a_waiter_that_comes_after_the_landing_does_not_wait() -> None:
-    flight = _flight.Flight(lambda: "landed", 0.0)  # type: ignore[arg-type,return-value]
-    flight._fly()
-    assert asyncio.run(flight.wait_async()) == "landed"  # type: ignore[comparison-overlap]
+    flight = _flight.Flight(Outside(), 0, float("inf"))
+    flight.land(Malformed("landed", "host"))
+    asyncio.run(flight.wait_async(float("inf")))
+    flight.wait(float("inf"))
 
 
 def test_a_closed_loop_is_passed_over() -> None:
-    flight = _flight.Flight(lambda: "landed", 0.0)  # type: ignore[arg-type,return-value]
-    asyncio.run(flight.wait_async())
-    flight._fly()
-    assert flight.outcome == "landed"  # type: ignore[comparison-overlap]
+    flight = _flight.Flight(Outside(), 0, 0.0)
+    asyncio.run(flight.wait_async(0.0))
+    flight.land(Malformed("landed", "host"))
+    assert flight.outcome
+
+
+@pytest.mark.parametrize("deadline", [0.0, float("inf")])
+def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> None:
+    flight = _flight.Flight(Outside(), 0, 0.0 if deadline else float(2**31))
+    flight.wait(deadline)
+    asyncio.run(flight.wait_async(deadline))
+    assert flight.outcome is None
+
+
+def test_without_a_loop_the_error_says_what_to_do(provider: TokenProvider) -> None:
+    with pytest.raises(ConfigurationError, match="worker thread"):
+        provider.atoken().send(None)
 
 
 class TestFromEnv:
@@ -300,20 +428,9 @@ def test_a_second_look_finds_what_landed(server: Server) -> None:
         assert provider._board() is token
 
 
-def test_a_refusal_that_landed_meanwhile_is_shared(server: Server) -> None:
-    server.answer = lambda _: REFUSAL
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        with pytest.raises(RefusedError):
-            provider.token()
-        provider._changed = lambda: True  # type: ignore[method-assign]
-        with pytest.raises(RefusedError):
-            provider.token()
-    assert len(server.requests) == 1
-
-
 def test_a_flight_that_took_off_meanwhile_is_boarded(server: Server) -> None:
-    flight = _flight.Flight(lambda: "landed", float("inf"))  # type: ignore[arg-type,return-value]
     with TokenProvider(credentials(), transport=server.transport) as provider:
+        flight = _flight.Flight(provider._outside, provider._generation, float("inf"))
 
         class Lock:  # another caller held it, and left a flight behind
             def __enter__(self) -> None:

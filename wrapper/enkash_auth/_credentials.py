@@ -1,5 +1,6 @@
 """Credentials: where they come from, in which order, hidden everywhere. The only reader of the environment."""
 
+import hmac
 import os
 import re
 import tomllib
@@ -93,6 +94,16 @@ class Credentials:
     def origin(self) -> tuple[str, str, int]:
         """Scheme, host and port of `base_url`."""
         return parse_origin(self.base_url)
+
+    @property
+    def account(self) -> tuple[str, str, str, str]:
+        """What the server tells accounts apart by: base URL, Basic id, user name, client id; no secret."""
+        return self.base_url, self.basic_client_id or self.client_id, self.username, self.client_id
+
+    def fingerprint(self) -> str:
+        """Return a name for exactly these credentials that says nothing about them to who lacks the client secret."""
+        told = "\0".join([*self.account, self.password.reveal()])
+        return hmac.digest(self.client_secret.reveal().encode(), told.encode(), "sha256").hex()
 
     @classmethod
     def load(cls, profile: str | None = None, **arguments: str | None) -> "Credentials":

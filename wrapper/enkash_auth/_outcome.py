@@ -1,7 +1,9 @@
-"""How a grant ended: a token, or the recipe for a failure.
+"""How a token request ended: an access token, or the recipe for a failure.
 
 Each waiter raises its own error from the recipe: a shared exception object gathers the frames of all its raisers.
 """
+
+from __future__ import annotations
 
 from attrs import field, frozen
 
@@ -10,7 +12,7 @@ from .errors import EnkashAuthError, ProtocolError, RefusedError, UnavailableErr
 
 @frozen
 class Issued:
-    """An access token, and the seconds it lives from the start of the request."""
+    """An access token, and the whole seconds that it lives on."""
 
     access_token: str = field(repr=False)
     life: float
@@ -34,11 +36,12 @@ class Refused:
 
 @frozen
 class Unavailable:
-    """No usable answer now."""
+    """No usable answer now. `late` where the time for it ran out."""
 
     reason: str
     host: str
     retry_after: float | None = None
+    late: bool = False
 
     def raised(self) -> EnkashAuthError:
         return UnavailableError(f"no token from {self.host}: {self.reason}", retry_after=self.retry_after)
@@ -55,4 +58,5 @@ class Malformed:
         return ProtocolError(f"{self.host} answered 200 with no usable token: {self.reason}")
 
 
-Outcome = Issued | Refused | Unavailable | Malformed
+Failure = Refused | Unavailable | Malformed
+Outcome = Issued | Failure

@@ -1,0 +1,182 @@
+"""A world for the engine, moved by hand: clocks, a token server, and flights that advance one step at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import floor
+from random import Random
+from typing import Any
+
+from enkash_auth import Credentials
+from enkash_auth._engine import Engine
+from enkash_auth._flight import Flight
+from enkash_auth._outcome import Issued, Outcome, Refused, Unavailable
+from enkash_auth._outside import Outside
+
+ANSWERS = ("issue", "server_error", "retry_after", "lost", "hangs", "forbidden")
+
+
+class _Killed(BaseException):
+    """Ends the fiber of a flight that nobody advances any more."""
+
+
+class Fiber:
+    """A flight's code on a thread of its own, which runs only while `step` waits for it."""
+
+    def __init__(self, run: Callable[[], None], flight: Flight, clock: Callable[[], float]) -> None:
+        self.flight, self.done, self.due = flight, False, clock()
+        self._run, self._killed = run, False
+        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self.error: BaseException | None = None
+        threading.Thread(target=self._main, daemon=True).start()
+
+    def step(self) -> None:
+        """Let the flight run to its next `hold` or its end."""
+        _current.append(self)
+        self._go.release()
+        self._back.acquire()
+        _current.remove(self)
+        if self.error:
+            raise self.error
+
+    def hold(self, due: float = float("-inf")) -> None:
+        """Called by the flight: give way until `step`, which makes sense from `due` on (monotonic seconds)."""
+        self.due = due
+        self._back.release()
+        self._go.acquire()
+        if self._killed:
+            raise _Killed
+
+    def kill(self) -> None:
+        self._killed = True
+        self._go.release()
+        self._back.acquire()
+
+    def _main(self) -> None:
+        self._go.acquire()
+        try:
+            if not self._killed:
+                self._run()
+        except _Killed:
+            pass
+        except BaseException as error:
+            self.error = error
+        self.done = True
+        self._back.release()
+
+
+_current: list[Fiber] = []
+
+
+@dataclass
+class World:
+    """Time, the server's state, and what it has seen. `true` is the time by which tokens really end."""
+
+    seed: int
+    life: float = 300.0
+    sticky: bool = True
+    true: float = 10_000.0
+    slept: float = 0.0
+    wall_offset: float = 1e9
+    right_password: str = "p0"
+    offered_password: str = "p0"
+    answers: list[str] = field(default_factory=list)
+    ends: dict[str, float] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    revoked: set[str] = field(default_factory=set)
+    current: str | None = None
+    refusals_told: set[str] = field(default_factory=set)
+    not_before: float = float("-inf")
+    fibers: list[Fiber] = field(default_factory=list)
+    on_grant: Callable[[str], None] = lambda token: None
+
+    def __post_init__(self) -> None:
+        self.outside = Outside(
+            monotonic=self.monotonic,
+            wall=lambda: self.true + self.wall_offset,
+            pause=lambda seconds: _current[-1].hold(self.monotonic() + seconds),
+            draw=Random(self.seed).random,
+            spawn=self._spawn,
+        )
+
+    def monotonic(self) -> float:
+        return self.true - self.slept
+
+    def credentials(self) -> Credentials:
+        return Credentials("https://token.example", "user", self.offered_password, "id", "secret")
+
+    def engine(self, timeout: float) -> Engine:
+        engine = Engine(self.credentials(), self.exchange, timeout=timeout, outside=self.outside)
+        engine._source = self.credentials
+        self.last_engine = engine
+        return engine
+
+    def exchange(self, credentials: Credentials) -> Any:
+        return Exchange(self, credentials)
+
+    def _spawn(self, run: Callable[[], None]) -> None:
+        self.fibers.append(Fiber(run, run.args[0], self.monotonic))  # type: ignore[attr-defined]
+
+    def decide(self, password: str) -> str | Refused:
+        """What a server as EnkKash's is inferred to be does with a sign-in now."""
+        if password != self.right_password:
+            return Refused(400, "invalid_grant", True, "token.example")
+        living = self.current and self.current not in self.revoked and self.true < self.ends[self.current]
+        if not (self.sticky and living):
+            self.current = f"token-{len(self.ends)}"
+            self.ends[self.current] = self.true + self.life
+            self.owners[self.current] = password
+        assert self.current is not None
+        return self.current
+
+    def stop(self) -> None:
+        for fiber in self.fibers:
+            if not fiber.done:
+                fiber.kill()
+        self.fibers.clear()
+
+
+class Exchange:
+    """Stands in for the gateway: two steps to the server and back."""
+
+    host = "token.example"
+
+    def __init__(self, world: World, credentials: Credentials) -> None:
+        self.world, self.password, self.fingerprint = world, credentials.password.reveal(), credentials.fingerprint()
+
+    def close(self) -> None:
+        pass
+
+    def grant(self, timeout: float) -> Outcome:
+        world, fiber = self.world, _current[-1]
+        current = fiber.flight.generation == world.last_engine._generation  # else begun before a reset
+        if current:
+            assert self.fingerprint not in world.refusals_told, "refused credentials were sent again"
+            assert world.monotonic() >= world.not_before, "asked before Retry-After had passed"
+        end = world.monotonic() + timeout
+        answer = world.answers.pop(0) if world.answers else "issue"
+        fiber.hold()  # on its way there
+        decided = world.decide(self.password) if answer in ("issue", "lost") else None
+        expires_in = floor(world.ends[decided] - world.true) if isinstance(decided, str) else 0
+        if answer == "hangs":
+            fiber.hold(float("inf"))
+        fiber.hold(end if answer == "lost" else float("-inf"))  # on its way back
+        if world.monotonic() >= end or answer == "lost":
+            return Unavailable("too late", self.host, late=True)
+        if isinstance(decided, Refused):
+            if current and fiber.flight.generation == world.last_engine._generation:
+                world.refusals_told.add(self.fingerprint)
+            return decided
+        if decided is not None:
+            if current and fiber.flight.generation == world.last_engine._generation:
+                world.on_grant(decided)
+            return Issued(decided, expires_in)
+        if answer == "retry_after":
+            if current and fiber.flight.generation == world.last_engine._generation:
+                world.not_before = world.monotonic() + 20
+            return Unavailable("status 429", self.host, 20.0)
+        if answer == "forbidden":
+            return Refused(403, None, False, self.host)
+        return Unavailable("status 500", self.host)

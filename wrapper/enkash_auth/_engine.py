@@ -1,0 +1,261 @@
+"""The life of one account's token: what callers board, what a flight does, what its landing leaves behind.
+
+Clocks, threads and token requests come from outside, so that a simulation can run it step by step.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from ._flight import Flight
+from ._freshness import Known, Moment, Verdict
+from ._limits import Brake, Gate, second_try
+from ._outcome import Failure, Issued, Refused, Unavailable
+from ._outside import Outside
+from .errors import ConfigurationError
+from .events import Event, OnEvent, describe, publish
+
+if TYPE_CHECKING:
+    from ._credentials import Credentials
+    from ._exchange import Exchange
+    from ._token import Token
+
+_SOURCE_LOOK = 5.0  # seconds between two looks at the source of refused credentials
+_NEVER = float("-inf")
+
+
+@frozen
+class Account:
+    """Credentials, and what is made from them."""
+
+    credentials: Credentials
+    fingerprint: str
+    exchange: Exchange
+
+
+class Engine:
+    """Holds the token and starts at most one flight. `source`, if set, is looked at again while the server refuses."""
+
+    _token: Token  # the last one, also when it is held no more: a racing reader must find one
+    _serve_until: float  # monotonic; -inf where callers have to wait
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        make: Callable[[Credentials], Exchange],
+        *,
+        timeout: float,
+        on_event: OnEvent | None = None,
+        outside: Outside | None = None,
+    ) -> None:
+        self._outside = outside or Outside()
+        self._monotonic = self._outside.monotonic
+        self._timeout = timeout
+        self._make, self._on_event = make, on_event
+        self._source: Callable[[], Credentials] | None = None
+        self._closed, self._generation, self._grants, self._looked = False, 0, 0, _NEVER
+        self._account = self._enter(credentials)
+        self._refusals: dict[str, Refused] = {}  # final ones, by fingerprint: they outlive a change of credentials
+        self._lock = threading.Lock()
+        self._start_clean()
+
+    def _enter(self, credentials: Credentials) -> Account:
+        return Account(credentials, credentials.fingerprint(), self._make(credentials))
+
+    def _start_clean(self) -> None:
+        self._generation += 1  # what is in the air now writes nothing when it lands
+        self._flight: Flight | None = None
+        self._known: Known | None = None
+        self._gate, self._brake = Gate(), Brake()
+        self._drop()
+
+    def _drop(self) -> None:
+        self._held, self._serve_until = False, _NEVER
+
+    def reset(self) -> None:
+        """Forget a refusal, the held token and all that was learnt: the next call asks the server."""
+        with self._lock:
+            self._refusals.clear()
+            self._start_clean()
+
+    def close(self) -> None:
+        """Forget the token and close the connections; later calls raise `ConfigurationError`."""
+        with self._lock:
+            self._closed = True
+            self._start_clean()
+        self._account.exchange.close()
+
+    def _after_fork(self) -> None:
+        """Start clean in a child: no thread flies there, a lock may be held for ever, the sockets are the parent's."""
+        self._lock = threading.Lock()
+        self._start_clean()
+        if not self._closed:
+            self._account = self._enter(self._account.credentials)
+
+    def _board(self, *, late: bool = False) -> Token | Flight:
+        """Return the living token, or the one flight that brings the next; raise what forbids to ask.
+
+        `late`: the caller's flight ran out of time, but the caller did not.
+        """
+        flight = self._flight
+        if flight and flight.outcome is None and self._serve_until == _NEVER and self._monotonic() < flight.end:
+            return flight  # without the lock: 10,000 tasks may come in one turn of a loop
+        took_off = False
+        with self._lock:
+            if self._closed:
+                raise ConfigurationError("this TokenProvider is closed")
+            now = self._outside.now()
+            # a second look: a flight may have landed while this caller came for the lock
+            verdict, until = self._known.look(now) if self._known and self._held else (Verdict.WAIT, _NEVER)
+            flight, again = self._flight, now.monotonic
+            if flight and now.monotonic >= flight.end:  # abandoned: it may never land
+                self._gate = self._gate.failed(self._overdue(), now.monotonic, self._outside.draw())
+                flight = self._flight = None
+            if flight is None and verdict is not Verdict.SERVE:
+                stop, again = self._forbidden(now.monotonic, late)
+                if stop is None:
+                    took_off, flight = True, Flight(self._outside, self._generation, now.monotonic + self._timeout)
+                elif verdict is Verdict.WAIT:
+                    self._drop()
+                    raise stop.raised()
+            if verdict is Verdict.RENEW:
+                until = min(until, flight.end if flight else again)
+            self._serve_until, self._flight = until, flight
+            boarded = self._token if flight is None or verdict is not Verdict.WAIT else flight
+        if took_off and flight:
+            self._outside.spawn(partial(self._fly, flight))
+        return boarded
+
+    def _landed(self, flight: Flight, deadline: float) -> Token | Flight:
+        """Return what a waiting caller gets after its wait: the token, an error, or a seat on the next flight."""
+        outcome, now = flight.outcome, self._outside.now()
+        in_time = now.monotonic < deadline
+        if isinstance(outcome, Known):
+            if outcome.fleeting or outcome.alive(now):
+                return outcome.token
+            if in_time:  # the machine slept while the caller waited
+                return self._board()
+        late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
+        if late and in_time and flight.end < deadline:
+            return self._board(late=True)
+        raise (outcome if isinstance(outcome, Failure) and not late else self._overdue()).raised()
+
+    def invalidate(self, token: Token) -> None:
+        """Forget `token` if it is still the one held: an API has answered 401 to it.
+
+        A living token is forgotten twice at once and once more a minute at most; past that it is served on.
+        """
+        with self._lock:
+            known, now = self._known, self._outside.now()
+            if known is None or not self._held or token.access_token != known.token.access_token:
+                return
+            if known.alive(now):  # a token past its end costs nothing
+                brake = self._brake.taken(now.monotonic)
+                if brake is None:
+                    return
+                self._brake = brake
+            self._drop()
+        publish([Event("invalidated", self._account.exchange.host, grants=self._grants)], self._on_event)
+
+    def _rejected(self, token: Token, asked: float) -> bool:
+        """Invalidate after a 401; return whether another token may mend it: not if this was minted since `asked`."""
+        known = self._known
+        just_minted = known and known.answered.monotonic >= asked and known.alive(self._outside.now())
+        if known and just_minted and known.token.access_token == token.access_token:
+            return False
+        self.invalidate(token)
+        return True
+
+    def _overdue(self) -> Unavailable:
+        return Unavailable(f"no answer within {self._timeout:g} s", self._account.exchange.host, late=True)
+
+    def _forbidden(self, now: float, late: bool) -> tuple[Failure | None, float]:
+        """Return what forbids a flight, if anything, and the time to ask again."""
+        if refused := self._refusals.get(self._account.fingerprint):
+            look = self._looked + _SOURCE_LOOK if self._source else float("inf")
+            if now < look:
+                return refused, look
+            self._looked = now  # the flight looks at the source, and signs in only with other credentials
+            return None, now
+        if late and self._gate.failures <= 1:
+            return None, now
+        return self._gate.stops(now), self._gate.opens
+
+    def _fly(self, flight: Flight) -> None:
+        """Sign in, on the flight's own thread; tell of it when its callers have been answered."""
+        began, account = self._outside.now(), self._account
+        outcome: Known | Failure | None = self._refusals.get(account.fingerprint)
+        if outcome and (changed := self._changed_account(flight)):
+            account, outcome = changed, None
+        requests = 0
+        if outcome is None:
+            outcome, requests = self._sign_in(account, flight.end, began)
+        alive = self._land(flight, account, outcome, requests)
+        flight.land(outcome)
+        if requests:
+            counts = {"requests": requests, "grants": self._grants}
+            seconds = self._monotonic() - began.monotonic
+            publish(describe(outcome, alive, account.exchange.host, seconds=seconds, **counts), self._on_event)
+
+    def _sign_in(self, account: Account, end: float, now: Moment) -> tuple[Known | Failure, int]:
+        """Send at most two token requests, inside the flight's end."""
+        known = self._known
+        pause = known.gap(now) if known else 0.0
+        self._outside.pause(pause if pause < end - now.monotonic else 0.0)
+        outcome = self._ask(account, known, end)
+        now = self._outside.now()
+        again = second_try(outcome, now, end - now.monotonic, self._outside.draw())
+        if again is None or (pause and isinstance(outcome, Known)):
+            return outcome, 1
+        self._outside.pause(again)
+        return self._ask(account, outcome if isinstance(outcome, Known) else known, end), 2
+
+    def _ask(self, account: Account, known: Known | None, end: float) -> Known | Failure:
+        started = self._outside.now()
+        outcome = account.exchange.grant(max(0.0, end - started.monotonic))
+        if not isinstance(outcome, Issued):
+            return outcome
+        answered = self._outside.now()
+        return Known.learnt(known, outcome.access_token, outcome.life, started, answered, self._outside.draw())
+
+    def _changed_account(self, flight: Flight) -> Account | None:
+        """Enter with the source's credentials if the server has not refused them yet."""
+        assert self._source is not None
+        try:
+            credentials = self._source()
+        except Exception:  # half-way through a rotation, or not to be read now
+            return None
+        if credentials.fingerprint() in self._refusals:
+            return None
+        account = self._enter(credentials)
+        with self._lock:
+            if flight.generation == self._generation:
+                if credentials.account != self._account.credentials.account:
+                    self._known = None
+                    self._drop()
+                self._account, self._gate = account, Gate()
+        return account
+
+    def _land(self, flight: Flight, account: Account, outcome: Known | Failure, requests: int) -> bool:
+        """Keep what a flight brought; return whether its callers had a living token meanwhile."""
+        with self._lock:
+            self._grants += requests > 0
+            if flight.generation != self._generation:
+                return False
+            if isinstance(outcome, Refused) and outcome.final:
+                self._refusals[account.fingerprint] = outcome  # an abandoned flight's too
+            if flight is not self._flight:
+                return False
+            now, self._flight = self._outside.now(), None
+            alive = self._held and self._known is not None and self._known.alive(now)
+            if isinstance(outcome, Known):
+                self._token, self._known, self._held, self._gate = outcome.token, outcome, True, Gate()
+            elif not (isinstance(outcome, Refused) and outcome.final):
+                self._gate = self._gate.failed(outcome, now.monotonic, self._outside.draw())
+            self._serve_until = now.monotonic if self._held else _NEVER  # the next caller looks
+            return alive

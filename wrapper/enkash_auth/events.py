@@ -1,0 +1,75 @@
+"""What happens to a provider's token, for logs and for the service's own `on_event` hook; no event holds a secret."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal
+
+from attrs import asdict, evolve, frozen
+
+from ._freshness import Known
+from ._outcome import Failure, Refused, Unavailable
+
+Kind = Literal["issued", "renewed", "reissued_same", "served_stale", "refused", "unavailable", "invalidated"]
+
+_log = logging.getLogger("enkash_auth")
+_LEVELS: dict[Kind, int] = {
+    "issued": logging.INFO,
+    "refused": logging.WARNING,
+    "unavailable": logging.WARNING,
+    "served_stale": logging.WARNING,
+}
+
+
+@frozen
+class Event:
+    """One thing that happened.
+
+    `kind`: `issued` (a token, and callers waited for it), `renewed` (a token, behind the callers' back),
+    `reissued_same` (the token that was known already), `refused`, `unavailable` (also: a 200 that is no token),
+    `served_stale` (such a failure, and the living token serves on), `invalidated` (after a 401 from an API).
+    `seconds` is how long the grant took, `requests` how many token requests that were, `grants` the number of the
+    provider's grants so far, `life` the seconds a token still serves; `status` and `error` are a refusal's.
+    """
+
+    kind: Kind
+    host: str
+    seconds: float = 0.0
+    requests: int = 0
+    grants: int = 0
+    life: float | None = None
+    status: int | None = None
+    error: str | None = None
+    reason: str | None = None
+    retry_after: float | None = None
+
+
+OnEvent = Callable[[Event], object]
+
+
+def describe(outcome: Known | Failure, alive: bool, host: str, **counted: Any) -> list[Event]:
+    """Return the events of one grant; `alive` tells whether callers had a living token meanwhile."""
+    if isinstance(outcome, Known):
+        kind: Kind = "reissued_same" if outcome.reissued else "renewed" if alive else "issued"
+        life = max(0.0, outcome.answered.until(outcome.life.lower))
+        return [Event(kind, host, life=life, **counted)]
+    if isinstance(outcome, Refused):
+        event = Event("refused", host, status=outcome.status, error=outcome.error, **counted)
+    else:
+        after = outcome.retry_after if isinstance(outcome, Unavailable) else None
+        event = Event("unavailable", host, reason=outcome.reason, retry_after=after, **counted)
+    return [event, evolve(event, kind="served_stale")] if alive else [event]
+
+
+def publish(events: list[Event], on_event: OnEvent | None) -> None:
+    """Log events and hand them to the hook; what the hook raises is logged by its class and goes no further."""
+    for event in events:
+        told = ", ".join(f"{name} {value}" for name, value in asdict(event).items() if value is not None)
+        _log.log(_LEVELS.get(event.kind, logging.DEBUG), "token %s", told)
+        if on_event is None:
+            continue
+        try:
+            on_event(event)
+        except Exception as error:
+            _log.warning("on_event raised %s", type(error).__name__)
