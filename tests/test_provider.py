@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from conftest import Clock, Server, credentials, issued
-from enkash_auth import Token, TokenProvider, _flight, _provider
+from enkash_auth import Token, TokenProvider, _flight
 from enkash_auth._limits import Gate
 from enkash_auth._outcome import Malformed
 from enkash_auth._outside import Outside
@@ -338,13 +338,6 @@ def test_a_child_starts_clean(server: Server) -> None:
         provider._lock.acquire()
         provider._after_fork()  # what os.fork() calls in the child
         assert provider.token().access_token == "canary-token-2"
-
-
-def test_fork_hook_reaches_every_provider(server: Server) -> None:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        before = provider._generation
-        _provider._after_fork()
-        assert provider._generation > before
 
 
 def test_where_no_thread_starts_the_caller_flies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,13 @@
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable
 from functools import cache
-from time import monotonic
 from typing import Any, Self
 
 import httpx
 
-from ._credentials import check_url, parse_origin
+from ._origin import parse_origins
 from ._provider import TokenProvider
 from ._token import Token
-from .errors import ConfigurationError
 
 
 class EnkashAuth(httpx.Auth):
@@ -23,13 +21,8 @@ class EnkashAuth(httpx.Auth):
     """
 
     def __init__(self, provider: TokenProvider, origins: Iterable[str] = ()) -> None:
-        if isinstance(origins, str):
-            raise ConfigurationError("origins must be a list of URLs, not one text")
-        listed = list(origins)
-        if bad := [f"origin {number} {why}" for number, url in enumerate(listed, 1) if (why := check_url(url))]:
-            raise ConfigurationError("; ".join(bad))
         self._provider = provider
-        self._origins = frozenset(map(parse_origin, listed)) or {provider.credentials.origin}
+        self._origins = parse_origins(origins) or {provider.credentials.origin}
 
     @classmethod
     def from_env(cls, origins: Iterable[str] = ()) -> Self:
@@ -41,7 +34,7 @@ class EnkashAuth(httpx.Auth):
         if not self._belongs(request):
             yield request
             return
-        asked = monotonic()
+        asked = self._provider._monotonic()
         token = self._provider.token()
         response = yield _signed(request, token)
         if self._retriable(request, response) and self._provider._rejected(token, asked):
@@ -54,7 +47,7 @@ class EnkashAuth(httpx.Auth):
         if not self._belongs(request):
             yield request
             return
-        asked = monotonic()
+        asked = self._provider._monotonic()
         token = await self._provider.atoken()
         response = yield _signed(request, token)
         if self._retriable(request, response) and self._provider._rejected(token, asked):
@@ -78,14 +71,14 @@ class EnkashAuth(httpx.Auth):
     @property  # type: ignore[misc]  # read-only, as in unittest.mock
     def __class__(self) -> type[Any]:
         """What `isinstance` sees: an `Auth` of httpx2, too, in a process that has imported httpx2."""
-        other = getattr(sys.modules.get("httpx2"), "Auth", None)
+        theirs = getattr(sys.modules.get("httpx2"), "Auth", None)
         ours: Any = type(self)
-        return ours if other is None else _both(ours, other)
+        return _both(ours, theirs)
 
 
 @cache
-def _both(ours: type[Any], theirs: type[Any]) -> type[Any]:
-    return type(ours.__name__, (ours, theirs), {})
+def _both(ours: Any, theirs: Any) -> type[Any]:
+    return type(ours.__name__, (ours, theirs), {}) if theirs else ours
 
 
 def _signed(request: httpx.Request, token: Token) -> httpx.Request:

@@ -5,13 +5,12 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from ._origin import check_url, parse_origin
 from .errors import ConfigurationError
 
 _REQUIRED = ("base_url", "username", "password", "client_id", "client_secret")
@@ -123,36 +122,6 @@ class Credentials:
 def token_store_url() -> str:
     """Return the URL of the token store that the environment chooses, `memory:` by default."""
     return os.environ.get("ENKASH_TOKEN_STORE", "memory:")
-
-
-def parse_origin(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` where it is no http(s) URL."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("not an http(s) URL")
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether plain http to this host stays on the machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def check_url(url: str) -> str | None:
-    """Return why a token must not travel to this URL, None where it may."""
-    try:
-        scheme, host, _ = parse_origin(url)
-        parts = urlsplit(url)
-    except ValueError:
-        return "is not an https URL"
-    if parts.username is not None or parts.query or parts.fragment:
-        return "must hold no user, query or fragment"
-    if scheme != "https" and not is_loopback(host):
-        return "must be https (http is for loopback only)"
-    return None
 
 
 def _problems(values: Mapping[str, object]) -> list[str]:

@@ -1,7 +1,4 @@
-"""The life of one account's token: what callers board, what a flight does, what its landing leaves behind.
-
-Clocks, threads and token requests come from outside, so that a simulation can run it step by step.
-"""
+"""The life of one account's token: what callers board, what a flight does, what its landing leaves behind."""
 
 from __future__ import annotations
 
@@ -10,32 +7,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
+from ._account import Account
+from ._credentials import Credentials
 from ._flight import Flight
-from ._freshness import Known, Moment, Verdict
-from ._limits import Brake, Gate, second_try
-from ._outcome import Failure, Issued, Refused, Unavailable
+from ._freshness import Known, Verdict
+from ._limits import Brake, Gate
+from ._outcome import Failure, Refused, Unavailable
 from ._outside import Outside
+from ._token import Token
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
 if TYPE_CHECKING:
-    from ._credentials import Credentials
     from ._exchange import Exchange
-    from ._token import Token
 
 _SOURCE_LOOK = 5.0  # seconds between two looks at the source of refused credentials
 _NEVER = float("-inf")
-
-
-@frozen
-class Account:
-    """Credentials, and what is made from them."""
-
-    credentials: Credentials
-    fingerprint: str
-    exchange: Exchange
 
 
 class Engine:
@@ -55,17 +42,13 @@ class Engine:
     ) -> None:
         self._outside = outside or Outside()
         self._monotonic = self._outside.monotonic
-        self._timeout = timeout
-        self._make, self._on_event = make, on_event
+        self._timeout, self._on_event = timeout, on_event
         self._source: Callable[[], Credentials] | None = None
         self._closed, self._generation, self._grants, self._looked = False, 0, 0, _NEVER
-        self._account = self._enter(credentials)
+        self._account = Account.entered(credentials, make)
         self._refusals: dict[str, Refused] = {}  # final ones, by fingerprint: they outlive a change of credentials
         self._lock = threading.Lock()
         self._start_clean()
-
-    def _enter(self, credentials: Credentials) -> Account:
-        return Account(credentials, credentials.fingerprint(), self._make(credentials))
 
     def _start_clean(self) -> None:
         self._generation += 1  # what is in the air now writes nothing when it lands
@@ -95,24 +78,22 @@ class Engine:
         self._lock = threading.Lock()
         self._start_clean()
         if not self._closed:
-            self._account = self._enter(self._account.credentials)
+            self._account = self._account.again()
 
     def _board(self, *, late: bool = False) -> Token | Flight:
         """Return the living token, or the one flight that brings the next; raise what forbids to ask.
 
         `late`: the caller's flight ran out of time, but the caller did not.
         """
-        flight = self._flight
+        flight, took_off = self._flight, False
         if flight and flight.outcome is None and self._serve_until == _NEVER and self._monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
-        took_off = False
         with self._lock:
             if self._closed:
                 raise ConfigurationError("this TokenProvider is closed")
-            now = self._outside.now()
             # a second look: a flight may have landed while this caller came for the lock
+            now, flight = self._outside.now(), self._flight
             verdict, until = self._known.look(now) if self._known and self._held else (Verdict.WAIT, _NEVER)
-            flight, again = self._flight, now.monotonic
             if flight and now.monotonic >= flight.end:  # abandoned: it may never land
                 self._gate = self._gate.failed(self._overdue(), now.monotonic, self._outside.draw())
                 flight = self._flight = None
@@ -126,7 +107,7 @@ class Engine:
             if verdict is Verdict.RENEW:
                 until = min(until, flight.end if flight else again)
             self._serve_until, self._flight = until, flight
-            boarded = self._token if flight is None or verdict is not Verdict.WAIT else flight
+            boarded = flight if flight and verdict is Verdict.WAIT else self._token
         if took_off and flight:
             self._outside.spawn(partial(self._fly, flight))
         return boarded
@@ -165,9 +146,8 @@ class Engine:
     def _rejected(self, token: Token, asked: float) -> bool:
         """Invalidate after a 401; return whether another token may mend it: not if this was minted since `asked`."""
         known = self._known
-        just_minted = known and known.answered.monotonic >= asked and known.alive(self._outside.now())
-        if known and just_minted and known.token.access_token == token.access_token:
-            return False
+        if known and known.token.access_token == token.access_token and known.answered.monotonic > asked:
+            return not known.alive(self._outside.now())
         self.invalidate(token)
         return True
 
@@ -188,58 +168,27 @@ class Engine:
 
     def _fly(self, flight: Flight) -> None:
         """Sign in, on the flight's own thread; tell of it when its callers have been answered."""
-        began, account = self._outside.now(), self._account
+        began, account = self._monotonic(), self._account
         outcome: Known | Failure | None = self._refusals.get(account.fingerprint)
-        if outcome and (changed := self._changed_account(flight)):
+        if outcome and (changed := account.changed(self._source, self._refusals)):
+            self._move_to(changed, flight)
             account, outcome = changed, None
         requests = 0
         if outcome is None:
-            outcome, requests = self._sign_in(account, flight.end, began)
+            outcome, requests = account.sign_in(self._known, flight.end, self._outside)
         alive = self._land(flight, account, outcome, requests)
         flight.land(outcome)
         if requests:
-            counts = {"requests": requests, "grants": self._grants}
-            seconds = self._monotonic() - began.monotonic
-            publish(describe(outcome, alive, account.exchange.host, seconds=seconds, **counts), self._on_event)
+            told = Event("issued", account.exchange.host, self._monotonic() - began, requests, self._grants)
+            publish(describe(told, outcome, alive), self._on_event)
 
-    def _sign_in(self, account: Account, end: float, now: Moment) -> tuple[Known | Failure, int]:
-        """Send at most two token requests, inside the flight's end."""
-        known = self._known
-        pause = known.gap(now) if known else 0.0
-        self._outside.pause(pause if pause < end - now.monotonic else 0.0)
-        outcome = self._ask(account, known, end)
-        now = self._outside.now()
-        again = second_try(outcome, now, end - now.monotonic, self._outside.draw())
-        if again is None or (pause and isinstance(outcome, Known)):
-            return outcome, 1
-        self._outside.pause(again)
-        return self._ask(account, outcome if isinstance(outcome, Known) else known, end), 2
-
-    def _ask(self, account: Account, known: Known | None, end: float) -> Known | Failure:
-        started = self._outside.now()
-        outcome = account.exchange.grant(max(0.0, end - started.monotonic))
-        if not isinstance(outcome, Issued):
-            return outcome
-        answered = self._outside.now()
-        return Known.learnt(known, outcome.access_token, outcome.life, started, answered, self._outside.draw())
-
-    def _changed_account(self, flight: Flight) -> Account | None:
-        """Enter with the source's credentials if the server has not refused them yet."""
-        assert self._source is not None
-        try:
-            credentials = self._source()
-        except Exception:  # half-way through a rotation, or not to be read now
-            return None
-        if credentials.fingerprint() in self._refusals:
-            return None
-        account = self._enter(credentials)
+    def _move_to(self, account: Account, flight: Flight) -> None:
         with self._lock:
             if flight.generation == self._generation:
-                if credentials.account != self._account.credentials.account:
+                if not account.is_same(self._account):
                     self._known = None
                     self._drop()
                 self._account, self._gate = account, Gate()
-        return account
 
     def _land(self, flight: Flight, account: Account, outcome: Known | Failure, requests: int) -> bool:
         """Keep what a flight brought; return whether its callers had a living token meanwhile."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
-from attrs import field, frozen
+from attrs import frozen
 
 from ._token import Token, make_token
 
@@ -13,17 +14,11 @@ _WINDOW, _FRACTION = 60.0, 0.3  # renewed so many seconds before the end, or at 
 _LEARNT = 86_400.0  # seconds until a server that was learnt to be sticky is tried early again
 _NEVER = float("-inf")
 
-
-class Verdict(Enum):
-    """What a caller gets."""
-
-    SERVE = "the token"
-    RENEW = "the token, and a renewal starts behind the caller's back"
-    WAIT = "the next token, once it is there"
+# what a caller gets: the token; that, while a renewal starts behind its back; the next token, once it is there
+Verdict = Enum("Verdict", ["SERVE", "RENEW", "WAIT"])
 
 
-@frozen
-class Moment:
+class Moment(NamedTuple):
     """One time on two clocks, in seconds: a suspended machine stops the first, an NTP step moves the second."""
 
     monotonic: float
@@ -56,8 +51,8 @@ class Life:
 
     def narrowed(self, other: Life) -> Life:
         """Return what this and a later answer for the same token say together."""
-        lower = Moment(max(self.lower.monotonic, other.lower.monotonic), max(self.lower.wall, other.lower.wall))
-        upper = Moment(min(self.upper.monotonic, other.upper.monotonic), min(self.upper.wall, other.upper.wall))
+        lower = Moment(*map(max, self.lower, other.lower))
+        upper = Moment(*map(min, self.upper, other.upper))
         if lower.until(upper) <= 0:
             return other  # a clock was set between the answers: the old bounds say nothing any more
         return Life(lower, upper, self.window)
@@ -70,7 +65,7 @@ class Known:
     token: Token
     life: Life
     answered: Moment
-    sticky_until: float = field(default=_NEVER)  # monotonic; the knowledge is dropped after a day
+    sticky_until: float = _NEVER  # monotonic; the knowledge is dropped after a day
     reissued: bool = False
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from ._freshness import Known, Moment
 from ._outcome import Failure, Unavailable
@@ -16,7 +16,7 @@ _BUCKET, _REFILL = 2.0, 60.0  # two at once, one more a minute
 class Gate:
     """Shut after a failure until `opens` (monotonic seconds); callers meanwhile hear of that failure at once."""
 
-    opens: float = field(default=float("-inf"))
+    opens: float = float("-inf")
     failures: int = 0
     failure: Failure | None = None
 
@@ -56,7 +56,7 @@ class Brake:
     """A token bucket for invalidations, so that an API that always answers 401 does not cost a grant for each call."""
 
     level: float = _BUCKET
-    at: float = field(default=float("-inf"))
+    at: float = float("-inf")
 
     def taken(self, now: float) -> Brake | None:
         """Return the brake after one more invalidation, None where it holds."""

@@ -103,12 +103,5 @@ class TokenProvider(Engine):
 
 
 _providers: weakref.WeakSet[TokenProvider] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for provider in list(_providers):
-        provider._after_fork()
-
-
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=lambda: [provider._after_fork() for provider in list(_providers)])

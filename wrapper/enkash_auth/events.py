@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from attrs import asdict, evolve, frozen
 
@@ -48,17 +48,16 @@ class Event:
 OnEvent = Callable[[Event], object]
 
 
-def describe(outcome: Known | Failure, alive: bool, host: str, **counted: Any) -> list[Event]:
-    """Return the events of one grant; `alive` tells whether callers had a living token meanwhile."""
+def describe(event: Event, outcome: Known | Failure, alive: bool) -> list[Event]:
+    """Return what there is to tell of one grant; `alive` where callers had a living token meanwhile."""
     if isinstance(outcome, Known):
         kind: Kind = "reissued_same" if outcome.reissued else "renewed" if alive else "issued"
-        life = max(0.0, outcome.answered.until(outcome.life.lower))
-        return [Event(kind, host, life=life, **counted)]
+        return [evolve(event, kind=kind, life=max(0.0, outcome.answered.until(outcome.life.lower)))]
     if isinstance(outcome, Refused):
-        event = Event("refused", host, status=outcome.status, error=outcome.error, **counted)
+        event = evolve(event, kind="refused", status=outcome.status, error=outcome.error)
     else:
         after = outcome.retry_after if isinstance(outcome, Unavailable) else None
-        event = Event("unavailable", host, reason=outcome.reason, retry_after=after, **counted)
+        event = evolve(event, kind="unavailable", reason=outcome.reason, retry_after=after)
     return [event, evolve(event, kind="served_stale")] if alive else [event]
 
 

@@ -1,0 +1,67 @@
+"""What a provider signs in with, and how that changes while the server refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from ._credentials import Credentials
+from ._freshness import Known
+from ._limits import second_try
+from ._outcome import Failure, Issued
+from ._outside import Outside
+
+if TYPE_CHECKING:
+    from ._exchange import Exchange
+
+
+@frozen
+class Account:
+    """Credentials, and what is made from them."""
+
+    credentials: Credentials
+    fingerprint: str
+    exchange: Exchange
+    _make: Callable[[Credentials], Exchange]
+
+    @classmethod
+    def entered(cls, credentials: Credentials, make: Callable[[Credentials], Exchange]) -> Account:
+        return cls(credentials, credentials.fingerprint(), make(credentials), make)
+
+    def sign_in(self, known: Known | None, end: float, outside: Outside) -> tuple[Known | Failure, int]:
+        """Send one token request or two, till `end` (monotonic seconds); return how that went, and how many."""
+        now = outside.now()
+        pause = known.gap(now) if known else 0.0
+        outside.pause(pause if pause < end - now.monotonic else 0.0)
+        outcome = self._ask(known, end, outside)
+        now = outside.now()
+        again = second_try(outcome, now, end - now.monotonic, outside.draw())
+        if again is None or (pause and isinstance(outcome, Known)):
+            return outcome, 1
+        outside.pause(again)
+        return self._ask(outcome if isinstance(outcome, Known) else known, end, outside), 2
+
+    def _ask(self, known: Known | None, end: float, outside: Outside) -> Known | Failure:
+        started = outside.now()
+        outcome = self.exchange.grant(max(0.0, end - started.monotonic))
+        if not isinstance(outcome, Issued):
+            return outcome
+        return Known.learnt(known, outcome.access_token, outcome.life, started, outside.now(), outside.draw())
+
+    def again(self) -> Account:
+        """Return the same account with connections of its own, as a forked child needs it."""
+        return self.entered(self.credentials, self._make)
+
+    def changed(self, source: Callable[[], Credentials] | None, refused: Container[str]) -> Account | None:
+        """Return the account that the source names now, None where the server has refused that one, too."""
+        try:
+            credentials = source() if source else self.credentials
+        except Exception:  # half-way through a rotation, or not to be read now
+            return None
+        return None if credentials.fingerprint() in refused else self.entered(credentials, self._make)
+
+    def is_same(self, other: Account) -> bool:
+        """Whether the server gives both the same tokens."""
+        return self.credentials.account == other.credentials.account
