@@ -4,9 +4,15 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from hypothesis import Phase, settings
 
 from enkash_auth import Credentials, TokenProvider
 from enkash_auth._outside import Outside
+
+settings.register_profile("short", max_examples=100, stateful_step_count=50)
+settings.register_profile("deep", max_examples=3000, stateful_step_count=100)
+settings.register_profile("mutation", settings.get_profile("deep"), phases=[Phase.generate])  # no time for shrinking
+settings.load_profile("short")
 
 CANARIES = {
     "username": "canary-user",

@@ -82,6 +82,38 @@ def test_a_failed_renewal_serves_on_to_the_true_end(
         ask(provider)
 
 
+def test_a_renewal_in_the_air_is_boarded_when_the_token_ends(
+    server: Server, provider: TokenProvider, clock: Clock
+) -> None:
+    provider.token()
+    go = threading.Event()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        go.wait(5)
+        return issued("next")
+
+    server.answer = answer
+    clock.passes(299)
+    provider.token()
+    clock.passes(1)
+    boarded = provider._board()
+    assert isinstance(boarded, _flight.Flight)
+    assert provider._board() is boarded
+    go.set()
+    assert provider.token().access_token == "next"
+    assert len(server.requests) == 2
+
+
+def test_a_waiter_that_overslept_gets_no_dead_token(server: Server, provider: TokenProvider, clock: Clock) -> None:
+    boarded = provider._board()
+    assert isinstance(boarded, _flight.Flight)
+    land(provider)
+    clock.wall += 300  # the machine sleeps
+    assert isinstance(provider._landed(boarded, clock.monotonic + 1), _flight.Flight)
+    land(provider)
+    assert provider.token().access_token == "canary-token-2"
+
+
 def test_a_refused_renewal_is_not_tried_again(server: Server, provider: TokenProvider, clock: Clock, ask: Ask) -> None:
     first = ask(provider)
     server.answer = lambda _: REFUSAL
@@ -400,6 +432,31 @@ class TestFromEnv:
             with pytest.raises(RefusedError):
                 provider.token()
         assert len(server.requests) == 1
+
+    def test_another_accounts_token_is_never_served(
+        self, server: Server, environment: pytest.MonkeyPatch, clock: Clock
+    ) -> None:
+        with TokenProvider(credentials(), transport=server.transport) as provider:
+            clock.move(provider).token()
+            asked, go = threading.Event(), threading.Event()
+
+            def answer(request: httpx.Request) -> httpx.Response:
+                if b"username=other" not in request.content:
+                    return REFUSAL
+                asked.set()
+                go.wait(5)
+                return issued("theirs")
+
+            server.answer = answer
+            provider._source = lambda: credentials(username="other")
+            clock.passes(299)
+            provider.token()
+            land(provider)  # refused
+            provider.token()
+            asked.wait(5)  # signing in as the other
+            assert isinstance(provider._board(), _flight.Flight)
+            go.set()
+            assert provider.token().access_token == "theirs"
 
     def test_a_half_way_rotation_is_waited_out(
         self, provider: TokenProvider, server: Server, environment: pytest.MonkeyPatch

@@ -15,7 +15,7 @@ from enkash_auth._flight import Flight
 from enkash_auth._outcome import Issued, Outcome, Refused, Unavailable
 from enkash_auth._outside import Outside
 
-ANSWERS = ("issue", "server_error", "retry_after", "lost", "hangs", "forbidden")
+ANSWERS = ("issue", "overdue", "server_error", "retry_after", "lost", "hangs", "forbidden")
 
 
 class _Killed(BaseException):
@@ -81,12 +81,12 @@ class World:
     slept: float = 0.0
     wall_offset: float = 1e9
     right_password: str = "p0"
-    offered_password: str = "p0"
+    offered: tuple[str, str] = ("user", "p0")  # what the credentials' source says: user name and password
     answers: list[str] = field(default_factory=list)
     ends: dict[str, float] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
-    current: str | None = None
+    current: dict[str, str] = field(default_factory=dict)
     refusals_told: set[str] = field(default_factory=set)
     not_before: float = float("-inf")
     fibers: list[Fiber] = field(default_factory=list)
@@ -105,7 +105,7 @@ class World:
         return self.true - self.slept
 
     def credentials(self) -> Credentials:
-        return Credentials("https://token.example", "user", self.offered_password, "id", "secret")
+        return Credentials("https://token.example", *self.offered, "id", "secret")
 
     def engine(self, timeout: float) -> Engine:
         engine = Engine(self.credentials(), self.exchange, timeout=timeout, outside=self.outside)
@@ -119,17 +119,15 @@ class World:
     def _spawn(self, run: Callable[[], None]) -> None:
         self.fibers.append(Fiber(run, run.args[0], self.monotonic))  # type: ignore[attr-defined]
 
-    def decide(self, password: str) -> str | Refused:
-        """What a server as EnkKash's is inferred to be does with a sign-in now."""
+    def decide(self, user: str, password: str) -> str | Refused:
+        """What a server as EnKash's is inferred to be does with a sign-in now."""
         if password != self.right_password:
             return Refused(400, "invalid_grant", True, "token.example")
-        living = self.current and self.current not in self.revoked and self.true < self.ends[self.current]
-        if not (self.sticky and living):
-            self.current = f"token-{len(self.ends)}"
-            self.ends[self.current] = self.true + self.life
-            self.owners[self.current] = password
-        assert self.current is not None
-        return self.current
+        token = self.current.get(user)
+        if not (self.sticky and token and token not in self.revoked and self.true < self.ends[token]):
+            token = self.current[user] = f"token-{len(self.ends)}"
+            self.ends[token], self.owners[token] = self.true + self.life, user
+        return token
 
     def stop(self) -> None:
         for fiber in self.fibers:
@@ -144,7 +142,8 @@ class Exchange:
     host = "token.example"
 
     def __init__(self, world: World, credentials: Credentials) -> None:
-        self.world, self.password, self.fingerprint = world, credentials.password.reveal(), credentials.fingerprint()
+        self.world, self.fingerprint = world, credentials.fingerprint()
+        self.login = credentials.username, credentials.password.reveal()
 
     def close(self) -> None:
         pass
@@ -158,12 +157,12 @@ class Exchange:
         end = world.monotonic() + timeout
         answer = world.answers.pop(0) if world.answers else "issue"
         fiber.hold()  # on its way there
-        decided = world.decide(self.password) if answer in ("issue", "lost") else None
+        decided = world.decide(*self.login) if answer in ("issue", "overdue", "lost") else None
         expires_in = floor(world.ends[decided] - world.true) if isinstance(decided, str) else 0
         if answer == "hangs":
             fiber.hold(float("inf"))
-        fiber.hold(end if answer == "lost" else float("-inf"))  # on its way back
-        if world.monotonic() >= end or answer == "lost":
+        fiber.hold(end if answer in ("lost", "overdue") else float("-inf"))  # on its way back
+        if answer != "overdue" and (world.monotonic() >= end or answer == "lost"):
             return Unavailable("too late", self.host, late=True)
         if isinstance(decided, Refused):
             if current and fiber.flight.generation == world.last_engine._generation:

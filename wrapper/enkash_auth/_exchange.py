@@ -1,5 +1,6 @@
 """The gateway: the only importer of the generated client. A grant goes in, an outcome comes out, nothing is raised."""
 
+import encodings.idna  # noqa: F401  # looking up a host needs it, and a flight must not import (a fork may come)
 import json
 import math
 import re

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 
 class Flight:
-    """Has one outcome, a token or the recipe for a failure; threads and tasks wait alike, each till its own deadline.
-
-    Past its `end` (monotonic seconds) nobody waits for it any more.
-    """
+    """Has one outcome, for which threads and tasks wait alike, till their own deadline or its `end` (monotonic)."""
 
     def __init__(self, outside: Outside, generation: int, end: float) -> None:
         self.generation, self.end = generation, end

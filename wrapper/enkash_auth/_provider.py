@@ -103,5 +103,12 @@ class TokenProvider(Engine):
 
 
 _providers: weakref.WeakSet[TokenProvider] = weakref.WeakSet()
+
+
+def _start_clean_in_child() -> None:
+    for provider in list(_providers):
+        provider._after_fork()
+
+
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(after_in_child=lambda: [provider._after_fork() for provider in list(_providers)])
+    os.register_at_fork(after_in_child=_start_clean_in_child)

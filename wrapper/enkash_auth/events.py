@@ -14,6 +14,7 @@ from ._outcome import Failure, Refused, Unavailable
 Kind = Literal["issued", "renewed", "reissued_same", "served_stale", "refused", "unavailable", "invalidated"]
 
 _log = logging.getLogger("enkash_auth")
+_log.addHandler(logging.NullHandler())
 _LEVELS: dict[Kind, int] = {
     "issued": logging.INFO,
     "refused": logging.WARNING,
@@ -44,6 +45,11 @@ class Event:
     reason: str | None = None
     retry_after: float | None = None
 
+    def __str__(self) -> str:
+        told = {name: value for name, value in asdict(self).items() if name != "kind" and value is not None}
+        details = (f"{name} {value:.3f}" if type(value) is float else f"{name} {value}" for name, value in told.items())
+        return f"token {self.kind}: {', '.join(details)}"
+
 
 OnEvent = Callable[[Event], object]
 
@@ -64,8 +70,7 @@ def describe(event: Event, outcome: Known | Failure, alive: bool) -> list[Event]
 def publish(events: list[Event], on_event: OnEvent | None) -> None:
     """Log events and hand them to the hook; what the hook raises is logged by its class and goes no further."""
     for event in events:
-        told = ", ".join(f"{name} {value}" for name, value in asdict(event).items() if value is not None)
-        _log.log(_LEVELS.get(event.kind, logging.DEBUG), "token %s", told)
+        _log.log(_LEVELS.get(event.kind, logging.DEBUG), "%s", event)
         if on_event is None:
             continue
         try:

@@ -1,0 +1,266 @@
+"""Real threads, loops, signals and processes around one provider."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from conftest import Clock, Server, credentials, issued
+from enkash_auth import Token, TokenProvider
+from enkash_auth.errors import RefusedError, UnavailableError
+from enkash_auth.testing import Sandbox
+
+HEADER = """
+import os, sys, threading, time, warnings
+from enkash_auth import TokenProvider
+warnings.simplefilter("ignore", DeprecationWarning)  # os.fork() beside threads, as of Python 3.12
+provider = TokenProvider.from_env()
+"""
+
+
+@pytest.fixture
+def run(environment: pytest.MonkeyPatch) -> Callable[..., subprocess.Popen[str]]:
+    """Start a script beside a sandbox."""
+
+    def start(sandbox: Sandbox, script: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HEADER + textwrap.dedent(script), *arguments]
+        env = {**os.environ, **sandbox.environment()}
+        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+Run = Callable[..., "subprocess.Popen[str]"]
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    return out
+
+
+FORK = """
+    delay = float(sys.argv[1])
+    leader = threading.Thread(target=provider.token)
+    leader.start()
+    time.sleep(delay)
+    child = os.fork()
+    token = provider.token()
+    print(token.access_token, flush=True)
+    if child == 0:
+        os._exit(0)
+    leader.join()
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize("delay", [0, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.2])
+def test_a_child_forked_at_any_moment_of_a_flight_has_a_token(run: Run, delay: float) -> None:
+    with Sandbox(latency=0.1) as sandbox:
+        tokens = finish(run(sandbox, FORK, str(delay))).split()
+    assert len(tokens) == 2
+    assert sandbox.token_requests == 2  # parent and child
+
+
+@pytest.mark.parametrize("fault", ["none", "html_502", "rate_limited", "raw"])
+def test_a_flight_imports_nothing(run: Run, fault: str) -> None:
+    """A child forked while its parent imports finds half-made modules."""
+    script = """
+        before = set(sys.modules)
+        try:
+            provider.token()
+        except Exception:
+            pass
+        print(sorted(set(sys.modules) - before))
+    """
+    with Sandbox() as sandbox:
+        if fault != "none":
+            sandbox.fail_next(fault, times=2, retry_after="Wed, 21 Oct 2065 07:28:00 GMT", status=400, body=b"{}")  # type: ignore[arg-type]
+        assert finish(run(sandbox, script)) == "[]\n"
+
+
+def test_a_child_does_not_repeat_its_parents_refusal(run: Run) -> None:
+    script = """
+        from enkash_auth.errors import RefusedError
+        def attempt():
+            try:
+                provider.token()
+            except RefusedError:
+                print("refused", flush=True)
+        attempt()
+        if os.fork() == 0:
+            attempt()
+            os._exit(0)
+        os.wait()
+    """
+    with Sandbox() as sandbox:
+        sandbox.client_secret = "another"
+        wrong = Sandbox(username=sandbox.username, password=sandbox.password, client_id=sandbox.client_id)
+        wrong._server = sandbox._server
+        assert finish(run(wrong, script)).split() == ["refused", "refused"]
+    assert sandbox.token_requests == 1
+
+
+def test_interpreter_exit_does_not_hang_on_a_grant(run: Run) -> None:
+    with Sandbox(latency=60) as sandbox:
+        process = run(sandbox, "threading.Thread(target=provider.token, daemon=True).start(); time.sleep(0.05)")
+        process.communicate(timeout=20)
+
+
+def test_a_token_can_be_had_while_the_interpreter_exits(run: Run) -> None:
+    script = """
+        import atexit
+        def late():
+            print(provider.token().access_token, flush=True)
+        atexit.register(late)
+    """
+    with Sandbox() as sandbox:
+        assert finish(run(sandbox, script)).strip()
+
+
+def test_an_interrupt_gets_a_waiting_thread_out_at_once(run: Run) -> None:
+    script = """
+        print("waiting", flush=True)
+        try:
+            provider.token()
+        except KeyboardInterrupt:
+            print("out", flush=True)
+    """
+    with Sandbox(latency=60) as sandbox:
+        process = run(sandbox, script)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        while not sandbox.token_requests:
+            threading.Event().wait(0.001)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20)[0] == "out\n"
+
+
+def test_loops_threads_and_runs_in_succession_share_one_token(server: Server) -> None:
+    with TokenProvider(credentials(), transport=server.transport) as provider, ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(lambda: asyncio.run(provider.atoken())) for _ in range(8)]
+        calls += [pool.submit(provider.token) for _ in range(8)]
+        tokens = {call.result().access_token for call in calls}
+        tokens |= {asyncio.run(provider.atoken()).access_token for _ in range(2)}
+    assert tokens == {"canary-token-1"}
+    assert len(server.requests) == 1
+
+
+def test_200_threads_and_a_loop_at_expiry_cost_one_request(server: Server, clock: Clock) -> None:
+    with TokenProvider(credentials(), transport=server.transport) as provider, ThreadPoolExecutor(200) as pool:
+        clock.move(provider).token()
+        clock.passes(300)
+        together = threading.Barrier(201)
+
+        def one() -> str:
+            together.wait()
+            return provider.token().access_token
+
+        async def many() -> set[str]:
+            return {token.access_token for token in await asyncio.gather(*(provider.atoken() for _ in range(200)))}
+
+        calls = [pool.submit(one) for _ in range(200)]
+        together.wait()
+        assert asyncio.run(many()) | {call.result() for call in calls} == {"canary-token-2"}
+    assert len(server.requests) == 2
+
+
+def test_a_timeout_around_the_call_is_the_callers_own(server: Server) -> None:
+    go = threading.Event()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        go.wait(5)
+        return issued("t")
+
+    server.answer = answer
+
+    async def main(provider: TokenProvider) -> Token:
+        patient = asyncio.create_task(provider.atoken())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await provider.atoken()
+        go.set()
+        return await patient
+
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        assert asyncio.run(main(provider)).access_token == "t"
+    assert len(server.requests) == 1
+
+
+def test_a_late_callers_deadline_is_its_own(server: Server, clock: Clock) -> None:
+    """The first flight never lands; who boarded it late gets a token from the next one."""
+    go = threading.Event()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        if len(server.requests) == 1:
+            go.wait(5)
+        return issued("t")
+
+    server.answer = answer
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        flight = clock.move(provider)._board()
+        late = clock.monotonic + 15
+        clock.passes(10)
+        with pytest.raises(UnavailableError, match="within 10 s"):
+            provider._landed(flight, clock.monotonic)  # type: ignore[arg-type]
+        following = provider._landed(flight, late)  # type: ignore[arg-type]
+        assert following is not flight
+        following.wait(late)  # type: ignore[union-attr]
+        assert provider._landed(following, late).access_token == "t"  # type: ignore[arg-type,union-attr]
+        go.set()
+
+
+def test_a_server_that_never_answers_is_not_asked_on_and_on(server: Server, clock: Clock) -> None:
+    """After a second flight without an answer the gate is shut for late callers, too."""
+    go = threading.Event()
+    server.answer = lambda _: httpx.Response(503, json=go.wait(5))
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        flight = clock.move(provider)._board()
+        for _ in range(2):
+            clock.passes(10)
+            try:
+                flight = provider._landed(flight, clock.monotonic + 5)  # type: ignore[arg-type]
+            except UnavailableError:
+                break
+        else:
+            pytest.fail("a third flight took off")
+        go.set()
+
+
+def test_the_callers_context_reaches_the_grant(server: Server) -> None:
+    trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace")
+    server.answer = lambda _: issued(trace.get())
+    trace.set("from-the-caller")
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        assert provider.token().access_token == "from-the-caller"
+
+
+def test_1000_calls_with_a_wrong_password_are_one_attempt(environment: pytest.MonkeyPatch) -> None:
+    with Sandbox(latency=0.02) as sandbox, ThreadPoolExecutor(20) as pool:
+        for name, value in {**sandbox.environment(), "ENKASH_PASSWORD": "wrong"}.items():
+            environment.setenv(name, value)
+        with TokenProvider.from_env() as provider:
+
+            def calls() -> set[int]:
+                errors = []
+                for _ in range(50):
+                    with pytest.raises(RefusedError) as caught:
+                        provider.token()
+                    errors.append(caught.value)
+                return set(map(id, errors))
+
+            assert [len(call.result()) for call in [pool.submit(calls) for _ in range(20)]] == [50] * 20
+    assert sandbox.token_requests == sandbox.attempts_refused == 1
+    assert not sandbox.locked

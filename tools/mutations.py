@@ -1,0 +1,55 @@
+"""Breaks each rule of the engine on purpose, one at a time, and tells which the tests notice.
+
+Run by `nox -s mutations`, which prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def survives(module: str, old: str, new: str, tests: list[str]) -> bool:
+    """Whether the tests pass on a copy of the package with `old` replaced by `new`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        package = Path(scratch, "enkash_auth")
+        shutil.copytree(ROOT / "wrapper" / "enkash_auth", package, ignore=shutil.ignore_patterns("__pycache__"))
+        path = package / f"{module}.py"
+        text = path.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise SystemExit(f"{module}.py holds {text.count(old)} times: {old}")
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        environment = {**os.environ, "PYTHONPATH": scratch, "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: TID251
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        command += ["--hypothesis-profile=mutation", *(f"tests/test_{name}.py" for name in tests)]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"{module}: {old}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return done.returncode == 0
+
+
+def main(only: list[str]) -> int:
+    """Print the table; return 1 if a broken rule went unnoticed."""
+    unnoticed = 0
+    print("| rule broken | in | noticed by |\n| --- | --- | --- |")
+    table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    for mutation in table["mutation"]:
+        rule = mutation.pop("rule")
+        if only and not any(word in rule for word in only):
+            continue
+        alive = survives(**mutation)
+        unnoticed += alive
+        noticed = "**nothing**" if alive else " or ".join(f"test_{name}" for name in mutation["tests"])
+        print(f"| {rule} | `{mutation['module']}.py` | {noticed} |", flush=True)
+    return 1 if unnoticed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
