@@ -146,6 +146,22 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def simulation(session: nox.Session) -> None:
+    """Search the simulated world for minutes, not seconds; `-- --hypothesis-seed=N` repeats a search."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("pytest", "tests/test_simulation.py", "--hypothesis-profile=deep", "-p", "no:xdist", *session.posargs)
+
+
+@nox.session
+def mutations(session: nox.Session) -> None:
+    """Break each rule of the engine on purpose and see a test fall (minutes); `-- WORD` picks rules."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("python", "tools/mutations.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Show a service that never thinks about tokens, on the sandbox."""
     _install(session)

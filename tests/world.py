@@ -108,7 +108,9 @@ class World:
         return Credentials("https://token.example", *self.offered, "id", "secret")
 
     def engine(self, timeout: float) -> Engine:
-        engine = Engine(self.credentials(), self.exchange, timeout=timeout, outside=self.outside)
+        engine = type("SimulatedEngine", (Engine,), {"_outside": self.outside})(
+            self.credentials(), self.exchange, timeout, None
+        )
         engine._source = self.credentials
         self.last_engine = engine
         return engine

@@ -3,8 +3,9 @@
 from datetime import datetime
 
 import httpx
+import httpx2
 
-from enkash_auth import Credentials, EnkashAuth, Token, TokenProvider, errors
+from enkash_auth import Credentials, EnkashAuth, Token, TokenProvider, errors, events
 
 creds: Credentials = Credentials(
     base_url="https://a", username="u", password="p", client_id="c", client_secret="s", basic_client_id=None
@@ -21,6 +22,16 @@ provider.close()
 auth: EnkashAuth = EnkashAuth(provider, origins=())
 client = httpx.Client(auth=EnkashAuth.from_env(origins=["https://api"]))
 async_client = httpx.AsyncClient(auth=auth)
+second_client = httpx2.Client(auth=auth)
+second_async_client = httpx2.AsyncClient(auth=auth)
+
+
+def hear(event: events.Event) -> None:
+    """Read what an event carries."""
+    print(event.kind, event.seconds, event.grants)
+
+
+watched: TokenProvider = TokenProvider(creds, on_event=hear)
 
 
 async def main() -> Token:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -10,11 +10,13 @@ from attrs import frozen
 from ._credentials import Credentials
 from ._freshness import Known
 from ._limits import second_try
-from ._outcome import Failure, Issued
+from ._outcome import Failure, Issued, Refused
 from ._outside import Outside
 
 if TYPE_CHECKING:
     from ._exchange import Exchange
+
+Make = Callable[[Credentials], "Exchange"]
 
 
 @frozen
@@ -24,26 +26,32 @@ class Account:
     credentials: Credentials
     fingerprint: str
     exchange: Exchange
-    _make: Callable[[Credentials], Exchange]
+    _make: Make
 
     @classmethod
-    def entered(cls, credentials: Credentials, make: Callable[[Credentials], Exchange]) -> Account:
+    def entered(cls, credentials: Credentials, make: Make) -> Account:
         return cls(credentials, credentials.fingerprint(), make(credentials), make)
 
-    def sign_in(self, known: Known | None, end: float, outside: Outside) -> tuple[Known | Failure, int]:
+    def sign_in(
+        self, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
+    ) -> tuple[Known | Failure, int]:
         """Send one token request or two, till `end` (monotonic seconds); return how that went, and how many."""
         now = outside.now()
         pause = known.gap(now) if known else 0.0
         outside.pause(pause if pause < end - now.monotonic else 0.0)
-        outcome = self._ask(known, end, outside)
+        outcome = self._ask(known, end, outside, refused)
         now = outside.now()
         again = second_try(outcome, now, end - now.monotonic, outside.draw())
         if again is None or (pause and isinstance(outcome, Known)):
             return outcome, 1
         outside.pause(again)
-        return self._ask(outcome if isinstance(outcome, Known) else known, end, outside), 2
+        return self._ask(outcome if isinstance(outcome, Known) else known, end, outside, refused), 2
 
-    def _ask(self, known: Known | None, end: float, outside: Outside) -> Known | Failure:
+    def _ask(
+        self, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
+    ) -> Known | Failure:
+        if refusal := refused.get(self.fingerprint):
+            return refusal  # an abandoned flight has brought it meanwhile
         started = outside.now()
         outcome = self.exchange.grant(max(0.0, end - started.monotonic))
         if not isinstance(outcome, Issued):

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable
 from functools import cache
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
@@ -11,8 +11,15 @@ from ._origin import parse_origins
 from ._provider import TokenProvider
 from ._token import Token
 
+if TYPE_CHECKING:
+    import httpx2  # not needed: where it is missing, checkers take it for Any
 
-class EnkashAuth(httpx.Auth):
+    class _Auth(httpx.Auth, httpx2.Auth): ...  # type: ignore[misc]  # pyright: ignore
+else:
+    _Auth = httpx.Auth
+
+
+class EnkashAuth(_Auth):
     """The `auth` of an httpx client, sync or async.
 
     The token goes to `origins` only (https unless loopback), to the origin of the provider's base URL when there
@@ -29,37 +36,31 @@ class EnkashAuth(httpx.Auth):
         """Return an auth over `TokenProvider.from_env()`; raises `ConfigurationError`."""
         return cls(TokenProvider.from_env(), origins)
 
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Sign the request; repeat it once after a 401."""
-        if not self._belongs(request):
-            yield request
-            return
         asked = self._provider._monotonic()
-        token = self._provider.token()
+        token = self._provider.token() if self._belongs(request) else None
         response = yield _signed(request, token)
-        if self._retriable(request, response) and self._provider._rejected(token, asked):
+        if token and self._mendable(request, response) and self._provider._rejected(token, asked):
             fresh = self._provider.token()
             if fresh.access_token != token.access_token:
                 yield _signed(request, fresh)
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+    async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Sign the request; repeat it once after a 401."""
-        if not self._belongs(request):
-            yield request
-            return
         asked = self._provider._monotonic()
-        token = await self._provider.atoken()
+        token = await self._provider.atoken() if self._belongs(request) else None
         response = yield _signed(request, token)
-        if self._retriable(request, response) and self._provider._rejected(token, asked):
+        if token and self._mendable(request, response) and self._provider._rejected(token, asked):
             fresh = await self._provider.atoken()
             if fresh.access_token != token.access_token:
                 yield _signed(request, fresh)
 
-    def _belongs(self, request: httpx.Request) -> bool:
+    def _belongs(self, request: Any) -> bool:
         url = request.url
         return (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)) in self._origins
 
-    def _retriable(self, request: httpx.Request, response: httpx.Response) -> bool:
+    def _mendable(self, request: Any, response: Any) -> bool:
         # the answer may be another origin's, reached by a redirect that httpx followed without the token
         if response.status_code != 401 or not self._belongs(response.request):
             return False
@@ -69,7 +70,7 @@ class EnkashAuth(httpx.Auth):
             return False
 
     @property  # type: ignore[misc]  # read-only, as in unittest.mock
-    def __class__(self) -> type[Any]:
+    def __class__(self) -> type[Any]:  # pyright: ignore
         """What `isinstance` sees: an `Auth` of httpx2, too, in a process that has imported httpx2."""
         theirs = getattr(sys.modules.get("httpx2"), "Auth", None)
         ours: Any = type(self)
@@ -81,6 +82,7 @@ def _both(ours: Any, theirs: Any) -> type[Any]:
     return type(ours.__name__, (ours, theirs), {}) if theirs else ours
 
 
-def _signed(request: httpx.Request, token: Token) -> httpx.Request:
-    request.headers["Authorization"] = f"Bearer {token.access_token}"
+def _signed(request: Any, token: Token | None) -> Any:
+    if token:
+        request.headers["Authorization"] = f"Bearer {token.access_token}"
     return request

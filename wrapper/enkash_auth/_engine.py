@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
-from ._account import Account
+from ._account import Account, Make
 from ._credentials import Credentials
 from ._flight import Flight
 from ._freshness import Known, Verdict
@@ -18,9 +17,6 @@ from ._token import Token
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
-if TYPE_CHECKING:
-    from ._exchange import Exchange
-
 _SOURCE_LOOK = 5.0  # seconds between two looks at the source of refused credentials
 _NEVER = float("-inf")
 
@@ -28,19 +24,11 @@ _NEVER = float("-inf")
 class Engine:
     """Holds the token and starts at most one flight. `source`, if set, is looked at again while the server refuses."""
 
+    _outside = Outside()
     _token: Token  # the last one, also when it is held no more: a racing reader must find one
     _serve_until: float  # monotonic; -inf where callers have to wait
 
-    def __init__(
-        self,
-        credentials: Credentials,
-        make: Callable[[Credentials], Exchange],
-        *,
-        timeout: float,
-        on_event: OnEvent | None = None,
-        outside: Outside | None = None,
-    ) -> None:
-        self._outside = outside or Outside()
+    def __init__(self, credentials: Credentials, make: Make, timeout: float, on_event: OnEvent | None) -> None:
         self._monotonic = self._outside.monotonic
         self._timeout, self._on_event = timeout, on_event
         self._source: Callable[[], Credentials] | None = None
@@ -92,7 +80,7 @@ class Engine:
             if self._closed:
                 raise ConfigurationError("this TokenProvider is closed")
             # a second look: a flight may have landed while this caller came for the lock
-            now, flight = self._outside.now(), self._flight
+            now, flight, again = self._outside.now(), self._flight, _NEVER
             verdict, until = self._known.look(now) if self._known and self._held else (Verdict.WAIT, _NEVER)
             if flight and now.monotonic >= flight.end:  # abandoned: it may never land
                 self._gate = self._gate.failed(self._overdue(), now.monotonic, self._outside.draw())
@@ -175,7 +163,7 @@ class Engine:
             account, outcome = changed, None
         requests = 0
         if outcome is None:
-            outcome, requests = account.sign_in(self._known, flight.end, self._outside)
+            outcome, requests = account.sign_in(self._known, flight.end, self._outside, self._refusals)
         alive = self._land(flight, account, outcome, requests)
         flight.land(outcome)
         if requests:

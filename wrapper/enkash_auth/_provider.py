@@ -44,7 +44,7 @@ class TokenProvider(Engine):
         if not 0 < timeout < float("inf"):
             raise ConfigurationError("timeout must be a positive number of seconds")
         make = partial(Exchange, transport=transport, verify=tls_context(verify))
-        super().__init__(credentials, make, timeout=timeout, on_event=on_event)
+        super().__init__(credentials, make, timeout, on_event)
         _providers.add(self)
 
     @classmethod

@@ -172,6 +172,8 @@ class _Serving:
             backlog=2048,
             # A slow answer nobody waits for any more must not keep the sandbox from stopping.
             timeout_graceful_shutdown=0,
+            # Longer than clients keep idle connections (httpx: 5 s), or both ends race to close one.
+            timeout_keep_alive=75,
         )
         server = Server(config)
 

@@ -1,0 +1,136 @@
+"""A service under steady load, across the ends of short tokens, on real sockets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from enkash_auth import Credentials, EnkashAuth, Token, TokenProvider
+from enkash_auth.testing import Sandbox
+
+LIFE, LATENCY, SECONDS, RATE = 2, 0.2, 11.0, 100
+
+
+class Watched(TokenProvider):
+    """Remembers when each caller came for its token, and how long it waited."""
+
+    def token(self) -> Token:
+        came = time.monotonic()
+        token = super().token()
+        self.__dict__.setdefault("waits", []).append((came, time.monotonic() - came))
+        return token
+
+
+@dataclass
+class Load:
+    """Requests at a steady rate, by turns with the provider's token and with a header that never changes."""
+
+    with_auth: list[float] = field(default_factory=list)
+    with_header: list[float] = field(default_factory=list)
+    failed: list[object] = field(default_factory=list)
+    waits: list[tuple[float, float]] = field(default_factory=list)
+    lives: float = 0.0
+    grants: int = 0
+    sticky: bool = True
+
+    def p99(self, times: list[float]) -> float:
+        return sorted(times)[int(len(times) * 0.99)]
+
+
+def settings(sandbox: Sandbox) -> Credentials:
+    return Credentials(**{name[7:].lower(): value for name, value in sandbox.environment().items()})
+
+
+def drive(sticky: bool) -> Load:
+    load = Load(sticky=sticky)
+    with (
+        Sandbox(life=LIFE, sticky=sticky, latency=LATENCY) as sandbox,
+        Sandbox(life=None) as forever,
+        Watched(settings(sandbox)) as provider,
+        TokenProvider(settings(forever)) as static,
+        httpx.Client(base_url=sandbox.base_url, auth=EnkashAuth(provider), limits=httpx.Limits()) as client,
+        httpx.Client(base_url=forever.base_url) as plain,
+        ThreadPoolExecutor(200) as pool,
+    ):
+        plain.headers["Authorization"] = f"Bearer {static.token().access_token}"
+        client.get("/api/echo")
+        began = time.monotonic()
+
+        def request(number: int) -> None:
+            client_of_turn, times = ((client, load.with_auth), (plain, load.with_header))[number % 2]
+            due = began + number / (2 * RATE)
+            threading.Event().wait(max(0.0, due - time.monotonic()))
+            started = time.monotonic()
+            try:
+                answer = client_of_turn.get("/api/echo")
+                if answer.status_code != 200:
+                    load.failed.append(answer.status_code)
+            except Exception as error:
+                load.failed.append(type(error).__name__)
+            times.append(time.monotonic() - started)
+
+        list(pool.map(request, range(int(SECONDS * 2 * RATE))))
+        load.lives = (time.monotonic() - began) / LIFE
+        load.waits = provider.__dict__["waits"][1:]
+        load.grants = sandbox.token_requests
+    return load
+
+
+@pytest.fixture(scope="module")
+def loads() -> Iterator[dict[bool, Load]]:
+    yield {}
+
+
+@pytest.fixture
+def load(loads: dict[bool, Load], request: pytest.FixtureRequest) -> Load:
+    sticky = bool(request.param)
+    if sticky not in loads:
+        loads[sticky] = drive(sticky)
+    return loads[sticky]
+
+
+fresh = pytest.mark.parametrize("load", [False], indirect=True)
+sticky = pytest.mark.parametrize("load", [True], indirect=True)
+both = pytest.mark.parametrize("load", [False, True], indirect=True, ids=["fresh", "sticky"])
+
+
+@both
+def test_no_call_fails(load: Load) -> None:
+    assert load.failed == []
+    assert load.lives >= 5
+
+
+@fresh
+def test_no_request_waits_for_a_renewal_on_a_fresh_server(load: Load) -> None:
+    waited = [wait for _, wait in load.waits if wait > LATENCY / 2]
+    assert waited == []
+
+
+@fresh
+def test_p99_is_that_of_a_static_header_on_a_fresh_server(load: Load) -> None:
+    ratio = load.p99(load.with_auth) / load.p99(load.with_header)
+    for _ in range(2):  # a busy machine strikes one of two interleaved series now and then
+        if ratio > 1.1:
+            again = drive(sticky=False)
+            ratio = again.p99(again.with_auth) / again.p99(again.with_header)
+    print(f"p99 with the provider / with a static header: {ratio:.3f}")
+    assert ratio <= 1.1
+
+
+@sticky
+def test_nobody_waits_longer_than_a_second_and_two_round_trips_on_a_sticky_server(load: Load) -> None:
+    longest = max(wait for _, wait in load.waits)
+    print(f"longest wait on a sticky server: {longest:.3f} s")
+    assert longest <= 1 + 2 * LATENCY + 0.15  # and what two busy cores add
+
+
+@both
+def test_grants_per_life_stay_low(load: Load) -> None:
+    print(f"{load.grants} grants in {load.lives:.1f} lives, sticky: {load.sticky}")
+    assert load.grants / load.lives <= (2.2 if load.sticky else 2)
