@@ -76,18 +76,17 @@ def test_a_foreign_origin_gets_no_token(send: Send, provider: TokenProvider, api
 
 
 @pytest.mark.parametrize("url", FOREIGN)
-def test_a_redirect_takes_no_token_along(
-    send: Send, provider: TokenProvider, api: Api, server: Server, url: str
-) -> None:
+def test_a_redirect_takes_no_token_along(send: Send, provider: TokenProvider, api: Api, url: str) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if str(request.url) == "https://token.example/a":
             return httpx.Response(307, headers={"Location": url})
         return httpx.Response(401)
 
     api.answer = answer
+    provider.token()  # earlier than the call: one that was minted in it would not be replaced anyway
     send(EnkashAuth(provider), "https://token.example/a")
     assert api.seen == [("https://token.example/a", "Bearer canary-token-1"), (url, None)]
-    assert len(server.requests) == 1
+    assert provider.token().access_token == "canary-token-1"
 
 
 def test_listed_origins_replace_the_default(send: Send, provider: TokenProvider, api: Api) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import Clock, Server, credentials, issued
 from enkash_auth import TokenProvider
-from enkash_auth.errors import EnkashAuthError
+from enkash_auth.errors import EnkashAuthError, RefusedError
 from enkash_auth.events import Event
 
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant", "error_description": "canary-token"})
@@ -176,3 +176,18 @@ def test_logs_have_levels_and_no_secret(
     assert record.levelno == level
     assert "host token.example" in record.getMessage()
     assert "canary" not in f"{caplog.text}{heard.events}"
+
+
+def test_a_grant_that_close_cuts_is_no_news(server: Server, heard: Heard) -> None:
+    with TokenProvider(credentials(), transport=server.transport, on_event=heard) as provider:
+
+        def answer(_: httpx.Request) -> httpx.Response:
+            provider.close()
+            return httpx.Response(403)
+
+        server.answer = answer
+        with pytest.raises(RefusedError):
+            provider.token()
+    while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
+        threading.Event().wait(0.001)
+    assert heard.events == []

@@ -5,15 +5,16 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
 from conftest import Clock, Server, credentials, issued
-from enkash_auth import Token, TokenProvider, _flight
+from enkash_auth import Credentials, Token, TokenProvider, _flight
 from enkash_auth._limits import Gate
-from enkash_auth._outcome import Malformed
+from enkash_auth._outcome import Malformed, Refused
 from enkash_auth._outside import Outside
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
@@ -112,6 +113,15 @@ def test_a_waiter_that_overslept_gets_no_dead_token(server: Server, provider: To
     assert isinstance(provider._landed(boarded, clock.monotonic + 1), _flight.Flight)
     land(provider)
     assert provider.token().access_token == "canary-token-2"
+
+
+def test_a_waiter_that_overslept_its_deadline_hears_so(provider: TokenProvider, clock: Clock) -> None:
+    boarded = provider._board()
+    assert isinstance(boarded, _flight.Flight)
+    land(provider)
+    clock.passes(300)
+    with pytest.raises(UnavailableError):
+        provider._landed(boarded, clock.monotonic)
 
 
 def test_a_refused_renewal_is_not_tried_again(server: Server, provider: TokenProvider, clock: Clock, ask: Ask) -> None:
@@ -304,17 +314,42 @@ def test_invalidate_forgets_only_the_held_token(server: Server) -> None:
         assert provider.token() is second
 
 
-def test_a_flight_begun_before_reset_writes_nothing(server: Server) -> None:
+@pytest.mark.parametrize("answered", [issued("old"), REFUSAL, httpx.Response(403)], ids=["token", "refusal", "trouble"])
+def test_a_flight_begun_before_reset_writes_nothing(server: Server, answered: httpx.Response) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
 
         def answer(_: httpx.Request) -> httpx.Response:
             provider.reset()
-            return issued("old")
+            return answered
 
         server.answer = answer
-        assert provider.token().access_token == "old"
+        with suppress(RefusedError):
+            assert provider.token().access_token == "old"
         server.answer = lambda _: issued("new")
         assert provider.token().access_token == "new"
+
+
+def test_a_flight_begun_before_reset_changes_no_account(server: Server) -> None:
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        server.answer = lambda _: REFUSAL
+        with pytest.raises(RefusedError):
+            provider.token()
+
+        def source() -> Credentials:
+            provider.reset()
+            return credentials(username="other")
+
+        provider._source = source
+        with pytest.raises(RefusedError):
+            provider.token()
+        assert provider.credentials.username == "canary-user"
+
+
+def test_refused_meanwhile_means_not_asked(server: Server) -> None:
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        account, refusal = provider._account, Refused(400, "invalid_grant", True, "token.example")
+        assert account.sign_in(None, 1e12, provider._outside, {account.fingerprint: refusal})[0] is refusal
+    assert server.requests == []
 
 
 def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:

@@ -166,7 +166,7 @@ class Engine:
             outcome, requests = account.sign_in(self._known, flight.end, self._outside, self._refusals)
         alive = self._land(flight, account, outcome, requests)
         flight.land(outcome)
-        if requests:
+        if requests and not self._closed:  # closing cuts a grant's connection: no news
             told = Event("issued", account.exchange.host, self._monotonic() - began, requests, self._grants)
             publish(describe(told, outcome, alive), self._on_event)
 

@@ -105,7 +105,7 @@ class TokenProvider(Engine):
 _providers: weakref.WeakSet[TokenProvider] = weakref.WeakSet()
 
 
-def _start_clean_in_child() -> None:
+def _start_clean_in_child() -> None:  # pragma: no cover - a forked child's coverage is not written
     for provider in list(_providers):
         provider._after_fork()
 
