@@ -203,6 +203,9 @@ def test_a_cancelled_task_cancels_nobody_else(server: Server) -> None:
         first, second = (asyncio.create_task(provider.atoken()) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
+        await asyncio.wait([first])
+        await asyncio.sleep(0)  # what the cancelled task woke would run now
+        assert first.cancelled() and not second.done()
         go.set()
         return await second
 
@@ -343,6 +346,17 @@ def test_a_flight_begun_before_reset_changes_no_account(server: Server) -> None:
         with pytest.raises(RefusedError):
             provider.token()
         assert provider.credentials.username == "canary-user"
+
+
+def test_a_source_that_names_refused_credentials_changes_nothing(server: Server) -> None:
+    server.answer = lambda _: REFUSAL
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        account, provider._source = provider._account, credentials
+        for _ in range(2):
+            with pytest.raises(RefusedError):
+                provider.token()
+        assert provider._account is account
+    assert len(server.requests) == 1
 
 
 def test_refused_meanwhile_means_not_asked(server: Server) -> None:
