@@ -407,7 +407,7 @@ def test_a_closed_provider_says_so(server: Server, ask: Ask) -> None:
     provider._after_fork()
 
 
-@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": float("inf")}, {"store": "x"}])
+@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": float("inf")}, {"store": "x"}, {"on_store_error": "x"}])
 def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         TokenProvider(credentials(), **wrong)
@@ -514,11 +514,6 @@ class TestFromEnv:
         with pytest.raises(RefusedError):
             provider.token()
         assert len(server.requests) == 1
-
-    def test_a_store_it_does_not_have_is_refused(self, environment: pytest.MonkeyPatch) -> None:
-        environment.setenv("ENKASH_TOKEN_STORE", "redis://x")
-        with pytest.raises(ConfigurationError, match="ENKASH_TOKEN_STORE"):
-            TokenProvider.from_env()
 
 
 def test_a_second_look_finds_what_landed(server: Server) -> None:

@@ -6,12 +6,15 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from attrs import field, frozen
 
 from ._origin import check_url, parse_origin
 from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .stores import Store
 
 _REQUIRED = ("base_url", "username", "password", "client_id", "client_secret")
 _SETTINGS = (*_REQUIRED, "basic_client_id")
@@ -119,9 +122,22 @@ class Credentials:
         raise ConfigurationError(message)
 
 
-def token_store_url() -> str:
-    """Return the URL of the token store that the environment chooses, `memory:` by default."""
-    return os.environ.get("ENKASH_TOKEN_STORE", "memory:")
+def load_token_store() -> "Store | None":
+    """Return the store that `ENKASH_TOKEN_STORE` (or its `_FILE` twin) names by URL, None for none and `memory:`.
+
+    Raises `ConfigurationError`.
+    """
+    from .stores import from_url
+
+    url = _from_environment("token_store", os.environ)
+    if url in (None, "memory:"):
+        return None
+    try:
+        return from_url(url)
+    except ConfigurationError as error:
+        message = f"ENKASH_TOKEN_STORE: {error}"
+    del url  # it may hold a password, and must not stand in a frame of the traceback
+    raise ConfigurationError(message)
 
 
 def _problems(values: Mapping[str, object]) -> list[str]:

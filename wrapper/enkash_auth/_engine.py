@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import evolve
 
 from ._account import Account, Make
 from ._credentials import Credentials
@@ -17,6 +20,10 @@ from ._token import Token
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
+if TYPE_CHECKING:
+    from ._fleet import Fleet
+    from .stores import Store
+
 _SOURCE_LOOK = 5.0  # seconds between two looks at the source of refused credentials
 _NEVER = float("-inf")
 
@@ -28,11 +35,15 @@ class Engine:
     _token: Token  # the last one, also when it is held no more: a racing reader must find one
     _serve_until: float  # monotonic; -inf where callers have to wait
 
-    def __init__(self, credentials: Credentials, make: Make, timeout: float, on_event: OnEvent | None) -> None:
+    def __init__(
+        self, credentials: Credentials, make: Make, timeout: float, on_event: OnEvent | None, fleet: Fleet | None = None
+    ) -> None:
         self._monotonic = self._outside.monotonic
         self._timeout, self._on_event = timeout, on_event
         self._source: Callable[[], Credentials] | None = None
+        self._own_store: Store | None = None
         self._closed, self._generation, self._grants, self._looked = False, 0, 0, _NEVER
+        self._fleet = fleet
         self._account = Account.entered(credentials, make)
         self._refusals: dict[str, Refused] = {}  # final ones, by fingerprint: they outlive a change of credentials
         self._lock = threading.Lock()
@@ -49,10 +60,15 @@ class Engine:
         self._held, self._serve_until = False, _NEVER
 
     def reset(self) -> None:
-        """Forget a refusal, the held token and all that was learnt: the next call asks the server."""
+        """Forget a refusal, the held token and all that was learnt, in the store, too: the next call asks the server.
+
+        Raises `UnavailableError` if `on_store_error="raise"` and the store does not answer.
+        """
         with self._lock:
             self._refusals.clear()
             self._start_clean()
+        if self._fleet:
+            self._fleet.reset(self._account, self._outside)
 
     def close(self) -> None:
         """Forget the token and close the connections; later calls raise `ConfigurationError`."""
@@ -60,6 +76,8 @@ class Engine:
             self._closed = True
             self._start_clean()
         self._account.exchange.close()
+        if self._own_store:
+            self._own_store.close()
 
     def _after_fork(self) -> None:
         """Start clean in a child: no thread flies there, a lock may be held for ever, the sockets are the parent's."""
@@ -128,6 +146,7 @@ class Engine:
                 if brake is None:
                     return
                 self._brake = brake
+            self._known = evolve(known, rejected=True)
             self._drop()
         publish([Event("invalidated", self._account.exchange.host, grants=self._grants)], self._on_event)
 
@@ -145,10 +164,10 @@ class Engine:
     def _forbidden(self, now: float, late: bool) -> tuple[Failure | None, float]:
         """Return what forbids a flight, if anything, and the time to ask again."""
         if refused := self._refusals.get(self._account.fingerprint):
-            look = self._looked + _SOURCE_LOOK if self._source else float("inf")
+            look = self._looked + _SOURCE_LOOK if self._source or self._fleet else float("inf")
             if now < look:
                 return refused, look
-            self._looked = now  # the flight looks at the source, and signs in only with other credentials
+            self._looked = now  # the flight looks whether credentials have changed, or a sibling has reset this
             return None, now
         if late and self._gate.failures <= 1:
             return None, now
@@ -157,18 +176,32 @@ class Engine:
     def _fly(self, flight: Flight) -> None:
         """Sign in, on the flight's own thread; tell of it when its callers have been answered."""
         began, account = self._monotonic(), self._account
-        outcome: Known | Failure | None = self._refusals.get(account.fingerprint)
-        if outcome and (changed := account.changed(self._source, self._refusals)):
+        refusal = self._refusals.get(account.fingerprint)
+        if refusal and self._fleet and self._fleet.reopened(account, refusal, self._outside):
+            self._reopen(account, flight)
+            refusal = None
+        if refusal and (changed := account.changed(self._source, self._refusals)):
             self._move_to(changed, flight)
-            account, outcome = changed, None
+            account, refusal = changed, None
+        outcome: Known | Failure | None = refusal
         requests = 0
         if outcome is None:
-            outcome, requests = account.sign_in(self._known, flight.end, self._outside, self._refusals)
+            sign_in = self._fleet.sign_in if self._fleet else Account.sign_in
+            outcome, requests = sign_in(account, self._known, flight.end, self._outside, self._refusals)
         alive = self._land(flight, account, outcome, requests)
         flight.land(outcome)
-        if requests and not self._closed:  # closing cuts a grant's connection: no news
+        if self._closed:  # closing cuts a grant's connection: no news
+            return
+        news = self._fleet.news() if self._fleet else []
+        if refusal is None:
             told = Event("issued", account.exchange.host, self._monotonic() - began, requests, self._grants)
-            publish(describe(told, outcome, alive), self._on_event)
+            news += describe(told, outcome, alive)
+        publish(news, self._on_event)
+
+    def _reopen(self, account: Account, flight: Flight) -> None:
+        with self._lock:
+            if flight.generation == self._generation:
+                self._refusals.pop(account.fingerprint, None)
 
     def _move_to(self, account: Account, flight: Flight) -> None:
         with self._lock:

@@ -67,6 +67,7 @@ class Known:
     answered: Moment
     sticky_until: float = _NEVER  # monotonic; the knowledge is dropped after a day
     reissued: bool = False
+    rejected: bool = False  # an API said 401 to it: no sibling's word brings it back
 
     @classmethod
     def learnt(

@@ -7,30 +7,55 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar, cast
 
 from attrs import frozen
 
 from ._freshness import Moment
 
+T = TypeVar("T")
 
-def start_thread(run: Callable[[], None]) -> None:
+
+def start_thread(run: Callable[[], None], name: str = "enkash-auth-grant") -> None:
     """Run on a daemon thread with the caller's context; where none can start (interpreter exit), in the caller."""
     context = contextvars.copy_context()
     try:
-        threading.Thread(target=context.run, args=(run,), name="enkash-auth-grant", daemon=True).start()
+        threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
     except RuntimeError:
         run()
 
 
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what `call` returns, raise what it raises; raise `TimeoutError` where that takes too long."""
+    ended: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            ended.put((True, call()))
+        except Exception as error:
+            ended.put((False, error))
+
+    start_thread(run, "enkash-auth-store")
+    try:
+        returned, value = ended.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError from None
+    if returned:
+        return cast(T, value)
+    raise value
+
+
 @frozen
 class Outside:
-    """Two clocks and a pause, in seconds; chance, in [0, 1); a start for flights."""
+    """Two clocks and a pause, in seconds; chance, in [0, 1); a start for flights; a limit for calls of stores."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     pause: Callable[[float], None] = time.sleep
     draw: Callable[[], float] = random.random
     spawn: Callable[[Callable[[], None]], None] = start_thread
+    within: Callable[[float, Callable[[], Any]], Any] = within
 
     def now(self) -> Moment:
         return Moment(self.monotonic(), self.wall())

@@ -6,9 +6,9 @@ import os
 import ssl
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
-from ._credentials import Credentials, token_store_url
+from ._credentials import Credentials, load_token_store
 from ._engine import Engine
 from ._flight import Flight
 from ._token import Token
@@ -18,44 +18,51 @@ from .events import OnEvent
 if TYPE_CHECKING:
     import httpx
 
+    from ._fleet import Fleet
+    from .stores import Store
+
 
 class TokenProvider(Engine):
     """Hands out a valid token to any number of threads and event loops, with one token request for all of them.
 
     `timeout` is in seconds and bounds a caller's wait and a whole grant; `transport` and `verify` are httpx's.
-    `on_event` gets each `events.Event`, on the grant's thread, once its callers have been answered. Raises
-    `ConfigurationError` for a `store`, which this version does not have yet.
+    `on_event` gets each `events.Event`, on the grant's thread, once its callers have been answered. Processes with
+    one `store` share the token, its renewal and a refusal; while the store does not answer they go on without it, or
+    raise `UnavailableError` where they need it and `on_store_error` is "raise". Raises `ConfigurationError`.
     """
 
     def __init__(
         self,
         credentials: Credentials,
         *,
-        store: None = None,
+        store: Store | None = None,
         timeout: float = 10.0,
         transport: httpx.BaseTransport | None = None,
         verify: bool | ssl.SSLContext = True,
         on_event: OnEvent | None = None,
+        on_store_error: Literal["continue", "raise"] = "continue",
     ) -> None:
         from ._exchange import Exchange, tls_context  # the generated client: not at import, and never inside a flight
 
-        if store is not None:
-            raise ConfigurationError("store: this version keeps tokens in memory only")
+        if on_store_error not in ("continue", "raise"):
+            raise ConfigurationError('on_store_error is "continue" or "raise"')
         if not 0 < timeout < float("inf"):
             raise ConfigurationError("timeout must be a positive number of seconds")
         make = partial(Exchange, transport=transport, verify=tls_context(verify))
-        super().__init__(credentials, make, timeout, on_event)
+        fleet = _fleet(store, timeout, on_store_error == "raise") if store is not None else None
+        super().__init__(credentials, make, timeout, on_event, fleet)
         _providers.add(self)
 
     @classmethod
     def from_env(cls) -> Self:
         """Return a provider with `Credentials.load()`, which looks there again while the server refuses.
 
-        Raises `ConfigurationError` for missing or malformed settings.
+        `ENKASH_TOKEN_STORE` names its store by URL (`stores.from_url`). Raises `ConfigurationError` for missing or
+        malformed settings.
         """
-        if token_store_url() != "memory:":
-            raise ConfigurationError("ENKASH_TOKEN_STORE: this version knows memory: only")
-        provider = cls(Credentials.load())
+        store = load_token_store()
+        provider = cls(Credentials.load(), store=store)
+        provider._own_store = store
         provider._source = Credentials.load
         return provider
 
@@ -100,6 +107,16 @@ class TokenProvider(Engine):
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("TokenProvider holds secrets and cannot be pickled")
+
+
+def _fleet(store: Store, timeout: float, strict: bool) -> Fleet:
+    if not all(callable(getattr(store, name, None)) for name in ("load", "save", "delete", "lock")):
+        raise ConfigurationError("store is no stores.Store; stores.from_url makes one from a URL")
+    try:
+        from ._fleet import Fleet
+    except ImportError as missing:
+        raise ConfigurationError("a store needs its extra: pip install 'enkash-auth[file]' or [redis]") from missing
+    return Fleet(store, timeout, strict)
 
 
 _providers: weakref.WeakSet[TokenProvider] = weakref.WeakSet()

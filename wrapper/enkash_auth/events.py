@@ -11,7 +11,10 @@ from attrs import asdict, evolve, frozen
 from ._freshness import Known
 from ._outcome import Failure, Refused, Unavailable
 
-Kind = Literal["issued", "renewed", "reissued_same", "served_stale", "refused", "unavailable", "invalidated"]
+Kind = Literal[
+    "issued", "renewed", "reissued_same", "adopted", "served_stale", "refused", "unavailable", "invalidated",
+    "store_down", "store_back",
+]  # fmt: skip
 
 _log = logging.getLogger("enkash_auth")
 _log.addHandler(logging.NullHandler())
@@ -20,6 +23,8 @@ _LEVELS: dict[Kind, int] = {
     "refused": logging.WARNING,
     "unavailable": logging.WARNING,
     "served_stale": logging.WARNING,
+    "store_down": logging.WARNING,
+    "store_back": logging.INFO,
 }
 
 
@@ -29,7 +34,8 @@ class Event:
 
     `kind`: `issued` (a token, and callers waited for it), `renewed` (a token, behind the callers' back),
     `reissued_same` (the token that was known already), `refused`, `unavailable` (also: a 200 that is no token),
-    `served_stale` (such a failure, and the living token serves on), `invalidated` (after a 401 from an API).
+    `served_stale` (such a failure, and the living token serves on), `invalidated` (after a 401 from an API), `adopted`
+    (a token that another process had put into the store), `store_down` and `store_back`.
     `seconds` is how long the grant took, `requests` how many token requests that were, `grants` the number of the
     provider's grants so far, `life` the seconds a token still serves; `status` and `error` are a refusal's.
     """
@@ -58,6 +64,8 @@ def describe(event: Event, outcome: Known | Failure, alive: bool) -> list[Event]
     """Return what there is to tell of one grant; `alive` where callers had a living token meanwhile."""
     if isinstance(outcome, Known):
         kind: Kind = "reissued_same" if outcome.reissued else "renewed" if alive else "issued"
+        if not event.requests:
+            kind = "adopted"
         return [evolve(event, kind=kind, life=max(0.0, outcome.answered.until(outcome.life.lower)))]
     if isinstance(outcome, Refused):
         event = evolve(event, kind="refused", status=outcome.status, error=outcome.error)

@@ -1,0 +1,526 @@
+"""Processes that share a store share the token, its renewal and a refusal. Here a provider stands for a process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from conftest import Clock, Server, credentials, issued
+from enkash_auth import TokenProvider
+from enkash_auth.errors import ConfigurationError, RefusedError, UnavailableError
+from enkash_auth.events import Event
+from enkash_auth.stores import FileStore, MemoryStore, StoreError
+
+REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
+Member = Callable[..., TokenProvider]
+
+
+class Flaky(MemoryStore):
+    """Raises what the test says."""
+
+    error: Exception | None = None
+    operations = 0
+
+    def _fail(self) -> None:
+        self.operations += 1
+        if self.error:
+            raise self.error
+
+    def load(self, key: str) -> Any:
+        self._fail()
+        return super().load(key)
+
+    def save(self, *given: Any) -> bool:
+        self._fail()
+        return super().save(*given)
+
+    def delete(self, key: str) -> None:
+        self._fail()
+        super().delete(key)
+
+    def lock(self, key: str, seconds: float) -> Any:
+        self._fail()
+        return super().lock(key, seconds)
+
+
+@pytest.fixture
+def store(clock: Clock) -> Flaky:
+    return Flaky(clock=lambda: clock.monotonic)
+
+
+@pytest.fixture
+def heard() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def member(server: Server, clock: Clock, store: Flaky, heard: list[Event]) -> Iterator[Member]:
+    """Make one more process of the fleet."""
+    with ExitStack() as stack:
+
+        def make(account: dict[str, str] | None = None, **options: Any) -> TokenProvider:
+            given = {"store": store, "transport": server.transport, "on_event": heard.append, **options}
+            return clock.move(stack.enter_context(TokenProvider(credentials(**(account or {})), **given)))
+
+        yield make
+
+
+def land() -> None:
+    """Wait until no flight is in the air."""
+    while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
+        threading.Event().wait(0.001)
+
+
+def test_a_siblings_token_is_adopted(member: Member, server: Server, heard: list[Event]) -> None:
+    first = member().token()
+    assert member().token() == first
+    assert len(server.requests) == 1
+    land()
+    assert [event.kind for event in heard] == ["issued", "adopted"]
+
+
+def test_an_adopted_tokens_life_is_what_is_left_of_it(member: Member, clock: Clock) -> None:
+    first = member().token()
+    clock.passes(250)
+    other = member()
+    assert other.token() == first
+    clock.passes(50)
+    assert other.token() != first
+
+
+def test_machines_need_not_agree_on_the_time(member: Member, clock: Clock) -> None:
+    first = member().token()
+    clock.wall -= 1e6
+    assert member().token().access_token == first.access_token
+
+
+def test_a_siblings_renewal_is_adopted(member: Member, server: Server, clock: Clock) -> None:
+    members = [member() for _ in range(3)]
+    assert {one.token().access_token for one in members} == {"canary-token-1"}
+    clock.passes(290)
+    for one in members:
+        one.token()
+        land()
+    assert {one.token().access_token for one in members} == {"canary-token-2"}
+    assert len(server.requests) == 2
+
+
+def test_a_refusal_is_the_whole_fleets(member: Member, server: Server) -> None:
+    server.answer = lambda _: REFUSAL
+    for _ in range(5):
+        with pytest.raises(RefusedError) as caught:
+            member().token()
+        assert (caught.value.status, caught.value.error) == (400, "invalid_grant")
+    assert len(server.requests) == 1
+
+
+def test_other_credentials_are_not_refused_with_them(member: Member, server: Server) -> None:
+    server.answer = lambda _: REFUSAL
+    with pytest.raises(RefusedError):
+        member().token()
+    server.answer = lambda _: issued("t")
+    assert member({"password": "new"}).token().access_token == "t"
+
+
+def test_a_reset_is_the_whole_fleets(member: Member, server: Server, clock: Clock) -> None:
+    server.answer = lambda _: REFUSAL
+    refused = [member(), member()]
+    for one in refused:
+        with pytest.raises(RefusedError):
+            one.token()
+    refused[0].reset()
+    server.answer = lambda _: issued("t")
+    clock.passes(5)
+    assert [one.token().access_token for one in refused] == ["t", "t"]
+    assert len(server.requests) == 2
+
+
+def test_a_reset_is_good_for_one_attempt(member: Member, server: Server, clock: Clock) -> None:
+    server.answer = lambda _: REFUSAL
+    refused = [member(), member()]
+    for round_ in (1, 2):
+        for _ in range(3):
+            for one in refused:
+                with pytest.raises(RefusedError):
+                    one.token()
+            clock.passes(5)
+        assert len(server.requests) == round_
+        refused[1].reset()
+
+
+def test_a_refusal_that_the_store_has_lost_is_told_again(
+    member: Member, server: Server, store: Flaky, clock: Clock
+) -> None:
+    server.answer = lambda _: REFUSAL
+    one = member()
+    for _ in range(2):
+        with pytest.raises(RefusedError):
+            one.token()
+        store._entries.clear()
+        clock.passes(5)
+    with pytest.raises(RefusedError):
+        one.token()
+    with pytest.raises(RefusedError):
+        member().token()
+    assert len(server.requests) == 1
+
+
+def test_a_refusal_from_a_time_without_the_store_outlives_an_old_reset(
+    member: Member, server: Server, store: Flaky, clock: Clock
+) -> None:
+    member().reset()
+    server.answer = lambda _: REFUSAL
+    one = member()
+    store.error = StoreError("x")
+    with pytest.raises(RefusedError):
+        one.token()
+    store.error = None
+    clock.passes(5)
+    with pytest.raises(RefusedError):
+        one.token()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(503), httpx.Response(403), httpx.Response(200)])
+def test_trouble_is_shared_until_the_gate_opens(
+    member: Member, server: Server, clock: Clock, answer: httpx.Response
+) -> None:
+    server.answer = lambda _: answer
+    kinds = []
+    for _ in range(3):
+        with pytest.raises(Exception) as caught:
+            member().token()
+        kinds.append(caught.type)
+    assert len(set(kinds)) == 1
+    asked = len(server.requests)
+    assert asked <= 2
+    clock.passes(1)
+    server.answer = lambda _: issued("t")
+    assert member().token().access_token == "t"
+    assert len(server.requests) == asked + 1
+
+
+def test_trouble_in_a_row_is_counted_by_the_fleet(member: Member, server: Server, clock: Clock) -> None:
+    server.answer = lambda _: httpx.Response(503)
+    waits = []
+    for _ in range(4):
+        with pytest.raises(UnavailableError) as caught:
+            member().token()
+        with pytest.raises(UnavailableError) as caught:
+            member().token()
+        assert caught.value.retry_after is not None
+        waits.append(caught.value.retry_after)
+        clock.passes(caught.value.retry_after)
+    assert waits == pytest.approx([0.5, 1, 2, 4])
+
+
+def test_a_token_that_an_api_rejected_is_not_adopted_again(member: Member, server: Server) -> None:
+    one, other = member(), member()
+    first = one.token()
+    assert other.token() == first
+    one.invalidate(first)
+    second = one.token()
+    assert second != first
+    other.invalidate(first)
+    assert other.token() == second
+    assert len(server.requests) == 2
+
+
+def test_a_sticky_server_is_learnt_by_the_fleet(member: Member, server: Server, clock: Clock) -> None:
+    ends = [clock.wall + 300.7]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        if clock.wall >= ends[-1]:
+            ends.append(clock.wall + 300.7)
+        return issued(f"sticky-{len(ends)}", int(ends[-1] - clock.wall))
+
+    server.answer = answer
+    members = [member() for _ in range(3)]
+    for life in (1, 2, 3):
+        for _ in range(15):
+            for one in members:
+                assert one.token().access_token == f"sticky-{life}"
+                land()
+            clock.passes(19.5)
+        members[life - 1] = member()  # a pod restarts
+        clock.passes(ends[-1] - clock.wall - 0.1)
+    assert len(server.requests) <= 4
+
+
+def test_a_token_in_its_last_second_makes_the_fleet_wait_for_the_next(
+    member: Member, server: Server, clock: Clock
+) -> None:
+    server.answer = lambda _: issued("last", 0)
+    assert member().token().access_token == "last"
+    server.answer = lambda _: issued("next")
+    asked = clock.monotonic
+    assert member().token().access_token == "next"
+    assert clock.monotonic - asked >= 1
+
+
+def test_a_new_server_that_is_not_sticky_is_unlearnt_by_the_fleet(
+    member: Member, server: Server, clock: Clock, store: Flaky
+) -> None:
+    server.answer = lambda _: issued("same", int(1e9 + 300 - clock.wall))
+    one = member()
+    one.token()
+    clock.passes(290)
+    one.token()
+    land()
+    assert any(key.startswith("sticky-") for key in store._entries)
+    one.invalidate(one.token())
+    server.answer = lambda _: issued("early")
+    assert one.token().access_token == "early"
+    assert not any(key.startswith("sticky-") for key in store._entries)
+
+
+class TestWaiting:
+    """While another process holds the lease."""
+
+    def lease(self, member: Member, store: Flaky, seconds: float) -> Any:
+        """Take the lease as a process would that is killed in its grant."""
+        with TokenProvider(credentials(), store=store) as killed:
+            assert killed._fleet
+            from enkash_auth._sealed import Sealed
+
+            return Sealed(store, killed.credentials, killed._outside).lock(seconds)
+
+    def test_a_killed_holder_delays_others_no_longer_than_its_lease(
+        self, member: Member, store: Flaky, clock: Clock
+    ) -> None:
+        self.lease(member, store, 6.0)
+        asked = clock.monotonic
+        assert member().token().access_token == "canary-token-1"
+        assert 6 <= clock.monotonic - asked < 7
+
+    def test_a_lease_that_outlives_the_callers_time_is_trouble(
+        self, member: Member, store: Flaky, clock: Clock, server: Server
+    ) -> None:
+        self.lease(member, store, 60.0)
+        with pytest.raises(UnavailableError):
+            member().token()
+        assert server.requests == []
+
+    def test_waiting_is_no_busy_loop(self, member: Member, store: Flaky) -> None:
+        self.lease(member, store, 6.0)
+        store.operations = 0
+        member().token()
+        assert store.operations < 100
+
+    def test_a_late_holders_token_is_its_own(self, member: Member, server: Server, clock: Clock, store: Flaky) -> None:
+        def answer(_: httpx.Request) -> httpx.Response:
+            if len(server.requests) == 1:
+                clock.passes(7)
+                assert member().token().access_token == "new"
+                return issued("late", 10)
+            return issued("new")
+
+        server.answer = answer
+        assert member(timeout=10.0).token().access_token == "late"
+        assert member().token().access_token == "new"
+
+    def test_what_a_sibling_saved_slowly_is_saved_again(self, member: Member, clock: Clock, store: Flaky) -> None:
+        save, delays = store.save, [2.0, 0.0]
+
+        def slow(key: str, *given: Any) -> bool:
+            if key.startswith("token-"):
+                clock.passes(delays.pop(0))
+            return save(key, *given)
+
+        store.save = slow  # type: ignore[method-assign]
+        ends = [member().token().expires_at, member().token().expires_at]
+        assert abs((ends[0] - ends[1]).total_seconds()) < 0.001
+
+
+class TestWithoutTheStore:
+    """The store may be down."""
+
+    ERRORS = (StoreError("it is down"), OSError("canary"), ZeroDivisionError("canary"))
+
+    @pytest.mark.parametrize("error", ERRORS)
+    def test_one_goes_on_with_one_warning(
+        self, member: Member, store: Flaky, heard: list[Event], clock: Clock, error: Exception
+    ) -> None:
+        store.error = error
+        one = member()
+        for _ in range(4):
+            assert one.token().access_token
+            clock.passes(300)
+        land()
+        assert [event.kind for event in heard].count("store_down") == 1
+        assert "canary" not in str(heard).replace("canary-token", "")
+
+    def test_it_is_back_when_it_is_back(
+        self, member: Member, store: Flaky, heard: list[Event], clock: Clock, server: Server
+    ) -> None:
+        store.error = StoreError("it is down")
+        one = member()
+        one.token()
+        store.error = None
+        clock.passes(300)
+        assert one.token() == member().token()
+        land()
+        assert [event.kind for event in heard if event.kind.startswith("store")] == ["store_down", "store_back"]
+        assert len(server.requests) == 2
+
+    def test_it_is_left_alone_for_a_while(self, member: Member, store: Flaky, server: Server, clock: Clock) -> None:
+        server.answer = lambda _: issued("t", 1)
+        store.error = StoreError("it is down")
+        one = member()
+        for _ in range(4):
+            one.token()
+            clock.passes(1)
+        assert store.operations == 1
+
+    def test_the_process_keeps_its_own_latch(self, member: Member, store: Flaky, server: Server, clock: Clock) -> None:
+        store.error = StoreError("it is down")
+        server.answer = lambda _: REFUSAL
+        one = member()
+        for _ in range(4):
+            with pytest.raises(RefusedError):
+                one.token()
+            clock.passes(10)
+        assert len(server.requests) == 1
+
+    @pytest.mark.parametrize("operation", ["save", "delete", "lock"])
+    def test_it_may_fail_half_way(self, member: Member, store: Flaky, operation: str, server: Server) -> None:
+        def fail(*_: Any) -> Any:
+            raise StoreError("read-only")
+
+        setattr(store, operation, fail)
+        one = member()
+        assert one.token().access_token == "canary-token-1"
+        one.reset()
+        assert one.token().access_token == "canary-token-2"
+
+    def test_where_it_is_needed_its_failure_is_one(self, member: Member, store: Flaky, server: Server) -> None:
+        store.error = OSError("canary")
+        one = member(on_store_error="raise")
+        with pytest.raises(UnavailableError, match="token store failed") as caught:
+            one.token()
+        with pytest.raises(UnavailableError, match="token store failed"):
+            one.reset()
+        assert "canary" not in str(caught.value)
+        assert server.requests == []
+
+    def test_where_it_is_needed_a_living_token_serves_on(self, member: Member, store: Flaky, clock: Clock) -> None:
+        one = member(on_store_error="raise")
+        first = one.token()
+        store.error = StoreError("it is down")
+        clock.passes(290)
+        assert one.token() is first
+
+    def test_a_store_that_hangs_costs_its_patience_only(
+        self, member: Member, store: Flaky, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("enkash_auth._sealed._PATIENCE", 0.01)
+        hangs = threading.Event()
+        store.load = lambda key: hangs.wait(30)  # type: ignore[method-assign,assignment]
+        assert member().token().access_token == "canary-token-1"
+        hangs.set()
+
+    @pytest.mark.parametrize("found", [(b"", 60.0), (b"x" * 50, 60.0), ("text", 60.0), 1])
+    def test_what_it_holds_may_be_anything(self, member: Member, store: Flaky, found: object) -> None:
+        store.load = lambda key: found  # type: ignore[method-assign,assignment,return-value]
+        assert member().token().access_token == "canary-token-1"
+
+
+class TestSealed:
+    """What lies in a store says nothing, and cannot be changed."""
+
+    def test_nothing_is_readable(self, member: Member, store: Flaky) -> None:
+        member().token()
+        assert store._entries
+        assert "canary" not in str(store._entries)
+        assert "token.example" not in str(store._entries)
+
+    def test_a_changed_entry_is_not_there_and_healed(self, member: Member, store: Flaky, server: Server) -> None:
+        member().token()
+        for key, (value, end) in store._entries.items():
+            for place in (0, 13, len(value) - 1):
+                changed = bytearray(value)
+                changed[place] ^= 1
+                store._entries[key] = (bytes(changed), end)
+        second = member().token()
+        assert second.access_token == "canary-token-2"
+        assert member().token() == second
+
+    def test_an_entry_under_another_name_is_not_there(self, member: Member, store: Flaky) -> None:
+        member().token()
+        (entry,) = store._entries.values()
+        other = member({"username": "other"})
+        other.token()
+        for key in store._entries:
+            store._entries[key] = entry
+        assert member({"username": "other"}).token().access_token == "canary-token-3"
+
+    def test_older_credentials_entries_are_not_there_and_healed(self, member: Member, server: Server) -> None:
+        member().token()
+        new = member({"password": "new"}).token()
+        assert new.access_token == "canary-token-2"
+        assert member({"password": "new"}).token() == new
+
+    def test_a_life_longer_than_was_saved_is_not_there(self, member: Member, store: Flaky) -> None:
+        member().token()
+        for key, (value, end) in store._entries.items():
+            store._entries[key] = (value, end + 1)
+        assert member().token().access_token == "canary-token-2"
+
+    @pytest.mark.parametrize("changed", ["base_url", "username", "client_id", "basic_client_id"])
+    def test_tenants_never_mix(self, member: Member, store: Flaky, changed: str) -> None:
+        value = "https://other.example" if changed == "base_url" else "other"
+        tokens = {member().token(), member({changed: value}).token()}
+        assert len(tokens) == len(store._entries) == 2
+
+    def test_nothing_shows_it_in_the_log(self, member: Member, store: Flaky, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("DEBUG")
+        store.error = ValueError("canary-secret")
+        one = member()
+        one.token()
+        store.error = None
+        assert "canary" not in f"{caplog.text}{one._fleet!r}{vars(one._fleet)!r}"
+
+
+class TestFromEnv:
+    """`ENKASH_TOKEN_STORE` chooses by URL."""
+
+    @pytest.fixture
+    def environment(self, environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+        for name in ("USERNAME", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET"):
+            environment.setenv(f"ENKASH_{name}", "x")
+        environment.setenv("ENKASH_BASE_URL", "https://token.example")
+        return environment
+
+    @pytest.mark.parametrize("url", [None, "memory:"])
+    def test_without_one_a_token_stays_in_its_process(self, environment: pytest.MonkeyPatch, url: str | None) -> None:
+        if url:
+            environment.setenv("ENKASH_TOKEN_STORE", url)
+        with TokenProvider.from_env() as provider:
+            assert provider._fleet is None
+
+    def test_a_url_makes_a_store_that_the_provider_closes(
+        self, environment: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        environment.setenv("ENKASH_TOKEN_STORE", f"file://{tmp_path}/store")
+        with TokenProvider.from_env() as provider:
+            assert provider._fleet
+            assert isinstance(provider._fleet.store, FileStore)
+
+    def test_a_file_may_hold_the_url(self, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "url").write_text("redis://:pass@h\n")
+        environment.setenv("ENKASH_TOKEN_STORE_FILE", str(tmp_path / "url"))
+        with TokenProvider.from_env() as provider:
+            assert provider._fleet
+
+    def test_a_wrong_url_is_named_but_not_shown(self, environment: pytest.MonkeyPatch) -> None:
+        environment.setenv("ENKASH_TOKEN_STORE", "redis://:canary@h:x")
+        with pytest.raises(ConfigurationError, match="ENKASH_TOKEN_STORE") as caught:
+            TokenProvider.from_env()
+        assert "canary" not in str(caught.value)
+        assert caught.value.__context__ is None

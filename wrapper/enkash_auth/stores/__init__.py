@@ -1,0 +1,56 @@
+"""Where a token outlives its process, and where many processes share one.
+
+`from_url` makes a store from a URL; `FileStore` is for one machine, `RedisStore` for many, `MemoryStore` for tests. Any
+object with the methods of `Store` will do: `enkash_auth.testing.StoreContract` tests one.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from enkash_auth.errors import ConfigurationError
+
+from ._protocol import Lock, Store, StoreError
+
+if TYPE_CHECKING:
+    from ._file import FileStore
+    from ._memory import MemoryStore
+    from ._redis import RedisStore
+
+__all__ = ["FileStore", "Lock", "MemoryStore", "RedisStore", "Store", "StoreError", "from_url"]
+
+_ROOMS = {"FileStore": "_file", "MemoryStore": "_memory", "RedisStore": "_redis"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    except ImportError as missing:
+        extra = _ROOMS[name].removeprefix("_")
+        raise ConfigurationError(f"{name} needs its extra: pip install 'enkash-auth[{extra}]'") from missing
+
+
+def from_url(url: str) -> Store:
+    """Return the store that a URL names: `memory:`, `file:///directory`, `redis://`, `rediss://` or `unix://`.
+
+    Redis URLs are redis-py's (`rediss://user:password@host:port/db?ssl_ca_certs=...`, `unix:///path?db=0`). Raises
+    `ConfigurationError`, which shows nothing of the URL but its scheme.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    store: Store
+    if url in ("memory:", "memory://"):
+        store = __getattr__("MemoryStore")()
+    elif parts.scheme == "file":
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
+            raise ConfigurationError("a file store's URL is file:///absolute/directory")
+        store = __getattr__("FileStore")(unquote(parts.path))
+    elif parts.scheme in ("redis", "rediss", "unix"):
+        store = __getattr__("RedisStore").from_url(url)
+    else:
+        raise ConfigurationError("a token store's URL is memory:, file:///directory, redis://, rediss:// or unix://")
+    return store

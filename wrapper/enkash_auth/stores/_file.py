@@ -1,0 +1,143 @@
+"""FileStore: entries as private files in a private directory, for the processes of one user on one machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from enkash_auth.errors import ConfigurationError
+
+from ._protocol import Lock, StoreError
+
+_LARGEST = 64 * 1024
+_TIMEOUT = 1.0  # seconds; the lock is held for single reads and writes only
+
+
+class FileStore:
+    """Keeps entries in `directory`, which it creates as 0700, in files of mode 0600.
+
+    Time is the machine's wall clock; an entry from the future is not there. Raises `ConfigurationError` for a
+    directory that others may enter or that is a link; later trouble is a `StoreError`.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = Path(directory).absolute()
+        try:
+            self._check_directory()
+        except FileNotFoundError:
+            pass  # made when first needed
+        except StoreError as error:
+            raise ConfigurationError(str(error)) from None
+        except OSError as error:
+            raise ConfigurationError(f"the token store's directory cannot be used ({type(error).__name__})") from None
+
+    def load(self, key: str) -> tuple[bytes, float] | None:
+        with self._trouble():
+            return self._read(key)
+
+    def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
+        with self._trouble():
+            if lock is None:
+                self._write(key, value, seconds)
+                return True
+            if not isinstance(lock, _Lease):
+                return False
+            with self._alone(lock.key):
+                held = lock.held()
+                if held:
+                    self._write(key, value, seconds)
+                return held
+
+    def delete(self, key: str) -> None:
+        with self._trouble():
+            (self._directory / key).unlink(missing_ok=True)
+
+    def lock(self, key: str, seconds: float) -> Lock | None:
+        lease = _Lease(self, f"{key}.lease")
+        with self._trouble(), self._alone(lease.key):
+            if self._read(lease.key):
+                return None
+            self._write(lease.key, lease.owner, seconds)
+            return lease
+
+    def close(self) -> None:
+        pass
+
+    def _check_directory(self) -> None:
+        """A link would let who owns it choose the place; a looser mode would let others put entries there."""
+        found = self._directory.lstat()
+        private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+        if not private:
+            raise StoreError("the token store's directory must be a directory of this user's, mode 0700, and no link")
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            if not self._directory.exists():
+                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._check_directory()
+            yield
+        except (OSError, Timeout) as error:
+            raise StoreError(f"the token store's directory failed ({type(error).__name__})") from None
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        with FileLock(self._directory / f"{key}.lock", timeout=_TIMEOUT, mode=0o600):
+            yield
+
+    def _read(self, key: str) -> tuple[bytes, float] | None:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self._directory / key, flags)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+                raise StoreError("a file of the token store is not a file of this user's with mode 0600")
+            head, _, value = file.read(_LARGEST).partition(b"\n")
+        try:
+            saved, seconds = map(float, head.split())
+        except ValueError:
+            return None  # cut off or not ours: the next save mends it
+        now = time.time()
+        left = saved + seconds - now
+        return (value, left) if saved <= now and left > 0 else None
+
+    def _write(self, key: str, value: bytes, seconds: float) -> None:
+        """Replace the file in one step: a reader sees the old entry or the new one, whoever is killed."""
+        descriptor, name = tempfile.mkstemp(prefix=f".{key}.", dir=self._directory)  # 0600, never a link
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(b"%.6f %.6f\n" % (time.time(), seconds) + value)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self._directory / key)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+
+
+class _Lease:
+    """Who may save: the one that the lease file names, until it ends."""
+
+    def __init__(self, store: FileStore, key: str) -> None:
+        self._store, self.key = store, key
+        self.owner = secrets.token_bytes(16)
+
+    def held(self) -> bool:
+        return (self._store._read(self.key) or (b"",))[0] == self.owner
+
+    def release(self) -> None:
+        with self._store._trouble(), self._store._alone(self.key):
+            if self.held():
+                (self._store._directory / self.key).unlink()

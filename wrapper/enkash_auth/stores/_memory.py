@@ -1,0 +1,72 @@
+"""MemoryStore: a store that dies with its process, for tests."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from ._protocol import Lock
+
+
+class MemoryStore:
+    """Keeps entries in this process; `clock` answers in seconds."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._entries: dict[str, tuple[bytes, float]] = {}
+        self._leases: dict[str, tuple[_Lease, float]] = {}
+
+    def load(self, key: str) -> tuple[bytes, float] | None:
+        value, end = self._entries.get(key, (b"", float("-inf")))
+        left = end - self._clock()
+        return (value, left) if left > 0 else None
+
+    def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
+        with _guard:
+            if lock is not None and not (isinstance(lock, _Lease) and lock.held()):
+                return False
+            self._entries[key] = (value, self._clock() + seconds)
+            return True
+
+    def delete(self, key: str) -> None:
+        self._entries.pop(key, None)
+
+    def lock(self, key: str, seconds: float) -> Lock | None:
+        with _guard:
+            held = self._leases.get(key)
+            if held and held[0].held():
+                return None
+            lease = _Lease(self, key)
+            self._leases[key] = (lease, self._clock() + seconds)
+            return lease
+
+    def close(self) -> None:
+        pass
+
+
+class _Lease:
+    def __init__(self, store: MemoryStore, key: str) -> None:
+        self._store, self._key = store, key
+
+    def held(self) -> bool:
+        holder, end = self._store._leases.get(self._key, (None, 0.0))
+        return holder is self and self._store._clock() < end
+
+    def release(self) -> None:
+        with _guard:
+            if self.held():
+                del self._store._leases[self._key]
+
+
+_guard = threading.Lock()
+
+
+def _new_guard() -> None:  # pragma: no cover - a forked child's coverage is not written
+    global _guard
+    _guard = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    os.register_at_fork(after_in_child=_new_guard)
