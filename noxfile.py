@@ -134,7 +134,8 @@ def tests(session: nox.Session) -> None:
             session.warn(f"Python {version} is not present: skipped")
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    once = [] if session.python in (PRESENT[0], False) else ["-m", "not once"]
+    session.run("coverage", "run", "-m", "pytest", *once, *session.posargs)
 
 
 @nox.session
@@ -151,6 +152,15 @@ def simulation(session: nox.Session) -> None:
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run("pytest", "tests/test_simulation.py", "--hypothesis-profile=deep", "-p", "no:xdist", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Mistreat the store of a fleet under steady load, for 90 s; `-- SECONDS` for longer."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    seconds = {"CHAOS_SECONDS": session.posargs[0] if session.posargs else "90"}
+    session.run("pytest", "-s", "tests/test_chaos.py", env=seconds)
 
 
 @nox.session

@@ -8,6 +8,7 @@ from hypothesis import Phase, settings
 
 from enkash_auth import Credentials, TokenProvider
 from enkash_auth._outside import Outside
+from enkash_auth.testing import Sandbox
 
 settings.register_profile("short", max_examples=100, stateful_step_count=50)
 settings.register_profile("deep", max_examples=3000, stateful_step_count=100)
@@ -25,6 +26,10 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 def credentials(**changed: str) -> Credentials:
     return Credentials(**{"base_url": "https://token.example", **CANARIES, **changed})
+
+
+def settings_of(sandbox: Sandbox) -> Credentials:
+    return Credentials(**{name[7:].lower(): value for name, value in sandbox.environment().items()})
 
 
 class Server:

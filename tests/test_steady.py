@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from enkash_auth import Credentials, EnkashAuth, Token, TokenProvider
+from conftest import settings_of
+from enkash_auth import EnkashAuth, Token, TokenProvider
 from enkash_auth.testing import Sandbox
 
+pytestmark = pytest.mark.once
 LIFE, LATENCY, SECONDS, RATE = 2, 0.2, 11.0, 100
 
 
@@ -43,17 +45,13 @@ class Load:
         return sorted(times)[int(len(times) * 0.99)]
 
 
-def settings(sandbox: Sandbox) -> Credentials:
-    return Credentials(**{name[7:].lower(): value for name, value in sandbox.environment().items()})
-
-
 def drive(sticky: bool) -> Load:
     load = Load(sticky=sticky)
     with (
         Sandbox(life=LIFE, sticky=sticky, latency=LATENCY) as sandbox,
         Sandbox(life=None) as forever,
-        Watched(settings(sandbox)) as provider,
-        TokenProvider(settings(forever)) as static,
+        Watched(settings_of(sandbox)) as provider,
+        TokenProvider(settings_of(forever)) as static,
         httpx.Client(base_url=sandbox.base_url, auth=EnkashAuth(provider), limits=httpx.Limits()) as client,
         httpx.Client(base_url=forever.base_url) as plain,
         ThreadPoolExecutor(200) as pool,

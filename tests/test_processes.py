@@ -1,0 +1,138 @@
+"""Real processes on real stores: whatever happens to them, they send one token request."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from crowd import TIMEOUT
+from enkash_auth.testing import Sandbox
+from valkey_server import Valkey
+
+pytestmark = pytest.mark.once
+CROWD = 20
+Answers = list[tuple[int, str, float]]
+
+
+class Crowd:
+    """Processes that ask for a token when they are told to."""
+
+    def __init__(self, count: int, method: str, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("crowd.py")), str(count), method],
+            env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        self._askers = Path(environment["CROWD_ASKERS"])
+        assert self._read() == "ready\n"
+
+    def _read(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
+
+    def go(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def answers(self) -> Answers:
+        return [tuple(answer) for answer in json.loads(self._read())]
+
+    def round(self) -> Answers:
+        self.go()
+        return self.answers()
+
+    def asker(self, number: int) -> int:
+        """Wait for the process that sends the next token request."""
+        while True:
+            found = self._askers.read_text().split() if self._askers.exists() else []
+            if len(found) >= number:
+                return int(found[number - 1])
+            threading.Event().wait(0.01)
+
+    def end(self) -> None:
+        self._process.communicate("", timeout=20)
+
+
+Start = Callable[..., Crowd]
+
+
+@pytest.fixture(params=["file", "valkey"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "file":
+        yield f"file://{tmp_path}/store"
+        return
+    with Valkey() as server:
+        yield server.url
+
+
+@pytest.fixture
+def start(url: str, tmp_path: Path) -> Iterator[Start]:
+    crowds: list[Crowd] = []
+
+    def start(sandbox: Sandbox, count: int = CROWD, method: str = "fork", **settings: str) -> Crowd:
+        own = {"ENKASH_TOKEN_STORE": url, "CROWD_ASKERS": str(tmp_path / "askers"), **settings}
+        crowds.append(Crowd(count, method, {**os.environ, **sandbox.environment(), **own}))
+        return crowds[-1]
+
+    yield start
+    for crowd in crowds:
+        crowd.end()
+
+
+def tokens(answers: Answers) -> set[str]:
+    return {got for _, got, _ in answers}
+
+
+@pytest.mark.parametrize("method", ["fork", "preload"])
+def test_20_processes_cost_one_request_at_the_start_and_one_at_expiry(start: Start, method: str) -> None:
+    with Sandbox(life=3, latency=0.2) as sandbox:
+        crowd = start(sandbox, method=method)
+        first = crowd.round()
+        assert len(first) == CROWD
+        assert len(tokens(first)) == sandbox.token_requests == 1
+        threading.Event().wait(3.5)
+        second = crowd.round()
+        assert len(tokens(second)) == 1
+        assert tokens(second) != tokens(first)
+        assert sandbox.token_requests == 2
+
+
+def test_spawned_processes_share_a_token(start: Start) -> None:
+    with Sandbox(latency=0.2) as sandbox:
+        assert len(tokens(start(sandbox, 3, "spawn").round())) == sandbox.token_requests == 1
+
+
+def test_a_holder_that_is_killed_in_its_grant_costs_its_lease_and_one_request(start: Start) -> None:
+    with Sandbox() as sandbox:
+        sandbox.fail_next("slow", seconds=60.0)
+        crowd = start(sandbox)
+        crowd.go()
+        os.kill(crowd.asker(1), signal.SIGKILL)
+        answers = crowd.answers()
+        assert len(answers) == CROWD - 1
+        assert len(tokens(answers)) == 1
+        assert "Error" not in tokens(answers).pop()
+        assert max(seconds for _, _, seconds in answers) < TIMEOUT
+        assert sandbox.token_requests == 2
+
+
+def test_20_processes_with_a_wrong_password_are_one_attempt(start: Start) -> None:
+    with Sandbox(latency=0.2) as sandbox:
+        crowd = start(sandbox, ENKASH_PASSWORD="wrong")
+        assert tokens(crowd.round()) == tokens(crowd.round()) == {"RefusedError"}
+        assert sandbox.attempts_refused == 1
+
+
+def test_a_process_restarted_ten_times_with_a_wrong_password_is_one_attempt(start: Start) -> None:
+    with Sandbox() as sandbox:
+        for _ in range(10):
+            assert tokens(start(sandbox, 1, ENKASH_PASSWORD="wrong").round()) == {"RefusedError"}
+        assert sandbox.attempts_refused == 1
