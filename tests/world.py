@@ -11,11 +11,16 @@ from typing import Any
 
 from enkash_auth import Credentials
 from enkash_auth._engine import Engine
+from enkash_auth._fleet import Fleet
 from enkash_auth._flight import Flight
 from enkash_auth._outcome import Issued, Outcome, Refused, Unavailable
 from enkash_auth._outside import Outside
+from enkash_auth.stores import Store
 
 ANSWERS = ("issue", "overdue", "server_error", "retry_after", "lost", "hangs", "forbidden")
+
+
+TICK = 1e-6  # seconds by which a timer may be late
 
 
 class _Killed(BaseException):
@@ -27,6 +32,7 @@ class Fiber:
 
     def __init__(self, run: Callable[[], None], flight: Flight, clock: Callable[[], float]) -> None:
         self.flight, self.done, self.due = flight, False, clock()
+        self.engine: Engine = run.func.__self__  # type: ignore[attr-defined]
         self._run, self._killed = run, False
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
         self.error: BaseException | None = None
@@ -70,6 +76,11 @@ class Fiber:
 _current: list[Fiber] = []
 
 
+def current_fiber() -> Fiber | None:
+    """Return the flight that runs now, None for a caller's own code."""
+    return _current[-1] if _current else None
+
+
 @dataclass
 class World:
     """Time, the server's state, and what it has seen. `true` is the time by which tokens really end."""
@@ -87,18 +98,24 @@ class World:
     owners: dict[str, str] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
     current: dict[str, str] = field(default_factory=dict)
-    refusals_told: set[str] = field(default_factory=set)
-    not_before: float = float("-inf")
+    refusals_told: set[tuple[Engine, str]] = field(default_factory=set)
+    not_before: dict[Engine, float] = field(default_factory=dict)
     fibers: list[Fiber] = field(default_factory=list)
     on_grant: Callable[[str], None] = lambda token: None
+    on_refusal: Callable[[Engine, str], None] = lambda engine, fingerprint: None
 
     def __post_init__(self) -> None:
-        self.outside = Outside(
-            monotonic=self.monotonic,
-            wall=lambda: self.true + self.wall_offset,
+        self.chance = Random(self.seed)
+
+    def outside(self, skew: float = 0.0) -> Outside:
+        """One machine's: its clocks are wrong by `skew`, the one this way, the other that way."""
+        return Outside(
+            monotonic=lambda: self.monotonic() - skew,
+            wall=lambda: self.true + self.wall_offset + skew,
             pause=lambda seconds: _current[-1].hold(self.monotonic() + seconds),
-            draw=Random(self.seed).random,
+            draw=self.chance.random,
             spawn=self._spawn,
+            within=lambda seconds, call: call(),
         )
 
     def monotonic(self) -> float:
@@ -107,12 +124,12 @@ class World:
     def credentials(self) -> Credentials:
         return Credentials("https://token.example", *self.offered, "id", "secret")
 
-    def engine(self, timeout: float) -> Engine:
-        engine = type("SimulatedEngine", (Engine,), {"_outside": self.outside})(
-            self.credentials(), self.exchange, timeout, None
+    def engine(self, timeout: float, store: Store | None = None, skew: float = 0.0) -> Engine:
+        fleet = Fleet(store, timeout, strict=False) if store else None
+        engine = type("SimulatedEngine", (Engine,), {"_outside": self.outside(skew)})(
+            self.credentials(), self.exchange, timeout, None, fleet
         )
         engine._source = self.credentials
-        self.last_engine = engine
         return engine
 
     def exchange(self, credentials: Credentials) -> Any:
@@ -152,10 +169,13 @@ class Exchange:
 
     def grant(self, timeout: float) -> Outcome:
         world, fiber = self.world, _current[-1]
-        current = fiber.flight.generation == world.last_engine._generation  # else begun before a reset
-        if current:
-            assert self.fingerprint not in world.refusals_told, "refused credentials were sent again"
-            assert world.monotonic() >= world.not_before, "asked before Retry-After had passed"
+
+        def current() -> bool:
+            return fiber.flight.generation == fiber.engine._generation  # else begun before a reset
+
+        if current():
+            assert (fiber.engine, self.fingerprint) not in world.refusals_told, "refused credentials were sent again"
+            assert world.monotonic() >= world.not_before.get(fiber.engine, 0.0), "asked before Retry-After had passed"
         end = world.monotonic() + timeout
         answer = world.answers.pop(0) if world.answers else "issue"
         fiber.hold()  # on its way there
@@ -167,16 +187,17 @@ class Exchange:
         if answer != "overdue" and (world.monotonic() >= end or answer == "lost"):
             return Unavailable("too late", self.host, late=True)
         if isinstance(decided, Refused):
-            if current and fiber.flight.generation == world.last_engine._generation:
-                world.refusals_told.add(self.fingerprint)
+            world.on_refusal(fiber.engine, self.fingerprint)
+            if current():
+                world.refusals_told.add((fiber.engine, self.fingerprint))
             return decided
         if decided is not None:
-            if current and fiber.flight.generation == world.last_engine._generation:
+            if current():
                 world.on_grant(decided)
             return Issued(decided, expires_in)
         if answer == "retry_after":
-            if current and fiber.flight.generation == world.last_engine._generation:
-                world.not_before = world.monotonic() + 20
+            if current():
+                world.not_before[fiber.engine] = world.monotonic() + 20
             return Unavailable("status 429", self.host, 20.0)
         if answer == "forbidden":
             return Refused(403, None, False, self.host)

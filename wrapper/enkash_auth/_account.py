@@ -10,7 +10,7 @@ from attrs import frozen
 from ._credentials import Credentials
 from ._freshness import Known
 from ._limits import second_try
-from ._outcome import Failure, Issued, Refused
+from ._outcome import Failure, Issued, Refused, Unavailable
 from ._outside import Outside
 
 if TYPE_CHECKING:
@@ -39,24 +39,28 @@ class Account:
         now = outside.now()
         pause = known.gap(now) if known else 0.0
         outside.pause(pause if pause < end - now.monotonic else 0.0)
-        outcome = self._ask(known, end, outside, refused)
+        outcome, requests = self._ask(known, end, outside, refused)
         now = outside.now()
         again = second_try(outcome, now, end - now.monotonic, outside.draw())
         if again is None or (pause and isinstance(outcome, Known)):
-            return outcome, 1
+            return outcome, requests
         outside.pause(again)
-        return self._ask(outcome if isinstance(outcome, Known) else known, end, outside, refused), 2
+        outcome, more = self._ask(outcome if isinstance(outcome, Known) else known, end, outside, refused)
+        return outcome, requests + more
 
     def _ask(
         self, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
-    ) -> Known | Failure:
+    ) -> tuple[Known | Failure, int]:
         if refusal := refused.get(self.fingerprint):
-            return refusal  # an abandoned flight has brought it meanwhile
+            return refusal, 0  # an abandoned flight has brought it meanwhile
         started = outside.now()
-        outcome = self.exchange.grant(max(0.0, end - started.monotonic))
+        if started.monotonic >= end:  # this thread was stopped for a while; by now it is another's turn
+            return Unavailable("no time was left", self.exchange.host, late=True), 0
+        outcome = self.exchange.grant(end - started.monotonic)
         if not isinstance(outcome, Issued):
-            return outcome
-        return Known.learnt(known, outcome.access_token, outcome.life, started, outside.now(), outside.draw())
+            return outcome, 1
+        known = Known.learnt(known, outcome.access_token, outcome.life, started, outside.now(), outside.draw())
+        return known, 1
 
     def again(self) -> Account:
         """Return the same account with connections of its own, as a forked child needs it."""
