@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +324,24 @@ class TestWaiting:
         server.answer = answer
         assert member(timeout=10.0).token().access_token == "late"
         assert member().token().access_token == "new"
+
+    @pytest.mark.parametrize("answer", [issued("t"), REFUSAL], ids=["token", "refusal"])
+    def test_a_sibling_may_land_between_the_first_look_and_the_lease(
+        self, member: Member, server: Server, store: Flaky, answer: httpx.Response
+    ) -> None:
+        server.answer = lambda _: answer
+        lock, others = store.lock, [member()]
+
+        def late(*given: Any) -> Any:
+            if others:
+                with suppress(RefusedError):
+                    others.pop().token()
+            return lock(*given)
+
+        store.lock = late  # type: ignore[method-assign]
+        with suppress(RefusedError):
+            member().token()
+        assert len(server.requests) == 1
 
     def test_what_a_sibling_saved_slowly_is_saved_again(self, member: Member, clock: Clock, store: Flaky) -> None:
         save, delays = store.save, [2.0, 0.0]

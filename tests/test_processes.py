@@ -49,13 +49,11 @@ class Crowd:
         self.go()
         return self.answers()
 
-    def asker(self, number: int) -> int:
-        """Wait for the process that sends the next token request."""
-        while True:
-            found = self._askers.read_text().split() if self._askers.exists() else []
-            if len(found) >= number:
-                return int(found[number - 1])
-            threading.Event().wait(0.01)
+    def asker(self) -> int:
+        """Wait for the process that sends the first token request."""
+        while not (self._askers.exists() and self._askers.read_text().endswith("\n")):
+            threading.Event().wait(0.001)
+        return int(self._askers.read_text().split()[0])
 
     def end(self) -> None:
         self._process.communicate("", timeout=20)
@@ -115,7 +113,10 @@ def test_a_holder_that_is_killed_in_its_grant_costs_its_lease_and_one_request(st
         sandbox.fail_next("slow", seconds=60.0)
         crowd = start(sandbox)
         crowd.go()
-        os.kill(crowd.asker(1), signal.SIGKILL)
+        holder = crowd.asker()
+        while not sandbox.token_requests:  # its request is on its way
+            threading.Event().wait(0.001)
+        os.kill(holder, signal.SIGKILL)
         answers = crowd.answers()
         assert len(answers) == CROWD - 1
         assert len(tokens(answers)) == 1
