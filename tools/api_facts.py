@@ -33,7 +33,9 @@ class _Attrs(griffe.Extension):
                 fields |= {field.name: field for field in map(_field, base.attributes.values()) if field}
         last = griffe.ParameterKind.keyword_only
         ordered = sorted(fields.values(), key=lambda field: field.kind is last)
-        made.set_member("__init__", griffe.Function("__init__", parameters=griffe.Parameters(own, *ordered)))
+        init = griffe.Function("__init__", parameters=griffe.Parameters(own, *ordered))
+        init.labels.add("attrs")
+        made.set_member("__init__", init)
 
 
 def _modules(module: griffe.Module) -> Iterator[griffe.Module]:
@@ -122,14 +124,15 @@ def _resolved(member: griffe.Object | griffe.Alias, package: str) -> griffe.Obje
 def _class(made: griffe.Class, path: str, found: dict[str, dict[str, Fact]]) -> None:
     own = found[path] = {"": Fact("class")}
     package = made.package.path
-    bases = [_called(base) for base in made.bases]
+    bases = [_called(base) for one in (made, *made.mro()) for base in one.bases]
     own |= {f"base {base}": Fact("") for base in bases if not any(part.startswith("_") for part in base.split("."))}
     taken: dict[str, str] = {}
     for name, member in made.all_members.items():
         thing = _resolved(member, package)
         if isinstance(thing, griffe.Function) and name == "__init__":
             own |= _parameters(thing)
-            taken = {parameter.name: str(parameter.annotation) for parameter in thing.parameters}
+            if "attrs" in thing.labels:  # its parameters are its attributes too, and need no second line
+                taken = {parameter.name: str(parameter.annotation) for parameter in thing.parameters}
     for name, member in made.all_members.items():
         thing = _resolved(member, package)
         if thing is None or not member.is_public or name in ("__init__", "__slots__"):
@@ -192,7 +195,11 @@ def _once(changes: list[Change]) -> list[Change]:
 
 def _public_names(package: griffe.Module, facts: Facts) -> dict[str, str]:
     """Return the shortest public path of each object, by where it is defined."""
-    return {package[path.partition(".")[2]].canonical_path: path for path in sorted(facts, key=len, reverse=True) if "." in path}
+    return {
+        package[path.partition(".")[2]].canonical_path: path
+        for path in sorted(facts, key=len, reverse=True)
+        if "." in path
+    }
 
 
 def _griffes(old: griffe.Module, new: griffe.Module, names: dict[str, str]) -> Iterator[Change]:
@@ -212,8 +219,26 @@ def _griffes(old: griffe.Module, new: griffe.Module, names: dict[str, str]) -> I
 def _told(change: Change, found: list[Change]) -> bool:
     for other in found:
         for owner in (other.owner, *other.others):
-            if other.level is Level.MAJOR and owner == change.owner and other.item in ("", change.item):
+            same = not other.item or other.item.strip("().*") == change.item.strip("().*")
+            if other.level is Level.MAJOR and owner == change.owner and same:
                 return True
             if other.what == "removed" and not other.item and change.owner.startswith(f"{owner}."):
                 return True
     return False
+
+
+def lost_imports(package: griffe.Module, other: griffe.Module) -> list[tuple[Path, int, str]]:
+    """Return file, line and name of each import of what `other` lacks.
+
+    mypy overlooks a lost module where an older copy of `other` is installed: it looks for each module by itself.
+    """
+    found = []
+    for module in _modules(package):
+        for member in module.members.values():
+            if isinstance(member, griffe.Alias) and member.target_path.startswith(f"{other.path}."):
+                try:
+                    other[member.target_path.removeprefix(f"{other.path}.")]
+                except KeyError:
+                    assert isinstance(module.filepath, Path)
+                    found.append((module.filepath, member.alias_lineno or 1, member.target_path))
+    return found

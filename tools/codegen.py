@@ -70,9 +70,15 @@ def generate_into(root: Path, bin_dir: Path, folder: Path) -> None:
     environment["PATH"] = os.pathsep.join([str(bin_dir), environment.get("PATH", os.defpath)])
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise GenerationError(f"the generator does not take {SPEC} as it is:\n{done.stdout}{done.stderr}")
+        raise GenerationError(f"the generator does not take {SPEC} as it is:\n{_gist(done.stdout + done.stderr)}")
     (folder / PACKAGE / "py.typed").touch()
     (folder / PROVENANCE).write_text(fingerprint(root), encoding="utf-8", newline="\n")
+
+
+def _gist(said: str) -> str:
+    """Return what the generator said without its greeting, its headline and its address for complaints."""
+    said = re.sub(r"^(Generating .*|(Error|Warning)\(s\) encountered.*)\n", "", said, flags=re.MULTILINE)
+    return said.partition("If you believe")[0].strip()
 
 
 def _files(folder: Path) -> dict[str, bytes]:
