@@ -128,12 +128,11 @@ def report(root: Path, against: str | None, *, client: bool) -> tuple[str, bool]
     return render(ref, sections, errors), not errors
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """Return the command line: a ref to compare with, and the project's folder."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--against", metavar="REF", help="default: the last release's tag, else HEAD")
-    parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
-    return parser.parse_args()
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the command line that every judgement has."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--against", metavar="REF", help="default: the last release's tag, else HEAD")
+    return made
 
 
 def tell(root: Path, against: str | None, *, client: bool) -> int:
@@ -148,5 +147,4 @@ def tell(root: Path, against: str | None, *, client: bool) -> int:
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__)
-    sys.exit(tell(given.root, given.against, client=False))
+    sys.exit(tell(ROOT, parser(__doc__).parse_args().against, client=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
@@ -10,6 +11,10 @@ import yaml  # type: ignore[import-untyped]
 from changes import Fact
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_NARROWING = (
+    *("format", "enum", "const", "default", "pattern", "nullable"),
+    *("minimum", "maximum", "minLength", "maxLength", "additionalProperties"),
+)
 _COMPOSED = {"anyOf": " or ", "oneOf": " xor ", "allOf": " and "}
 
 
@@ -17,8 +22,17 @@ class SpecError(Exception):
     """The document is not one that anything could be generated from; the message says where."""
 
 
+def read(path: Path) -> dict[str, Any]:
+    """Return the document in a file; raises `SpecError` as `load` does, and for a file that is no text."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise SpecError("it cannot be read as a text file") from None
+    return load(text)
+
+
 def load(text: str) -> dict[str, Any]:
-    """Return the document; raises `SpecError` for invalid YAML and for a `$ref` to nothing."""
+    """Return the document; raises `SpecError` for invalid YAML and for a `$ref` to nothing, which it names."""
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -126,6 +140,4 @@ def _type(schema: Any) -> str:
     text = " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
     if "items" in schema:
         text += f" of {_type(schema['items'])}"
-    narrowing = ("format", "enum", "const", "default", "pattern", "nullable", "minimum", "maximum")
-    narrowing += ("minLength", "maxLength", "additionalProperties")
-    return text + "".join(f", {word} {schema[word]}" for word in narrowing if word in schema)
+    return text + "".join(f", {word} {schema[word]}" for word in _NARROWING if word in schema)
