@@ -422,7 +422,7 @@ def test_an_edit_ends_in_a_report(
         pytest.param("paths:\n", "paths: [\n", "invalid YAML: line 33, column 9: expected", id="invalid-yaml"),
         pytest.param("/TokenRequest'", "/Gone'", "$ref '#/components/schemas/Gone' names nothing", id="unresolved-ref"),
         pytest.param("x-www-form-urlencoded:", "xml:", "Unsupported content type application/xml", id="dropped-part"),
-        pytest.param("type: integer", "type: intege", "parsing", id="no-such-type"),
+        pytest.param("type: integer", "type: intege", "TokenResponse.other.properties.expiresIn", id="no-such-type"),
     ],
 )
 def test_an_edit_that_nothing_comes_of_ends_in_a_clear_error(project: Path, old: str, new: str, message: str) -> None:
@@ -532,6 +532,18 @@ def test_ctrl_c_leaves_the_tree_and_nothing_else(project: Path, sign: str) -> No
     assert "interrupted" in output
     assert codegen.differences(ROOT / "generated", project / "generated") == []
     assert not list(project.glob(".generated-*"))
+
+
+@pytest.mark.generator
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process group by another way there")
+def test_ctrl_c_during_the_judgement_leaves_the_new_tree(project: Path) -> None:
+    _edit(project / "spec" / "enkash-auth.yaml", SCOPE, "")
+    with _running(project) as process:
+        _until(lambda: "generated/ is new" in (project.parent / "output").read_text(encoding="utf-8"))
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 130
+    assert "Traceback" not in (project.parent / "output").read_text(encoding="utf-8")
+    assert _whole(project)
 
 
 @pytest.mark.generator

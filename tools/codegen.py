@@ -76,8 +76,9 @@ def generate_into(root: Path, bin_dir: Path, folder: Path) -> None:
 
 
 def _gist(said: str) -> str:
-    """Return what the generator said without its greeting, its headline and its address for complaints."""
-    said = re.sub(r"^(Generating .*|(Error|Warning)\(s\) encountered.*)\n", "", said, flags=re.MULTILINE)
+    """Return what the generator said without its greeting, its headline and the addresses that it refers to."""
+    noise = r"^(Generating .*|(Error|Warning)\(s\) encountered.*| *For further information visit .*)\n"
+    said = re.sub(noise, "", said, flags=re.MULTILINE)
     return said.partition("If you believe")[0].strip()
 
 
