@@ -286,6 +286,13 @@ def test_one_change_under_two_import_paths_is_told_once(tmp_path: Path) -> None:
     assert (change.owner, change.others) == ("p.Value", ("p.m.Value",))
 
 
+def test_like_changes_of_two_functions_are_two(tmp_path: Path) -> None:
+    before = _package(tmp_path / "old", m=BASE, n=BASE)
+    edited = BASE.replace("call(a: int", "call(a: str")
+    after = _package(tmp_path / "new", m=edited, n=edited)
+    assert [(c.owner, c.others) for c in api_changes(before, after, "p")] == [("p.m.call", ()), ("p.n.call", ())]
+
+
 def test_a_private_module_counts_by_what_is_public_of_it(tmp_path: Path) -> None:
     names = {"__init__": 'from ._m import Value\n__all__ = ["Value"]\n'}
     before = _package(tmp_path / "old", _m=BASE, **names)

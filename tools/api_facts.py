@@ -101,7 +101,7 @@ def _module(module: griffe.Module, path: str, found: dict[str, dict[str, Fact]])
         if thing is None or not member.is_public or name.startswith("__"):
             continue
         if isinstance(thing, griffe.Module):
-            if f"{path}.{name}" not in found:
+            if thing is member or _hidden(thing.path):  # a public module is told of by its own path only
                 _module(thing, f"{path}.{name}", found)
         elif isinstance(thing, griffe.Class):
             _class(thing, f"{path}.{name}", found)
@@ -109,6 +109,10 @@ def _module(module: griffe.Module, path: str, found: dict[str, dict[str, Fact]])
             found[f"{path}.{name}"] = dict(_function(thing))
         elif isinstance(thing, griffe.Attribute) and not str(thing.value).startswith("TypeVar("):
             own[name] = _attribute(thing, with_value=thing.annotation is None)
+
+
+def _hidden(path: str) -> bool:
+    return any(part.startswith("_") for part in path.split("."))
 
 
 def _resolved(member: griffe.Object | griffe.Alias, package: str) -> griffe.Object | None:
@@ -125,7 +129,7 @@ def _class(made: griffe.Class, path: str, found: dict[str, dict[str, Fact]]) -> 
     own = found[path] = {"": Fact("class")}
     package = made.package.path
     bases = [_called(base) for one in (made, *made.mro()) for base in one.bases]
-    own |= {f"base {base}": Fact("") for base in bases if not any(part.startswith("_") for part in base.split("."))}
+    own |= {f"base {base}": Fact("") for base in bases if not _hidden(base)}
     taken: dict[str, str] = {}
     for name, member in made.all_members.items():
         thing = _resolved(member, package)
@@ -172,34 +176,33 @@ def _parameters(function: griffe.Function) -> dict[str, Fact]:
 def compare(old: griffe.Module | None, new: griffe.Module | None) -> list[Change]:
     """Return what changed for callers: the difference of the facts, and what only griffe's finder sees."""
     before, after = facts(old), facts(new)
-    found = _once(diff(before, after))
+    homes = _homes(old, before) | _homes(new, after)
+    found = _once(diff(before, after), homes)
     if old is not None and new is not None:
-        names = _public_names(old, before) | _public_names(new, after)
+        names = {homes[path]: path for path in sorted(homes, key=len, reverse=True)}
         found += [change for change in _griffes(old, new, names) if not _told(change, found)]
     return in_order(found)
 
 
-def _once(changes: list[Change]) -> list[Change]:
+def _homes(package: griffe.Module | None, facts: Facts) -> dict[str, str]:
+    """Return where each public path's object is defined."""
+    if package is None:
+        return {}
+    return {path: package[path.partition(".")[2]].canonical_path if "." in path else path for path in facts}
+
+
+def _once(changes: list[Change], homes: dict[str, str]) -> list[Change]:
     """Leave out what came or went with its class or module, and tell once what has several import paths."""
-    whole = {change.owner for change in changes if not change.item}
+    whole = {change.owner for change in changes if not change.item and change.what in ("added", "removed")}
     once: dict[object, Change] = {}
     for change in sorted(changes, key=lambda change: (len(change.owner), change.owner)):
-        parent, _, name = change.owner.rpartition(".")
-        if parent in whole:
+        if change.owner.rpartition(".")[0] in whole:
             continue
-        first = once.setdefault((name, evolve(change, owner="")), change)
+        key = (homes[change.owner], evolve(change, owner=""))
+        first = once.setdefault(key, change)
         if first is not change:
-            once[name, evolve(change, owner="")] = evolve(first, others=(*first.others, change.owner))
+            once[key] = evolve(first, others=(*first.others, change.owner))
     return list(once.values())
-
-
-def _public_names(package: griffe.Module, facts: Facts) -> dict[str, str]:
-    """Return the shortest public path of each object, by where it is defined."""
-    return {
-        package[path.partition(".")[2]].canonical_path: path
-        for path in sorted(facts, key=len, reverse=True)
-        if "." in path
-    }
 
 
 def _griffes(old: griffe.Module, new: griffe.Module, names: dict[str, str]) -> Iterator[Change]:
