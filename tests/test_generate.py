@@ -520,8 +520,8 @@ def _until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 @pytest.mark.generator
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process group by another way there")
-@pytest.mark.parametrize("sign", [".generated-*", ".generated-*/fresh/*/models/*.py"])
-def test_ctrl_c_leaves_the_tree_and_nothing_else(project: Path, sign: str) -> None:
+@pytest.mark.parametrize("sign", [".generated-*/fresh", ".generated-*/fresh/*/models/*.py"])
+def test_ctrl_c_leaves_a_whole_tree_and_nothing_else(project: Path, sign: str) -> None:
     _edit(project / "spec" / "enkash-auth.yaml", SCOPE, "")
     with _running(project) as process:
         _until(lambda: list(project.glob(sign)))
@@ -530,7 +530,8 @@ def test_ctrl_c_leaves_the_tree_and_nothing_else(project: Path, sign: str) -> No
     output = (project.parent / "output").read_text(encoding="utf-8")
     assert "Traceback" not in output
     assert "interrupted" in output
-    assert codegen.differences(ROOT / "generated", project / "generated") == []
+    # on a busy machine the signal may come when the new tree is in place already
+    assert codegen.differences(ROOT / "generated", project / "generated") == [] or _whole(project)
     assert not list(project.glob(".generated-*"))
 
 
