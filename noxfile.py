@@ -55,15 +55,23 @@ def _install(session: nox.Session) -> None:
 
 @nox.session
 def generate(session: nox.Session) -> None:
-    """Generate the client from the spec, unless it is up to date."""
-    if codegen.is_current(ROOT):
-        session.log("generated/ is up to date")
-        return
+    """Generate the client from the spec, unless it is up to date, and judge what changed; `-- --against REF`."""
     _install(session)
-    try:
-        codegen.regenerate(ROOT, Path(session.bin))
-    except codegen.GenerationError as error:
-        session.error(f"{error}\ngenerated/ is as it was")
+    session.run("python", "tools/generate.py", *session.posargs)
+
+
+@nox.session
+def watch(session: nox.Session) -> None:
+    """Do `generate` on each save of the spec, until Ctrl-C; `-- --against REF`."""
+    _install(session)
+    session.run("python", "tools/generate.py", "--watch", *session.posargs)
+
+
+@nox.session
+def api(session: nox.Session) -> None:
+    """Judge what changed in the wrapper's public API since the last release; `-- --against REF`."""
+    _install(session)
+    session.run("python", "tools/judge.py", *session.posargs)
 
 
 @nox.session

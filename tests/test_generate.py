@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -195,3 +204,396 @@ def test_a_spec_that_the_generator_drops_a_part_of_leaves_the_tree(root: Path) -
         codegen.regenerate(root, BIN)
     assert codegen.differences(ROOT / "generated", root / "generated") == []
     assert sorted(path.name for path in root.iterdir()) == ["generated", "requirements-dev.txt", "spec"]
+
+
+@pytest.fixture(scope="module")
+def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mypy")
+
+
+@pytest.fixture
+def project(root: Path, mypy_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of all that generating and judging need, committed."""
+    monkeypatch.setenv("MYPY_CACHE_DIR", str(mypy_cache))
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in ("tools", "wrapper"):
+        shutil.copytree(ROOT / name, root / name, ignore=ignore)
+    shutil.copy(ROOT / "pyproject.toml", root)
+    (root / ".gitignore").write_text("__pycache__/\n.generated-*\n", encoding="utf-8")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "one"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    return root
+
+
+def _generate(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "tools/generate.py", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+
+def _whole(project: Path) -> bool:
+    """Whether generated/ is what the spec generates, and nothing lies beside it."""
+    left = list(project.glob(".generated-*"))
+    return not left and bool(codegen.is_current(project))
+
+
+Document = dict[str, Any]
+
+
+def _schema(document: Document, name: str) -> Document:
+    found: Document = document["components"]["schemas"][name]
+    return found
+
+
+def _renamed(document: Document, schema: str, old: str, new: str) -> None:
+    found = _schema(document, schema)
+    found["properties"] = {new if name == old else name: field for name, field in found["properties"].items()}
+    found["required"] = [new if name == old else name for name in found["required"]]
+
+
+def _rename_a_sent_field(document: Document) -> None:
+    _renamed(document, "TokenRequest", "clientId", "companyId")
+
+
+def _rename_a_read_field(document: Document) -> None:
+    _renamed(document, "SnakeTokenResponse", "access_token", "bearer")
+
+
+def _make_one_required(document: Document) -> None:
+    _schema(document, "TokenResponse")["required"] = ["expiresIn"]
+
+
+def _require_a_new_one(document: Document) -> None:
+    _schema(document, "TokenRequest")["properties"]["otp"] = {"type": "string"}
+    _schema(document, "TokenRequest")["required"].append("otp")
+
+
+def _change_a_type(document: Document) -> None:
+    _schema(document, "SnakeTokenResponse")["properties"]["expires_in"]["type"] = "string"
+
+
+def _add_an_enum(document: Document) -> None:
+    _schema(document, "TokenRequest")["properties"]["grant_type"]["enum"] = ["password"]
+
+
+def _add_an_operation(document: Document) -> None:
+    answers = {"204": {"description": "unknown"}}
+    document["paths"]["/oauth/revoke"] = {"post": {"operationId": "revoke", "tags": ["a"], "responses": answers}}
+
+
+def _drop_the_operation(document: Document) -> None:
+    document["paths"] = {}
+
+
+def _change_the_media_type(document: Document) -> None:
+    content = document["paths"]["/oauth/token"]["post"]["requestBody"]["content"]
+    content["application/json"] = content.pop("application/x-www-form-urlencoded")
+
+
+GATEWAY = "wrapper/enkash_auth/_exchange.py:"
+
+
+def _lines(text: str, stand: str) -> list[int]:
+    return [number for number, line in enumerate(text.splitlines(), 1) if stand in line]
+
+
+@pytest.mark.generator
+@pytest.mark.parametrize(
+    ("edit", "told", "bump", "mend"),
+    [
+        pytest.param(
+            _rename_a_sent_field,
+            [
+                "- **breaks callers:** `schema TokenRequest`, `field clientId` removed: `string, required`",
+                "- **breaks callers:** `schema TokenRequest`, `field companyId` added, and required",
+                "- **breaks callers:** `enkash_auth_client.models.TokenRequest`, `(client_id)` removed",
+                "- **breaks callers:** `enkash_auth_client.models.TokenRequest`, `(company_id)` added, and required",
+            ],
+            "major",
+            ("TokenRequest(", 'Unexpected keyword argument "client_id"'),
+            id="rename-a-sent-field",
+        ),
+        pytest.param(
+            _rename_a_read_field,
+            ["- **breaks callers:** `enkash_auth_client.models.SnakeTokenResponse`, `(access_token)` removed"],
+            "major",
+            ("= answer.access_token", 'has no attribute "access_token"'),
+            id="rename-a-read-field",
+        ),
+        pytest.param(
+            _make_one_required,
+            [
+                "field expiresIn` changed: `integer, format int32, optional` → `integer, format int32, required`",
+                "`enkash_auth_client.models.TokenResponse`, `(expires_in)` changed: `int | Unset = UNSET` → `int`",
+                "`enkash_auth_client.models.TokenResponse`, `(access_token)` positional parameter was moved",
+            ],
+            "major",
+            None,
+            id="make-one-required",
+        ),
+        pytest.param(
+            _require_a_new_one,
+            ["- **breaks callers:** `enkash_auth_client.models.TokenRequest`, `(otp)` added, and required: `str`"],
+            "major",
+            ("TokenRequest(", '"otp"'),
+            id="require-a-new-one",
+        ),
+        pytest.param(
+            _change_a_type,
+            [
+                "`schema SnakeTokenResponse`, `field expires_in` changed: `integer, optional` → `string, optional`",
+                "`(expires_in)` changed: `int | Unset = UNSET` → `str | Unset = UNSET`",
+            ],
+            "major",
+            ("= answer.expires_in", "Incompatible types"),
+            id="change-a-type",
+        ),
+        pytest.param(
+            _add_an_enum,
+            [
+                "`field grant_type` changed: `string, default password, required` → `string, enum ['password']",
+                "`(grant_type)` changed: `str = 'password'` → `TokenRequestGrantType = TokenRequestGrantType.PASSWORD`",
+                "- `enkash_auth_client.models.TokenRequestGrantType` added",
+            ],
+            "major",
+            None,
+            id="add-an-enum",
+        ),
+        pytest.param(
+            _add_an_operation,
+            ["- `POST /oauth/revoke` added", "- `enkash_auth_client.api.a` added"],
+            "minor",
+            None,
+            id="add-an-operation",
+        ),
+        pytest.param(
+            _drop_the_operation,
+            [
+                "- **breaks callers:** `POST /oauth/token` removed",
+                "- **breaks callers:** `enkash_auth_client.api.authentication` removed",
+            ],
+            "major",
+            ("import get_authentication_token", "get_authentication_token"),
+            id="drop-the-operation",
+        ),
+        pytest.param(
+            _change_the_media_type,
+            [
+                "- **breaks callers:** `POST /oauth/token`, `body application/json` added, and required",
+                "- **breaks callers:** `POST /oauth/token`, `body application/x-www-form-urlencoded` removed",
+                "- `enkash_auth_client` changed inside; its API did not",
+            ],
+            "major",
+            None,
+            id="change-the-media-type",
+        ),
+    ],
+)
+def test_an_edit_ends_in_a_report(
+    project: Path,
+    edit: Callable[[Document], None],
+    told: list[str],
+    bump: str,
+    mend: tuple[str, str] | None,
+) -> None:
+    spec = project / "spec" / "enkash-auth.yaml"
+    document = yaml.safe_load(spec.read_text(encoding="utf-8"))
+    edit(document)
+    spec.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    done = _generate(project)
+    assert [line for line in told if line not in done.stdout] == []
+    assert f"### Version bump: {bump}\n" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert _whole(project)
+    assert done.returncode == (1 if mend else 0)
+    if mend:  # the author needs the new client to mend the wrapper
+        source, message = mend
+        lines = _lines((project / GATEWAY.rstrip(":")).read_text(encoding="utf-8"), source)
+        errors = [line for line in done.stdout.splitlines() if line.startswith(f"    {GATEWAY}")]
+        assert errors
+        assert message in errors[0]
+        assert any(errors[0].startswith(f"    {GATEWAY}{number}: error: ") for number in lines)
+
+
+@pytest.mark.generator
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        pytest.param("paths:\n", "paths: [\n", "invalid YAML: line 33, column 9: expected", id="invalid-yaml"),
+        pytest.param("/TokenRequest'", "/Gone'", "$ref '#/components/schemas/Gone' names nothing", id="unresolved-ref"),
+        pytest.param("x-www-form-urlencoded:", "xml:", "Unsupported content type application/xml", id="dropped-part"),
+        pytest.param("type: integer", "type: intege", "TokenResponse.other.properties.expiresIn", id="no-such-type"),
+    ],
+)
+def test_an_edit_that_nothing_comes_of_ends_in_a_clear_error(project: Path, old: str, new: str, message: str) -> None:
+    _edit(project / "spec" / "enkash-auth.yaml", old, new)
+    done = _generate(project)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "spec/enkash-auth.yaml" in done.stderr.splitlines()[0]
+    assert done.stderr.endswith("generated/ is as it was\n")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert codegen.differences(ROOT / "generated", project / "generated") == []
+    assert not list(project.glob(".generated-*"))
+
+
+def _hostile(payload: str) -> Document:
+    names = [
+        f'a"]; {payload} #',
+        f"b\n    {payload}\n",
+        "`| <script>alert(1)</script> **c** \x85",
+        "__class__",
+        "from",
+    ]
+    prose = [
+        f'"""\n{payload}\n"""',
+        f'ends in a quote, {payload} "',
+        f"ends in a backslash, {payload} \\",
+        "{0} %s \\x41",
+    ]
+    prose.append(f'\\"\\"\\"\n{payload}')
+    fields = {name: {"type": "string", "description": text} for name, text in zip(names, prose, strict=True)}
+    fields["default"] = {"type": "string", "default": f'"); {payload}; ("', "description": "d"}
+    fields["kind"] = {"type": "string", "enum": [f'x"; {payload} #', "y'\\", f"z\n{payload}"]}
+    return fields
+
+
+@pytest.mark.generator
+def test_hostile_names_and_descriptions_are_only_text(project: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    payload = f"import pathlib; pathlib.Path({str(mark)!r}).touch()"
+    spec = project / "spec" / "enkash-auth.yaml"
+    document = yaml.safe_load(spec.read_text(encoding="utf-8"))
+    _schema(document, "TokenResponse")["properties"] |= _hostile(payload)
+    _schema(document, "TokenResponse")["description"] = f'"""\n{payload}\n"""'
+    operation = document["paths"]["/oauth/token"]["post"]
+    operation["description"] = operation["summary"] = f'"""\n{payload}\n"""'
+    document["paths"][f'/"; {payload}; "'] = {
+        "post": {**operation, "operationId": f"x(): pass\n{payload}", "tags": [f"../../../evil\n{payload}"]}
+    }
+    document["info"]["title"] = f'"""\n{payload}\n"""'
+    spec.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    done = _generate(project)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert _whole(project)
+    assert {path.name for path in project.iterdir()} >= {"generated", "spec"}
+    assert not [path for path in project.rglob("*evil*") if "api" not in path.parts]
+    # one line for each change, whatever its name holds, and no markup of its own
+    changed = [line for line in done.stdout.splitlines() if "schema TokenResponse" in line]
+    assert len(changed) == 7
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    assert "`` field `| <script>alert(1)</script> **c** \\x85 ``" in done.stdout
+    modules = sorted((project / "generated").rglob("*.py"))
+    for module in modules:
+        tree = ast.parse(module.read_text(encoding="utf-8"))
+        imported = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
+        assert "pathlib" not in [alias.name for node in imported for alias in node.names]
+    names = [".".join(path.relative_to(project / "generated").with_suffix("").parts) for path in modules]
+    load = f"import importlib; [importlib.import_module(name) for name in {names!r}]"
+    environment = {**os.environ, "PYTHONPATH": str(project / "generated"), "PYTHONSAFEPATH": "1"}
+    subprocess.run([sys.executable, "-c", load], env=environment, cwd=tmp_path, check=True)
+    assert not mark.exists()
+
+
+@contextmanager
+def _running(project: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process group of its own, as a terminal starts one; ended, however the test ends."""
+    command = [sys.executable, "tools/generate.py", *arguments]
+    with (project.parent / "output").open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            command, cwd=project, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end, never = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < end
+        never.wait(0.01)
+
+
+@pytest.mark.generator
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process group by another way there")
+@pytest.mark.parametrize("sign", [".generated-*/fresh", ".generated-*/fresh/*/models/*.py"])
+def test_ctrl_c_leaves_a_whole_tree_and_nothing_else(project: Path, sign: str) -> None:
+    _edit(project / "spec" / "enkash-auth.yaml", SCOPE, "")
+    with _running(project) as process:
+        _until(lambda: list(project.glob(sign)))
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 130
+    output = (project.parent / "output").read_text(encoding="utf-8")
+    assert "Traceback" not in output
+    assert "interrupted" in output
+    # on a busy machine the signal may come when the new tree is in place already
+    assert codegen.differences(ROOT / "generated", project / "generated") == [] or _whole(project)
+    assert not list(project.glob(".generated-*"))
+
+
+@pytest.mark.generator
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process group by another way there")
+def test_ctrl_c_during_the_judgement_leaves_the_new_tree(project: Path) -> None:
+    _edit(project / "spec" / "enkash-auth.yaml", SCOPE, "")
+    with _running(project) as process:
+        _until(lambda: "generated/ is new" in (project.parent / "output").read_text(encoding="utf-8"))
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 130
+    assert "Traceback" not in (project.parent / "output").read_text(encoding="utf-8")
+    assert _whole(project)
+
+
+@pytest.mark.generator
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process group by another way there")
+def test_watching_generates_on_each_save(project: Path) -> None:
+    output = project.parent / "output"
+
+    def said(text: str) -> Callable[[], bool]:
+        return lambda: text in output.read_text(encoding="utf-8")
+
+    with _running(project, "--watch") as process:
+        _until(said("### Version bump: none"))
+        _edit(project / "spec" / "enkash-auth.yaml", "paths:\n", "paths: [\n")
+        _until(said("invalid YAML"))
+        _edit(project / "spec" / "enkash-auth.yaml", "paths: [\n", "paths:\n")
+        _edit(project / "spec" / "enkash-auth.yaml", SCOPE, "")
+        _until(said("### Version bump: major"))
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0
+    assert "Traceback" not in output.read_text(encoding="utf-8")
+    assert _whole(project)
+
+
+@pytest.mark.generator
+def test_a_tree_that_is_up_to_date_is_judged_too(project: Path) -> None:
+    done = _generate(project)
+    assert done.stdout.startswith("generated/ is up to date\n")
+    assert "### Version bump: none" in done.stdout
+    assert done.returncode == 0
+
+
+@pytest.mark.generator
+def test_a_ref_that_is_no_commit_is_one_line(project: Path) -> None:
+    done = _generate(project, "--against", "v9")
+    assert (done.returncode, done.stderr) == (1, "--against: there is no commit 'v9'\n")
+
+
+@pytest.mark.generator
+def test_the_wrapper_is_judged_by_its_public_api(project: Path) -> None:
+    wrapper = project / "wrapper" / "enkash_auth"
+    _edit(wrapper / "errors.py", "status: int, error: str | None = None", "status: int, error: str | None")
+    _edit(wrapper / "_engine.py", "def reset(self)", "def clear(self)")
+    _edit(wrapper / "_limits.py", '"""', '"""Other. ')
+    done = subprocess.run([sys.executable, "tools/judge.py"], cwd=project, capture_output=True, text=True, check=False)
+    listed = [line for line in done.stdout.splitlines() if line.startswith("- ")]
+    assert listed == [
+        "- **breaks callers:** `enkash_auth.TokenProvider.reset` removed",
+        "- **breaks callers:** `enkash_auth.errors.RefusedError`, `(error)` changed: "
+        "`str | None = None` → `str | None`",
+        "- `enkash_auth.TokenProvider.clear` added",
+    ]
+    assert "### Version bump: major" in done.stdout

@@ -70,9 +70,16 @@ def generate_into(root: Path, bin_dir: Path, folder: Path) -> None:
     environment["PATH"] = os.pathsep.join([str(bin_dir), environment.get("PATH", os.defpath)])
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise GenerationError(f"the generator does not take {SPEC} as it is:\n{done.stdout}{done.stderr}")
+        raise GenerationError(f"the generator does not take {SPEC}:\n{_gist(done.stdout + done.stderr)}")
     (folder / PACKAGE / "py.typed").touch()
     (folder / PROVENANCE).write_text(fingerprint(root), encoding="utf-8", newline="\n")
+
+
+def _gist(said: str) -> str:
+    """Return what the generator said without its greeting, its headline and the addresses that it refers to."""
+    noise = r"^(Generating .*|(Error|Warning)\(s\) encountered.*| *For further information visit .*)\n"
+    said = re.sub(noise, "", said, flags=re.MULTILINE)
+    return said.partition("If you believe")[0].strip()
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -95,8 +102,9 @@ def differences(expected: Path, actual: Path) -> list[str]:
 def regenerate(root: Path, bin_dir: Path) -> None:
     """Replace generated/ as a whole, or leave it as it was."""
     target = root / TARGET
-    # Beside the target, so that the swap is two renames on one file system.
-    with tempfile.TemporaryDirectory(prefix=".generated-", dir=root) as scratch:
+    # Beside the target, so that the swap is two renames on one file system. A formatter cut short may still write
+    # while its folder goes.
+    with tempfile.TemporaryDirectory(prefix=".generated-", dir=root, ignore_cleanup_errors=True) as scratch:
         fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
         generate_into(root, bin_dir, fresh)
         try:

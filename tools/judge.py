@@ -1,0 +1,150 @@
+"""Judges what changed since a git ref: `python tools/judge.py [--against REF]` does so for the wrapper's public API."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import api_facts
+import changes
+import spec_facts
+from changes import Change, Level
+from codegen import PACKAGE, SPEC, TARGET
+
+ROOT = Path(__file__).resolve().parents[1]
+WRAPPER = "enkash_auth"
+
+
+class JudgementError(Exception):
+    """There is nothing to compare with."""
+
+
+def _git(root: Path, *arguments: str) -> bytes | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def reference(root: Path, wanted: str | None) -> str | None:
+    """Return the ref to compare with: the wanted one, else the last release's tag, else HEAD, if there is one."""
+    ref = wanted
+    if ref is None:
+        tag = _git(root, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
+        ref = tag.decode().strip() if tag else "HEAD"
+    if _git(root, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{ref}^{{commit}}") is None:
+        if wanted is None:
+            return None
+        raise JudgementError(f"--against: there is no commit {wanted!r}")
+    return ref
+
+
+def unpack(root: Path, ref: str, folder: Path) -> None:
+    """Put the tree of `ref` into `folder`."""
+    archive = _git(root, "archive", "--format=tar", ref)
+    if archive is None:
+        raise JudgementError(f"git cannot give the tree of {ref!r}")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.py")}
+
+
+def api_changes(old: Path, new: Path, package: str) -> list[Change]:
+    """Return what changed in the public API of a package between two source roots."""
+    found = api_facts.compare(api_facts.load(old, package), api_facts.load(new, package))
+    if not found and _texts(old / package) != _texts(new / package):
+        found = [Change(Level.PATCH, package, "", "changed inside; its API did not")]
+    return found
+
+
+def spec_changes(old: str, new: str) -> list[Change]:
+    """Return what changed between two texts of the spec; raises `SpecError` for one that is no document."""
+    before = spec_facts.facts(spec_facts.load(old)) if old else {}
+    found = changes.diff(before, spec_facts.facts(spec_facts.load(new)))
+    if not found and old != new:
+        found = [Change(Level.PATCH, str(SPEC), "", "changed in its prose or examples only")]
+    return found
+
+
+def type_errors(root: Path) -> list[str]:
+    """Return what is wrong between the wrapper and the client, one `file:line: error: what` each."""
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-color-output", "--no-pretty"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    errors = (done.stdout + done.stderr).splitlines() if done.returncode != 0 else []
+    client, wrapper = api_facts.load(root / TARGET, PACKAGE), api_facts.load(root / "wrapper", WRAPPER)
+    for path, number, name in api_facts.lost_imports(wrapper, client) if client and wrapper else []:
+        where = f"{path.relative_to(root).as_posix()}:{number}:"
+        if not any(error.startswith(where) for error in errors):
+            errors.append(f"{where} error: there is no {name}")
+    return errors
+
+
+def render(ref: str | None, sections: dict[str, list[Change]], errors: list[str]) -> str:
+    """Return the report in Markdown."""
+    since = f"since {changes.code(ref)}" if ref else "is not known: there is no commit to compare with"
+    lines = [f"## What changed {since}"]
+    for title, found in sections.items():
+        lines += ["", f"### {title}", "", *(map(changes.line, found) if found else ["Nothing."])]
+    lines += ["", "### Does the wrapper type-check?", "", "**No**, mend it:" if errors else "Yes."]
+    if errors:
+        lines += ["", *(f"    {error}" for error in errors)]
+    level = changes.bump(change for found in sections.values() for change in found)
+    return "\n".join([*lines, "", f"### Version bump: {level.name.lower() if ref else 'not known'}", ""])
+
+
+def _client(old: Path, new: Path) -> dict[str, list[Change]]:
+    before = (old / SPEC).read_text(encoding="utf-8") if (old / SPEC).is_file() else ""
+    try:
+        of_spec = spec_changes(before, (new / SPEC).read_text(encoding="utf-8"))
+    except spec_facts.SpecError as error:  # the new one has been generated from
+        raise JudgementError(f"{SPEC} as it was: {error}") from None
+    return {
+        "The spec": of_spec,
+        "The generated Python API": api_changes(old / TARGET, new / TARGET, PACKAGE),
+    }
+
+
+def _wrapper(old: Path, new: Path) -> dict[str, list[Change]]:
+    return {"The wrapper's public API": api_changes(old / "wrapper", new / "wrapper", WRAPPER)}
+
+
+def report(root: Path, against: str | None, *, client: bool) -> tuple[str, bool]:
+    """Return the report on the generated client (or on the wrapper) and whether the wrapper type-checks."""
+    ref, sections = reference(root, against), {}
+    if ref is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            unpack(root, ref, Path(scratch))
+            sections = (_client if client else _wrapper)(Path(scratch), root)
+    errors = type_errors(root)
+    return render(ref, sections, errors), not errors
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the command line that every judgement has."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--against", metavar="REF", help="default: the last release's tag, else HEAD")
+    return made
+
+
+def tell(root: Path, against: str | None, *, client: bool) -> int:
+    """Print the report; return 1 where the wrapper does not type-check or there is nothing to compare with."""
+    try:
+        text, sound = report(root, against, client=client)
+    except JudgementError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(text, flush=True)
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(tell(ROOT, parser(__doc__).parse_args().against, client=False))
