@@ -114,7 +114,7 @@ def build(root: Path) -> list[Path]:
     """Fill dist/ from the commit at HEAD, and return the sdist and the wheel that was built from it."""
     require_clean(root)
     _check_tag(root, demanded=False)
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": _git(root, "log", "-1", "--format=%ct").strip()}
+    environment = _environment(SOURCE_DATE_EPOCH=_git(root, "log", "-1", "--format=%ct").strip())
     with tempfile.TemporaryDirectory() as scratch:
         # From the commit, not from the tree, where files lie that git ignores. Twice: what differs between two
         # folders would differ between two machines.
@@ -122,7 +122,7 @@ def build(root: Path) -> list[Path]:
         for one, other in zip(first, second, strict=True):
             if one.read_bytes() != other.read_bytes():
                 raise ReleaseError(f"{one.name} is not the same when it is built twice")
-        _check(first)
+        _check(root, first)
         bill = Path(scratch, f"{first[0].name.removesuffix('.tar.gz')}.cdx.json")
         _write_bill(root, Path(scratch, "environment"), bill, environment)
         dist = root / "dist"
@@ -143,9 +143,9 @@ def _build_commit(root: Path, folder: Path, environment: dict[str, str]) -> list
     return [next((folder / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl")]
 
 
-def _check(paths: list[Path]) -> None:
+def _check(root: Path, paths: list[Path]) -> None:
     _run([sys.executable, "-m", "twine", "check", "--strict", *map(str, paths)])
-    _run([sys.executable, "-m", "check_wheel_contents", "--config", str(ROOT / "pyproject.toml"), str(paths[1])])
+    _run([sys.executable, "-m", "check_wheel_contents", "--config", str(root / "pyproject.toml"), str(paths[1])])
     with zipfile.ZipFile(paths[1]) as wheel:
         if trouble := incomplete(wheel.namelist()):
             raise ReleaseError(trouble)
@@ -164,6 +164,10 @@ def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ReleaseError(f"{' '.join(command[:4])} failed:\n{done.stdout}{done.stderr}".rstrip())
+
+
+def _environment(**more: str) -> dict[str, str]:
+    return {**os.environ, **more}  # noqa: TID251  (a build step, not the library)
 
 
 def _last_line(text: str) -> str:
@@ -185,15 +189,17 @@ def publish(root: Path, index: str, simple: str, *, dry_run: bool) -> None:
     paths = build(root)
     if dry_run:
         print(f"would upload {' and '.join(path.name for path in paths)} to {host}")
-        _install(str(paths[1]), [], dict(os.environ))
+        _install(str(paths[1]), [], _environment())
         print("dry run: nothing was uploaded")
         return
     _upload(settings, paths, host)
     _wait_for(mine, simple, settings)
     # uv looks for a package on the named index first and stays there: no other index can slip one in.
-    credentials = {"UV_INDEX_PUBLISHED_USERNAME": settings.username, "UV_INDEX_PUBLISHED_PASSWORD": settings.password}
+    credentials = _environment(
+        UV_INDEX_PUBLISHED_USERNAME=settings.username, UV_INDEX_PUBLISHED_PASSWORD=settings.password
+    )
     options = ["--index", f"published={simple}", "--refresh-package", NAME]
-    _install(f"{NAME}=={mine}", options, {**os.environ, **credentials})
+    _install(f"{NAME}=={mine}", options, credentials)
     print(f"{NAME} {mine} is on {host}")
 
 
@@ -315,18 +321,17 @@ def main(arguments: list[str]) -> int:
     to.add_argument("--simple", help="where pip would look, if that is not INDEX_URL/simple/")
     to.add_argument("--dry-run", action="store_true", help="all but the upload")
     given = parser.parse_args(arguments)
-    root = Path.cwd()
     try:
         if given.command == "build":
-            build(root)
+            build(ROOT)
         elif given.command == "fragments":
-            check_fragments(root)
+            check_fragments(ROOT)
         elif given.index is None:
             raise ReleaseError("which index? There is no default: nox -s publish -- https://index.example/")
         else:
             index = check_url(given.index)
             simple = check_url(given.simple) if given.simple else f"{index}simple/"
-            publish(root, index, simple, dry_run=given.dry_run)
+            publish(ROOT, index, simple, dry_run=given.dry_run)
     except ReleaseError as error:
         print(error, file=sys.stderr)
         return 1
