@@ -22,7 +22,7 @@ import release  # noqa: E402
 
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "coverage"]
+nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "coverage", "release-tests"]
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 

@@ -410,6 +410,38 @@ def test_nox_prints_no_password_of_a_url(tagged: Path) -> None:
     assert "canary" not in done.stdout + done.stderr
 
 
+# The changelog's fragments
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("changes/+word.added.md", None),
+        ("changes/+word.surprise.md", "Invalid news fragment name: +word.surprise.md"),
+        ("wrapper/enkash_auth/_new.py", "No new newsfragments found on this branch"),
+        ("tests/test_new.py", None),
+    ],
+)
+def test_a_change_of_what_ships_brings_a_well_named_fragment(
+    tagged: Path, tmp_path: Path, path: str, says: str | None
+) -> None:
+    clone = tmp_path / "clone"
+    git(tagged, "clone", "-q", str(tagged), str(clone))
+    git(clone, "checkout", "-q", "-b", "branch")
+    (clone / path).write_text("Text.\n")
+    git(clone, "add", "--all")
+    git(clone, "commit", "-q", "-m", "change")
+    done = releasing(clone, "fragments")
+    assert (done.returncode == 0) == (says is None), done.stderr
+    assert says is None or says in done.stderr
+
+
+def test_without_a_branch_to_compare_with_the_names_are_checked_still(repository: Path) -> None:
+    assert "was not checked" in ok(releasing(repository, "fragments"))
+    (repository / "changes" / "word.md").touch()
+    assert releasing(repository, "fragments").returncode == 1
+
+
 # Installing
 
 
