@@ -44,13 +44,23 @@ BIN = Path(sys.executable).parent
 UV = shutil.which("uv", path=str(BIN)) or "uv"
 
 
-def run(*command: object, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run without the machine's own settings for indexes, and without a keyring."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "TWINE_"))}
-    kept |= {"PATH": os.pathsep.join([str(BIN), kept["PATH"]]), "UV_PYTHON_DOWNLOADS": "never"}
-    kept |= {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", **more}
+# The active environment is left out too: Poetry would take it for the service's and empty it.
+FOREIGN = ("PIP_", "TWINE_", "POETRY_", "ENKASH_", "VIRTUAL_ENV", "CONDA_", "PYTHON")
+INHERITED = {
+    **{name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)},
+    "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
+    "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+    "UV_PYTHON_DOWNLOADS": "never",
+}
+
+
+def run(
+    *command: object, cwd: Path, only: dict[str, str] | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run with the environment `only`, or with this machine's (but for its secrets and settings), and `more`."""
     words = [str(word) for word in command]
-    return subprocess.run(words, cwd=cwd, env=kept, capture_output=True, text=True, check=False, timeout=300)
+    environment = {**(INHERITED if only is None else only), **more}
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 def ok(done: subprocess.CompletedProcess[str]) -> str:
@@ -529,14 +539,14 @@ def test_the_guide_s_commands_run_and_take_our_package(
     blocks += re.findall(r"```bash\n(.*?)```", sections()["Upgrading"], re.DOTALL)
     script = "\n".join(blocks).replace(PLACEHOLDER, f"{internal.url}simple/")
     assert PLACEHOLDER not in script
-    said = ok(run("bash", "-euc", script, cwd=tmp_path, **environment))
+    said = ok(run("bash", "-euc", script, cwd=tmp_path, only=environment))
     assert said.splitlines()[-1].split()[0] == VERSION
 
 
 def test_the_guide_s_warning_is_true(published: str, internal: Index, public: Index, tmp_path: Path) -> None:
     (command,) = re.findall(r"`(pip install --extra-index-url .*?)`", GUIDE.read_text())
     environment = service(tmp_path, "pip", internal, public)
-    ok(run("bash", "-euc", command.replace(PLACEHOLDER, f"{internal.url}simple/"), cwd=tmp_path, **environment))
+    ok(run("bash", "-euc", command.replace(PLACEHOLDER, f"{internal.url}simple/"), cwd=tmp_path, only=environment))
     assert installed(tmp_path / ".venv" / "bin" / "python") == "99.0"
 
 
