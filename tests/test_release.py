@@ -413,10 +413,11 @@ def test_an_index_that_sends_on_to_another_is_asked_no_further(tmp_path: Path, m
             assert release._published(f"{empty.url}simple/", settings) == set()
 
 
-def test_nox_prints_no_password_of_a_url(tagged: Path) -> None:
-    done = run(sys.executable, "-m", "nox", "-s", "publish", "--", "https://u:canary-pass@index.example/", cwd=tagged)
+@pytest.mark.parametrize("url", ["https://u:canary-pass@index.example/", "u:canary-pass@index.example"])
+def test_nox_prints_no_password_of_a_url(tagged: Path, url: str) -> None:
+    done = run(sys.executable, "-m", "nox", "-s", "publish", "--", url, cwd=tagged)
     assert done.returncode == 1
-    assert "holds credentials" in done.stderr
+    assert "the index's URL" in done.stderr
     assert "canary" not in done.stdout + done.stderr
 
 

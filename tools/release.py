@@ -232,9 +232,10 @@ def _published(simple: str, settings: Settings) -> set[str]:
         # Some indexes send those who ask for an unknown name on to the public one: that is another index.
         def get_redirect_target(self, answer: requests.Response) -> str | None:
             target = super().get_redirect_target(answer)
-            here = urlsplit(answer.url)
-            there = urlsplit(urljoin(answer.url, target or ""))
-            return target if (there.scheme, there.netloc) == (here.scheme, here.netloc) else None
+            here, there = urlsplit(answer.url), urlsplit(urljoin(answer.url, target or ""))
+            if (here.scheme, here.netloc) != (there.scheme, there.netloc):
+                raise NoSuchProjectError(NAME, answer.url)
+            return target
 
     host = urlsplit(simple).netloc
     try:

@@ -12,7 +12,7 @@ __all__ = ["Credentials", "EnkashAuth", "Token", "TokenProvider", "errors"]
 __version__: str
 __spec_version__: str
 
-if not TYPE_CHECKING:  # a checker that saw it would let any misspelt name pass
+if not TYPE_CHECKING:  # pragma: no branch  # a checker that saw it would let any misspelt name pass
 
     def __getattr__(name: str) -> str:
         # Reading metadata takes milliseconds: only who asks pays.
