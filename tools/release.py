@@ -161,13 +161,19 @@ def _write_bill(root: Path, folder: Path, path: Path, environment: dict[str, str
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    environment = environment or _environment()
+    program = shutil.which(command[0], path=environment["PATH"])
+    if program is None:
+        raise ReleaseError(f"{command[0]} is not installed beside {sys.executable}")
+    done = subprocess.run([program, *command[1:]], env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ReleaseError(f"{' '.join(command[:4])} failed:\n{done.stdout}{done.stderr}".rstrip())
 
 
 def _environment(**more: str) -> dict[str, str]:
-    return {**os.environ, **more}  # noqa: TID251  (a build step, not the library)
+    found = {**os.environ, **more}  # noqa: TID251  (a build step, not the library)
+    # uv lies beside this Python, whether or not the environment is active.
+    return {**found, "PATH": os.pathsep.join([str(Path(sys.executable).parent), found.get("PATH", os.defpath)])}
 
 
 def _last_line(text: str) -> str:
