@@ -219,4 +219,6 @@ def minimums(session: nox.Session) -> None:
     tools = ["pytest", "hypothesis", "schemathesis", "httpx2", "opentelemetry-sdk", "pyyaml", "hatchling"]
     session.install("-r", lowest, *tools)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    session.run("pytest", "-m", "not generator and not release", *session.posargs)
+    # Not the steady load: it judges timing, which the machine decides, not the dependencies.
+    options = ["-m", "not generator and not release", "--ignore=tests/test_steady.py"]
+    session.run("pytest", *options, *session.posargs)
