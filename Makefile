@@ -6,7 +6,7 @@ NOX = .venv/bin/nox
 demo: .venv/ready
 	$(NOX) -s demo
 test: .venv/ready
-	$(NOX) -s drift spec lint types tests coverage
+	$(NOX) -s drift spec lint types tests coverage release-tests
 clean:
 	rm -rf .venv .nox dist .coverage*
 # pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest, nox included.

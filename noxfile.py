@@ -18,10 +18,11 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import codegen  # noqa: E402
+import release  # noqa: E402
 
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "coverage"]
+nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "coverage", "release-tests"]
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 
@@ -109,10 +110,11 @@ def spec(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and the rooms' walls (who may import what)."""
+    """Check style, the rooms' walls (who may import what) and the changelog's fragments."""
     _install(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("python", "tools/release.py", "fragments")
 
 
 @nox.session
@@ -142,8 +144,10 @@ def tests(session: nox.Session) -> None:
             session.warn(f"Python {version} is not present: skipped")
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    once = [] if session.python in (PRESENT[0], False) else ["-m", "not once"]
-    session.run("coverage", "run", "-m", "pytest", *once, *session.posargs)
+    some = "not release"
+    if session.python not in (PRESENT[0], False):
+        some += " and not once and not generator"  # the interpreter's version is nothing to them
+    session.run("coverage", "run", "-m", "pytest", "-m", some, *session.posargs)
 
 
 @nox.session
@@ -185,3 +189,56 @@ def demo(session: nox.Session) -> None:
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run("python", "examples/demo.py")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build sdist, wheel and SBOM of the commit at HEAD into dist/, twice, byte for byte the same."""
+    _install(session)
+    session.run("python", "tools/release.py", "build")
+
+
+@nox.session
+def publish(session: nox.Session) -> None:
+    """Build and upload to one index, then install from there; `-- INDEX_URL [--simple URL] [--dry-run]`.
+
+    Credentials: TWINE_USERNAME and TWINE_PASSWORD, or keyring. HEAD must carry the version's tag.
+    """
+    try:  # before nox prints them
+        for word in session.posargs:
+            if word not in ("--simple", "--dry-run"):
+                release.check_url(word.removeprefix("--simple="))
+    except release.ReleaseError as error:
+        session.error(str(error))
+    _install(session)
+    session.run("python", "tools/release.py", "publish", *session.posargs)
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Show what changes/ adds to CHANGELOG.md; `-- --yes` moves it there, before the commit that is tagged."""
+    _install(session)
+    session.run("towncrier", "build", "--version", release.version(ROOT), *(session.posargs or ["--draft"]))
+
+
+@nox.session(python=PRESENT[:1] or False, name="release-tests")
+def release_tests(session: nox.Session) -> None:
+    """Publish to a real private index, install from it, and run every command of docs/consume.md."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("pytest", "-m", "release", *session.posargs)
+
+
+@nox.session(python="3.11")
+def minimums(session: nox.Session) -> None:
+    """Test the built wheel on the lowest declared version of every dependency."""
+    lowest = str(Path(session.create_tmp()) / "lowest.txt")
+    command = ["uv", "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--all-extras", "--upgrade"]
+    session.run(*command, "pyproject.toml", "-o", lowest, external=True)
+    # The tests' own needs, at whatever version goes with those.
+    tools = ["pytest", "hypothesis", "schemathesis", "httpx2", "opentelemetry-sdk", "pyyaml", "hatchling"]
+    session.install("-r", lowest, *tools)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    # Not the steady load: it judges timing, which the machine decides, not the dependencies.
+    options = ["-m", "not generator and not release", "--ignore=tests/test_steady.py"]
+    session.run("pytest", *options, *session.posargs)

@@ -34,10 +34,19 @@ def _pin(requirements: str, name: str) -> str:
     return found.group(1)
 
 
+def _spec_version(spec: str) -> str:
+    # Not parsed as YAML: nox runs this, perhaps without a parser.
+    found = re.search(r"""^info:\n(?:(?: .*)?\n)*?  version: *["']?([\w.+-]+)""", spec, re.MULTILINE)
+    if found is None:
+        raise GenerationError(f"{SPEC} has no info.version")
+    return found.group(1)
+
+
 def fingerprint(root: Path) -> str:
     """The text of provenance.toml: all that the generated tree depends on, and no time of day."""
     requirements = (root / PINS).read_text(encoding="utf-8")
     return (
+        f'spec_version = "{_spec_version((root / SPEC).read_text(encoding="utf-8"))}"\n'
         f'spec_sha256 = "{_sha256(root / SPEC)}"\n'
         f'settings_sha256 = "{_sha256(root / SETTINGS)}"\n'
         f'generator = "openapi-python-client=={_pin(requirements, "openapi-python-client")}"\n'
@@ -49,12 +58,15 @@ def is_current(root: Path) -> bool:
     """Whether the tree exists and says that it came from these very inputs."""
     provenance = root / TARGET / PROVENANCE
     package = root / TARGET / PACKAGE
-    return (
-        provenance.is_file()
-        and (package / "__init__.py").is_file()
-        and (package / "py.typed").is_file()
-        and provenance.read_text(encoding="utf-8") == fingerprint(root)
-    )
+    try:
+        return (
+            provenance.is_file()
+            and (package / "__init__.py").is_file()
+            and (package / "py.typed").is_file()
+            and provenance.read_text(encoding="utf-8") == fingerprint(root)
+        )
+    except GenerationError:  # generating says what is wrong
+        return False
 
 
 def generate_into(root: Path, bin_dir: Path, folder: Path) -> None:

@@ -5,8 +5,10 @@ from datetime import datetime
 import httpx
 import httpx2
 
+import enkash_auth
 from enkash_auth import Credentials, EnkashAuth, Token, TokenProvider, errors, events
 
+versions: tuple[str, str] = (enkash_auth.__version__, enkash_auth.__spec_version__)
 creds: Credentials = Credentials(
     base_url="https://a", username="u", password="p", client_id="c", client_secret="s", basic_client_id=None
 )

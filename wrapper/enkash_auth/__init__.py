@@ -1,5 +1,7 @@
 """Sign in to EnKash: one object that always has a valid token."""
 
+from typing import TYPE_CHECKING
+
 from . import errors
 from ._auth import EnkashAuth
 from ._credentials import Credentials
@@ -7,3 +9,19 @@ from ._provider import TokenProvider
 from ._token import Token
 
 __all__ = ["Credentials", "EnkashAuth", "Token", "TokenProvider", "errors"]
+__version__: str
+__spec_version__: str
+
+if not TYPE_CHECKING:  # pragma: no branch  # a checker that saw it would let any misspelt name pass
+
+    def __getattr__(name: str) -> str:
+        # Reading metadata takes milliseconds: only who asks pays.
+        if name == "__version__":
+            from ._versions import version
+
+            return version()
+        if name == "__spec_version__":
+            from ._versions import spec_version
+
+            return spec_version()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

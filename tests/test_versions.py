@@ -1,0 +1,31 @@
+"""Both versions, at run time."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+import enkash_auth
+
+SPEC = Path(__file__).parents[1] / "spec" / "enkash-auth.yaml"
+
+
+def test_the_version_is_the_distribution_s() -> None:
+    assert enkash_auth.__version__ == version("enkash-auth")
+
+
+def test_the_spec_version_is_the_one_in_the_spec() -> None:
+    assert enkash_auth.__spec_version__ == yaml.safe_load(SPEC.read_text(encoding="utf-8"))["info"]["version"]
+
+
+def test_another_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'enkash_auth' has no attribute 'Tokn'"):
+        enkash_auth.Tokn  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_an_import_does_not_pay_for_them() -> None:
+    code = "import sys, enkash_auth; sys.exit('enkash_auth._versions' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
