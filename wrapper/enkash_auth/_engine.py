@@ -178,7 +178,8 @@ class Engine:
         began, account = self._monotonic(), self._account
         refusal = self._refusals.get(account.fingerprint)
         if refusal and self._fleet and self._fleet.reopened(account, refusal, self._outside):
-            self._reopen(account, flight)
+            with self._lock:
+                self._refusals.pop(account.fingerprint, None)
             refusal = None
         if refusal and (changed := account.changed(self._source, self._refusals)):
             self._move_to(changed, flight)
@@ -197,11 +198,6 @@ class Engine:
             told = Event("issued", account.exchange.host, self._monotonic() - began, requests, self._grants)
             news += describe(told, outcome, alive)
         publish(news, self._on_event)
-
-    def _reopen(self, account: Account, flight: Flight) -> None:
-        with self._lock:
-            if flight.generation == self._generation:
-                self._refusals.pop(account.fingerprint, None)
 
     def _move_to(self, account: Account, flight: Flight) -> None:
         with self._lock:
