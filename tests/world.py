@@ -87,6 +87,7 @@ class World:
 
     seed: int
     life: float = 300.0
+    latency: float = 0.0  # seconds that a grant takes
     sticky: bool = True
     true: float = 10_000.0
     slept: float = 0.0
@@ -178,12 +179,12 @@ class Exchange:
             assert world.monotonic() >= world.not_before.get(fiber.engine, 0.0), "asked before Retry-After had passed"
         end = world.monotonic() + timeout
         answer = world.answers.pop(0) if world.answers else "issue"
-        fiber.hold()  # on its way there
+        fiber.hold(world.monotonic() + world.latency / 2)  # on its way there
         decided = world.decide(*self.login) if answer in ("issue", "overdue", "lost") else None
         expires_in = floor(world.ends[decided] - world.true) if isinstance(decided, str) else 0
         if answer == "hangs":
             fiber.hold(float("inf"))
-        fiber.hold(end if answer in ("lost", "overdue") else float("-inf"))  # on its way back
+        fiber.hold(end if answer in ("lost", "overdue") else world.monotonic() + world.latency / 2)  # on its way back
         if answer != "overdue" and (world.monotonic() >= end or answer == "lost"):
             return Unavailable("too late", self.host, late=True)
         if isinstance(decided, Refused):

@@ -22,7 +22,7 @@ from .stores import Lock, Store, StoreError
 
 _FOREVER = 10 * 365 * 86_400.0  # seconds that a refusal is kept
 _MEMORY = 300.0  # seconds that failures in a row are counted after the last
-_FIRST_POLL, _POLL = 0.05, 0.5  # seconds between two looks while a sibling signs in
+_FIRST_POLL, _POLL = 0.1, 0.5  # seconds between two looks while a sibling signs in
 _SLOW = 0.05  # seconds that saving may take before it is done again
 _DOWN = 5.0  # seconds without a store that has failed
 
@@ -90,7 +90,8 @@ class Fleet:
                 return None, seen, lock
             lock = sealed.lock(0.6 * self._timeout)
             if lock is None:
-                pause = poll * (0.5 + outside.draw())
+                # before a sticky server's token has ended for certain, the sibling waits itself
+                pause = poll * (0.5 + outside.draw()) + (seen.known.gap(now) if seen.known else 0.0)
                 if now.monotonic + pause >= end:
                     return Unavailable("another process is signing in", sealed.host, late=True), seen, None
                 outside.pause(pause)
