@@ -247,6 +247,17 @@ class TestServers:
             with pytest.raises(StoreError, match="TimeoutError"):
                 store.load("token-1")
 
+    def test_what_a_server_that_hung_runs_late_is_not_kept(self) -> None:
+        with Valkey() as server:
+            store = from_url(server.url + "&socket_timeout=0.2")
+            lease = store.lock("grant-1", 60.0)
+            server.pause()
+            with pytest.raises(StoreError):
+                store.save("token-1", b"1", 60.0, lease)
+            server.resume()
+            assert store.load("token-1") is None
+            assert store.save("token-1", b"1", 60.0, lease)
+
     def test_an_answer_cut_short_is_trouble(self, valkey: Valkey) -> None:
         with Proxy(valkey.socket) as proxy:
             store = from_url(f"redis://127.0.0.1:{proxy.port}/14")

@@ -23,7 +23,6 @@ from .stores import Lock, Store, StoreError
 _FOREVER = 10 * 365 * 86_400.0  # seconds that a refusal is kept
 _MEMORY = 300.0  # seconds that failures in a row are counted after the last
 _FIRST_POLL, _POLL = 0.1, 0.5  # seconds between two looks while a sibling signs in
-_SLOW = 0.05  # seconds that saving may take before it is done again
 _DOWN = 5.0  # seconds without a store that has failed
 
 
@@ -155,7 +154,8 @@ def _share(sealed: Sealed, outcome: Known | Failure, seen: Seen, sticky: bool, l
     """Tell the siblings; nobody's newer word is overwritten, for the lease has to be held still."""
     now = outside.now()
     if isinstance(outcome, Known):
-        _share_token(sealed, outcome, lock, outside)
+        entry = write_known(outcome, now)
+        sealed.save("token", entry, entry["upper"], lock)
         if outcome.sticky(now) and not sticky:
             sealed.save("sticky", {}, outcome.sticky_until - now.monotonic, lock)
         elif sticky and not outcome.sticky(now):
@@ -168,12 +168,3 @@ def _share(sealed: Sealed, outcome: Known | Failure, seen: Seen, sticky: bool, l
         gate = seen.gate.failed(outcome, now.monotonic, outside.draw())
         entry = write_failure(outcome, gate, now.monotonic)
         sealed.save("stop", entry, entry["opens"] + _MEMORY, lock)
-
-
-def _share_token(sealed: Sealed, known: Known, lock: Lock, outside: Outside) -> None:
-    for _ in range(2):
-        now = outside.now()
-        entry = write_known(known, now)
-        sealed.save("token", entry, entry["upper"], lock)
-        if outside.monotonic() - now.monotonic < _SLOW:  # else it seems younger than it is
-            return

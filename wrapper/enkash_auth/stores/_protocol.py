@@ -27,7 +27,10 @@ class Store(Protocol):
         ...
 
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
-        """Keep the value for `seconds`; with a `lock`, only while that is held. Return whether it was kept."""
+        """Keep the value for `seconds` from now; with a `lock`, only while that is held. Return whether it was kept.
+
+        With a `lock`, a value that arrives more than 0.1 s late is not kept: it would seem younger than it is.
+        """
         ...
 
     def delete(self, key: str) -> None:
