@@ -16,7 +16,7 @@ from conftest import Clock, Server, credentials, issued
 from enkash_auth import TokenProvider
 from enkash_auth.errors import ConfigurationError, RefusedError, UnavailableError
 from enkash_auth.events import Event
-from enkash_auth.stores import FileStore, MemoryStore, StoreError
+from enkash_auth.stores import FileStore, MemoryStore, RedisStore, StoreError
 
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
 Member = Callable[..., TokenProvider]
@@ -140,6 +140,21 @@ def test_a_reset_is_the_whole_fleets(member: Member, server: Server, clock: Cloc
     clock.passes(5)
     assert [one.token().access_token for one in refused] == ["t", "t"]
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_refusal_from_before_a_reset_does_not_undo_it(member: Member, server: Server, who: int) -> None:
+    members = [member(), member()]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        members[who].reset()
+        return REFUSAL
+
+    server.answer = answer
+    with pytest.raises(RefusedError):
+        members[0].token()
+    server.answer = lambda _: issued("t")
+    assert members[1].token().access_token == member().token().access_token == "t"
 
 
 def test_a_reset_is_good_for_one_attempt(member: Member, server: Server, clock: Clock) -> None:
@@ -382,6 +397,16 @@ class TestWithoutTheStore:
         assert [event.kind for event in heard].count("store_down") == 1
         assert "canary" not in str(heard).replace("canary-token", "")
 
+    def test_a_disk_that_cannot_be_written_costs_one_warning(
+        self, member: Member, heard: list[Event], clock: Clock
+    ) -> None:
+        one = member(store=FileStore("/proc/self/no/store"))
+        for _ in range(3):
+            assert one.token().access_token
+            clock.passes(300)
+        land()
+        assert [event.kind for event in heard].count("store_down") == 1
+
     def test_it_is_back_when_it_is_back(
         self, member: Member, store: Flaky, heard: list[Event], clock: Clock, server: Server
     ) -> None:
@@ -533,21 +558,20 @@ class TestFromEnv:
         if url:
             environment.setenv("ENKASH_TOKEN_STORE", url)
         with TokenProvider.from_env() as provider:
-            assert provider._fleet is None
+            assert provider._fleet.store is None
 
     def test_a_url_makes_a_store_that_the_provider_closes(
         self, environment: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         environment.setenv("ENKASH_TOKEN_STORE", f"file://{tmp_path}/store")
         with TokenProvider.from_env() as provider:
-            assert provider._fleet
             assert isinstance(provider._fleet.store, FileStore)
 
     def test_a_file_may_hold_the_url(self, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "url").write_text("redis://:pass@h\n")
         environment.setenv("ENKASH_TOKEN_STORE_FILE", str(tmp_path / "url"))
         with TokenProvider.from_env() as provider:
-            assert provider._fleet
+            assert isinstance(provider._fleet.store, RedisStore)
 
     def test_a_wrong_url_is_named_but_not_shown(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("ENKASH_TOKEN_STORE", "redis://:canary@h:x")

@@ -6,7 +6,9 @@ import itertools
 import os
 import re
 import resource
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -281,3 +283,21 @@ class TestServers:
 def test_a_strangers_lease_saves_nothing_in_memory() -> None:
     stranger: Any = object()
     assert MemoryStore().save("token-1", b"1", 60.0, stranger) is False
+
+
+def test_a_test_run_that_is_killed_leaves_no_server_behind() -> None:
+    script = "from valkey_server import Valkey; v = Valkey(); print(v._process.pid, flush=True); v._process.wait()"
+    run = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
+    assert run.stdout
+    server = int(run.stdout.readline())
+    run.kill()
+    run.communicate()
+
+    def gone() -> bool:
+        try:
+            return "Z" in Path(f"/proc/{server}/stat").read_text().rpartition(")")[2]
+        except FileNotFoundError:
+            return True
+
+    while not gone():  # the kernel needs a moment
+        threading.Event().wait(0.01)

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from enkash_auth import Credentials
+from enkash_auth._account import Alone
 from enkash_auth._engine import Engine
 from enkash_auth._fleet import Fleet
 from enkash_auth._flight import Flight
@@ -126,7 +127,7 @@ class World:
         return Credentials("https://token.example", *self.offered, "id", "secret")
 
     def engine(self, timeout: float, store: Store | None = None, skew: float = 0.0) -> Engine:
-        fleet = Fleet(store, timeout, strict=False) if store else None
+        fleet = Fleet(store, timeout, strict=False) if store else Alone()
         engine = type("SimulatedEngine", (Engine,), {"_outside": self.outside(skew)})(
             self.credentials(), self.exchange, timeout, None, fleet
         )

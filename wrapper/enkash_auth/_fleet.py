@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from attrs import evolve
 
-from ._account import Account
+from ._account import Account, Alone
 from ._entries import Seen, adopt, merge, read_known, read_stop, write_failure, write_known
 from ._freshness import Known, Moment
 from ._outcome import Failure, Refused, Unavailable
@@ -26,11 +26,11 @@ _FIRST_POLL, _POLL = 0.1, 0.5  # seconds between two looks while a sibling signs
 _DOWN = 5.0  # seconds without a store that has failed
 
 
-class Fleet:
+class Fleet(Alone):
     """Signs in through a store. `strict`: a store that fails is a failure, instead of a reason to go on without it."""
 
     def __init__(self, store: Store, timeout: float, strict: bool) -> None:
-        self.store = store
+        self.store, self._store = store, store
         self._timeout, self._strict = timeout, strict
         self._down_until: float | None = None  # monotonic; None while the store answers
         self._opened: str | None = None  # the last reset that this process knows; "" where it knows of none
@@ -46,8 +46,8 @@ class Fleet:
     ) -> tuple[Known | Failure, int]:
         """Do as `Account.sign_in`, or bring what a sibling has; then no request was sent."""
         if self._down_until is not None and outside.monotonic() < self._down_until and not self._strict:
-            return account.sign_in(known, end, outside, refused)
-        sealed = Sealed(self.store, account.credentials, outside)
+            return self._alone(account, known, end, outside, refused)
+        sealed = Sealed(self._store, account.credentials, outside)
         try:
             outcome, seen, lock = self._board(sealed, known, end, outside)
             sticky = sealed.load("sticky") if lock and outcome is None else None
@@ -56,8 +56,8 @@ class Fleet:
             self._fails(error, account, outside)
             if self._strict:
                 return Unavailable(f"the token store failed ({_named(error)})", account.exchange.host), 0
-            return account.sign_in(known, end, outside, refused)
-        requests, now = 0, outside.now()
+            return self._alone(account, known, end, outside, refused)
+        requests, now, opened = 0, outside.now(), self._opened
         known = seen.known
         if outcome is None:
             if known and sticky:
@@ -68,12 +68,20 @@ class Fleet:
                 outcome = evolve(outcome, sticky_until=now.monotonic + sticky[2])
         try:
             if lock:
-                if requests:
+                if isinstance(outcome, Refused) and outcome.final:
+                    self._look(sealed, None, now, 0.0)
+                if requests and self._opened == opened:  # else it was begun before a reset, and writes nothing
                     _share(sealed, outcome, seen, sticky is not None, lock, outside)
                 sealed.release(lock)
         except Exception as error:
             self._fails(error, account, outside)
         return outcome, requests
+
+    def _alone(
+        self, account: Account, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
+    ) -> tuple[Known | Failure, int]:
+        self._opened = None  # a refusal may come before a sibling's reset or after it
+        return account.sign_in(known, end, outside, refused)
 
     def _board(
         self, sealed: Sealed, known: Known | None, end: float, outside: Outside
@@ -111,7 +119,7 @@ class Fleet:
 
     def reopened(self, account: Account, refusal: Refused, outside: Outside) -> bool:
         """Return whether a sibling has reset this refusal since; if the store does not know it, tell it."""
-        before, sealed = self._opened, Sealed(self.store, account.credentials, outside)
+        before, sealed = self._opened, Sealed(self._store, account.credentials, outside)
         try:
             now = outside.now()
             seen = self._look(sealed, None, now, 0.0)
@@ -125,7 +133,7 @@ class Fleet:
 
     def reset(self, account: Account, outside: Outside) -> None:
         """Forget the account's token and its refusal, for all processes."""
-        sealed, opened = Sealed(self.store, account.credentials, outside), secrets.token_hex(8)
+        sealed, opened = Sealed(self._store, account.credentials, outside), secrets.token_hex(8)
         try:
             sealed.delete("token")
             sealed.save("stop", {"opened": opened}, _FOREVER)
