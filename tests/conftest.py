@@ -1,5 +1,6 @@
 """What several tests share: credentials full of canaries, and a token server without sockets."""
 
+import signal
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -14,6 +15,8 @@ settings.register_profile("short", max_examples=100, stateful_step_count=50)
 settings.register_profile("deep", max_examples=3000, stateful_step_count=100)
 settings.register_profile("mutation", settings.get_profile("deep"), phases=[Phase.generate])  # no time for shrinking
 settings.load_profile("short")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, children included
 
 CANARIES = {
     "username": "canary-user",

@@ -132,8 +132,6 @@ def test_a_token_can_be_had_while_the_interpreter_exits(run: Run) -> None:
 
 def test_an_interrupt_gets_a_waiting_thread_out_at_once(run: Run) -> None:
     script = """
-        import signal
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
         print("waiting", flush=True)
         try:
             provider.token()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -34,7 +35,21 @@ class RedisStore:
     """Keeps entries in the server that `client`, a `redis.Redis`, speaks to; it should have timeouts."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._client = client
+        self._own, self._pid = client, os.getpid()
+
+    @property
+    def _client(self) -> redis.Redis:
+        """The client; in a forked child one with a pool of its own.
+
+        redis-py resets an inherited pool under a lock that another thread of the parent may have held in the fork.
+        """
+        if self._pid != os.getpid():  # pragma: no cover - a forked child's coverage is not written
+            pool = self._own.connection_pool
+            fresh = type(pool)(
+                connection_class=pool.connection_class, max_connections=pool.max_connections, **pool.connection_kwargs
+            )
+            self._own, self._pid = redis.Redis(connection_pool=fresh), os.getpid()
+        return self._own
 
     @classmethod
     def from_url(cls, url: str) -> RedisStore:
@@ -74,7 +89,7 @@ class RedisStore:
             self._client.delete(_PREFIX + key)
 
     def lock(self, key: str, seconds: float) -> Lock | None:
-        lease = _Lease(self._client, f"{_PREFIX}{key}-lease")
+        lease = _Lease(self, f"{_PREFIX}{key}-lease")
         with _trouble():
             taken: Any = self._client.eval(_LOCK, 1, lease.key, lease.owner, int(seconds * 1000))
             if not taken:
@@ -88,8 +103,8 @@ class RedisStore:
 
 
 class _Lease:
-    def __init__(self, client: redis.Redis, key: str) -> None:
-        self._client, self.key, self.owner = client, key, secrets.token_hex(16)
+    def __init__(self, store: RedisStore, key: str) -> None:
+        self._store, self.key, self.owner = store, key, secrets.token_hex(16)
         self.clock = 0.0  # the server's time less ours; the answer's way here makes it too small, never too large
 
     def server_time(self) -> float:
@@ -97,7 +112,7 @@ class _Lease:
 
     def release(self) -> None:
         with _trouble():
-            self._client.eval(_RELEASE, 1, self.key, self.owner)
+            self._store._client.eval(_RELEASE, 1, self.key, self.owner)
 
 
 @contextmanager
