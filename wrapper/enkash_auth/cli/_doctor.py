@@ -1,0 +1,229 @@
+"""Looks at all that a sign-in needs, from the settings to the server's clock; each finding ends in advice."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from importlib.metadata import PackageNotFoundError, distribution, requires
+from typing import Any, Literal
+from urllib.request import getproxies, proxy_bypass
+
+import click
+import httpx
+from attrs import asdict, frozen
+
+from enkash_auth._credentials import Credentials, Place, load_token_store, sources
+from enkash_auth._exchange import tls_context
+from enkash_auth._outside import within
+from enkash_auth._provider import TokenProvider
+from enkash_auth._versions import version
+from enkash_auth.errors import ConfigurationError, EnkashAuthError
+
+from ._status import provider_for, seen_by
+
+Level = Literal["ok", "warn", "fail"]
+_SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+_PATIENCE = 5.0  # seconds for a name, and for each step of an answer
+_SKEW = 5.0  # seconds
+_EXPIRES = 14 * 86_400.0  # seconds before its end that a certificate is spoken of
+
+
+@frozen
+class Finding:
+    """What was looked at, how it is, and in one sentence what to do."""
+
+    level: Level
+    about: str
+    text: str
+
+    def as_line(self) -> str:
+        return f"{click.style(f'{self.level:<4}', fg=_COLOURS[self.level])}  {self.about}: {self.text}"
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
+    """Yield findings as they come; sends the password only to `sign_in`, and never where a refusal is known."""
+    yield from _settings(profile)
+    yield _extras()
+    try:
+        credentials = Credentials.load(profile)
+        provider = provider_for(credentials, load_token_store())
+    except ConfigurationError as error:
+        yield Finding("fail", "configuration", f"{error}; mend this first, the rest was not looked at")
+        return
+    with provider:
+        yield from _shape(credentials)
+        yield from _host(credentials)
+        yield from _latch(provider, sign_in)
+
+
+def _settings(profile: str | None) -> Iterator[Finding]:
+    try:
+        found = sources(profile)
+    except ConfigurationError as error:
+        yield Finding("fail", "settings", f"{error}; correct its name or path, or unset it")
+        return
+    for name, places in found.items():
+        if not places:
+            continue  # what is needed and missing is told below
+        first, *others = places
+        if others:
+            shadowed = " and ".join(other.name for other in others)
+            yield Finding("warn", name, f"from {first.name}, which shadows {shadowed}: remove what is not meant")
+        else:
+            yield Finding("ok", name, f"from {first.name}")
+        if name in _SECRET:
+            yield from _mode(name, first)
+
+
+def _mode(name: str, place: Place) -> Iterator[Finding]:
+    try:
+        loose = place.path and place.path.stat().st_mode & 0o007
+    except OSError:
+        return  # a file that cannot be read is told below
+    if loose:
+        yield Finding("warn", name, f"everybody on this machine may use {place.name}: chmod o= it")
+
+
+def _extras() -> Finding:
+    present: dict[str, bool] = {}
+    for line in requires("enkash-auth") or []:
+        if match := re.match(r"([\w.-]+).*; extra == ['\"](\w+)['\"]", line):
+            present[match[2]] = present.get(match[2], True) and _installed(match[1])
+    missing = ", ".join(name for name, there in present.items() if not there)
+    having = ", ".join(name for name, there in present.items() if there)
+    advice = f"; install what you need of the others: {missing}" if missing else ""
+    return Finding("ok", "extras", f"{having} can be used{advice}")
+
+
+def _installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _shape(credentials: Credentials) -> Iterator[Finding]:
+    texts = {
+        name: value if isinstance(value, str) else value.reveal()
+        for name in ("username", "password", "client_id", "client_secret", "basic_client_id")
+        if (value := getattr(credentials, name))
+    }
+    for name, text in texts.items():
+        if text != text.strip():
+            yield Finding("warn", f"ENKASH_{name.upper()}", "begins or ends with a blank: remove it unless it is meant")
+    if not re.fullmatch(r"CEK[A-Z0-9]{7}", credentials.client_id):
+        text = "is not CEK and seven capitals or digits, as EnKash's company ids are: compare it with the portal"
+        yield Finding("warn", "ENKASH_CLIENT_ID", text)
+    scheme, host, port = credentials.origin
+    path = httpx.URL(credentials.base_url).path.rstrip("/")
+    if path:
+        text = f"has a path: tokens are asked for at {path}/oauth/token; remove the path unless that is meant"
+        yield Finding("warn", "ENKASH_BASE_URL", text)
+    if scheme == "http":
+        yield Finding("warn", "ENKASH_BASE_URL", "is plain http: fine for a sandbox on this machine only")
+    text = (
+        f"tokens go to {scheme}://{host}:{port} only; where the API lives elsewhere, name it: EnkashAuth(origins=...)"
+    )
+    yield Finding("ok", "origin", text)
+
+
+def _host(credentials: Credentials) -> Iterator[Finding]:
+    scheme, host, port = credentials.origin
+    proxies = getproxies()
+    if (proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host):
+        yield Finding("ok", "DNS", f"a proxy is set for {scheme}, which looks {host} up")
+    else:
+        try:
+            found = within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError):  # TimeoutError is an OSError
+            yield Finding("fail", "DNS", f"{host} has no address: check ENKASH_BASE_URL and this machine's resolver")
+            return
+        addresses = sorted({str(entry[4][0]) for entry in found})
+        yield Finding("ok", "DNS", f"{host} is {', '.join(addresses)}")
+    headers = {"User-Agent": f"enkash-auth/{version()}", "Cache-Control": "no-cache"}
+    try:
+        client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True))
+        began = time.time()
+        with client, client.stream("HEAD", credentials.base_url) as answer:
+            ended = time.time()
+            connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
+            if isinstance(connection, ssl.SSLObject | ssl.SSLSocket):
+                yield _certificate(connection)
+            yield _skew(answer.headers.get("Date"), began, ended)
+    except httpx.HTTPError as error:
+        yield Finding("fail", "connection", _trouble(error, host, port))
+
+
+def _trouble(error: Exception, host: str, port: int) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return f"{host} shows a certificate that is not trusted here: set SSL_CERT_FILE if a proxy of yours re-signs"
+    if "SSL" in str(error):
+        return f"no TLS with {host}:{port}: check that ENKASH_BASE_URL names an https port"
+    return f"no answer from {host}:{port} ({type(error).__name__}): check firewall, proxy and EnKash's allow-list"
+
+
+def _certificate(connection: ssl.SSLObject | ssl.SSLSocket) -> Finding:
+    certificate: Any = connection.getpeercert() or {}
+    left = ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()
+    text = f"{connection.version()}, the certificate ends in {left / 86_400:.0f} days"
+    if left < _EXPIRES:
+        return Finding("warn", "TLS", f"{text}: tell who runs the host")
+    return Finding("ok", "TLS", text)
+
+
+def _skew(date: str | None, began: float, ended: float) -> Finding:
+    try:
+        theirs = parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return Finding("warn", "clock", "the server tells no time: see to it that this machine's is set by NTP")
+    # it was true at some time of the round trip, and its fraction is cut off
+    skew = began - theirs - 1 if began > theirs + 1 else min(0.0, ended - theirs)
+    if abs(skew) > _SKEW:
+        way = "ahead of" if skew > 0 else "behind"
+        return Finding("warn", "clock", f"this machine is {abs(skew):.0f} s {way} the server: set its clock by NTP")
+    return Finding("ok", "clock", f"within {_SKEW:.0f} s of the server's")
+
+
+def _latch(provider: TokenProvider, sign_in: bool) -> Iterator[Finding]:
+    state = seen_by(provider)
+    if state.store is None:
+        text = (
+            "ENKASH_TOKEN_STORE names none, so a refusal is known only to the process that met it: set it for a fleet"
+        )
+        yield Finding("warn", "store", text)
+    elif state.seen is None:
+        yield Finding("fail", "store", f"{state.trouble}: until it answers, each process signs in by itself")
+        return  # whether the latch is closed cannot be seen: no attempt
+    else:
+        yield Finding("ok", "store", f"{state.store} answers")
+    if state.stop and state.latch == "closed":
+        text = (
+            f"closed: {state.stop.raised()}; change the credentials, or run `enkash-auth reset` if they are right now"
+        )
+        yield Finding("fail", "latch", text)
+        return
+    if state.stop:
+        yield Finding("warn", "gate", f"shut: {state.stop.raised()}; wait, the next call after it opens asks again")
+    elif state.seen:
+        yield Finding("ok", "latch", "open, no refusal of these credentials is known")
+    yield _signed_in(provider) if sign_in else Finding("ok", "sign-in", "not tried: --sign-in tries it")
+
+
+def _signed_in(provider: TokenProvider) -> Finding:
+    try:
+        token = provider.token()
+    except EnkashAuthError as error:
+        return Finding("fail", "sign-in", f"{error}: the README says what to do about a {type(error).__name__}")
+    end = token.expires_at.isoformat(timespec="seconds")
+    if not provider._grants:
+        return Finding("ok", "sign-in", f"the store's token lives till {end}, so the server was not asked")
+    return Finding("ok", "sign-in", f"a token that lives till {end}")
