@@ -102,7 +102,8 @@ def token(profile: str | None, header: bool, as_json: bool) -> None:
 def status(profile: str | None, as_json: bool) -> None:
     """Show account, store, token, latch and gate.
 
-    Never asks the server. For probes: the exit code is 0 where a living token is in the store, or nothing forbids to get one.
+    Never asks the server. For probes: the exit code is 0 where a living token is in the store, or nothing forbids
+    to get one.
     """
     with _provider(profile) as provider:
         state = seen_by(provider)
@@ -167,7 +168,8 @@ def sandbox(
 ) -> None:
     """Run a token server to try things on.
 
-    It has a throw-away account, and serves on a loopback port until Ctrl-C. Prints the `export` lines that make enkash-auth and services use it.
+    It has a throw-away account, and serves on a loopback port until Ctrl-C. Prints the `export` lines that make
+    enkash-auth and services use it.
     """
     from enkash_auth.testing import Sandbox
 

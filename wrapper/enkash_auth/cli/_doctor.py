@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 import re
-import socket
-import ssl
-import time
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, distribution, requires
-from typing import Any, Literal
-from urllib.request import getproxies, proxy_bypass
 
-import click
 import httpx
-from attrs import asdict, frozen
 
 from enkash_auth._credentials import Credentials, Place, load_token_store, sources
-from enkash_auth._exchange import tls_context
-from enkash_auth._outside import within
 from enkash_auth._provider import TokenProvider
-from enkash_auth._versions import version
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 
+from ._finding import Finding
+from ._host import look_at_host
 from ._status import provider_for, seen_by
 
-Level = Literal["ok", "warn", "fail"]
 _SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
-_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-_PATIENCE = 5.0  # seconds for a name, and for each step of an answer
-_SKEW = 5.0  # seconds
-_EXPIRES = 14 * 86_400.0  # seconds before its end that a certificate is spoken of
-
-
-@frozen
-class Finding:
-    """What was looked at, how it is, and in one sentence what to do."""
-
-    level: Level
-    about: str
-    text: str
-
-    def as_line(self) -> str:
-        return f"{click.style(f'{self.level:<4}', fg=_COLOURS[self.level])}  {self.about}: {self.text}"
-
-    def as_json(self) -> dict[str, str]:
-        return asdict(self)
 
 
 def examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
@@ -60,16 +31,15 @@ def examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
         return
     with provider:
         yield from _shape(credentials)
-        yield from _host(credentials)
+        yield from look_at_host(credentials)
         yield from _latch(provider, sign_in)
 
 
 def _settings(profile: str | None) -> Iterator[Finding]:
     try:
         found = sources(profile)
-    except ConfigurationError as error:
-        yield Finding("fail", "settings", f"{error}; correct its name or path, or unset it")
-        return
+    except ConfigurationError:
+        return  # told below
     for name, places in found.items():
         if not places:
             continue  # what is needed and missing is told below
@@ -130,75 +100,14 @@ def _shape(credentials: Credentials) -> Iterator[Finding]:
         yield Finding("warn", "ENKASH_BASE_URL", text)
     if scheme == "http":
         yield Finding("warn", "ENKASH_BASE_URL", "is plain http: fine for a sandbox on this machine only")
-    text = (
-        f"tokens go to {scheme}://{host}:{port} only; where the API lives elsewhere, name it: EnkashAuth(origins=...)"
-    )
+    text = f"tokens go to {scheme}://{host}:{port} only; an API elsewhere must be named: EnkashAuth(origins=...)"
     yield Finding("ok", "origin", text)
-
-
-def _host(credentials: Credentials) -> Iterator[Finding]:
-    scheme, host, port = credentials.origin
-    proxies = getproxies()
-    if (proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host):
-        yield Finding("ok", "DNS", f"a proxy is set for {scheme}, which looks {host} up")
-    else:
-        try:
-            found = within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError):  # TimeoutError is an OSError
-            yield Finding("fail", "DNS", f"{host} has no address: check ENKASH_BASE_URL and this machine's resolver")
-            return
-        addresses = sorted({str(entry[4][0]) for entry in found})
-        yield Finding("ok", "DNS", f"{host} is {', '.join(addresses)}")
-    headers = {"User-Agent": f"enkash-auth/{version()}", "Cache-Control": "no-cache"}
-    try:
-        client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True))
-        began = time.time()
-        with client, client.stream("HEAD", credentials.base_url) as answer:
-            ended = time.time()
-            connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
-            if isinstance(connection, ssl.SSLObject | ssl.SSLSocket):
-                yield _certificate(connection)
-            yield _skew(answer.headers.get("Date"), began, ended)
-    except httpx.HTTPError as error:
-        yield Finding("fail", "connection", _trouble(error, host, port))
-
-
-def _trouble(error: Exception, host: str, port: int) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return f"{host} shows a certificate that is not trusted here: set SSL_CERT_FILE if a proxy of yours re-signs"
-    if "SSL" in str(error):
-        return f"no TLS with {host}:{port}: check that ENKASH_BASE_URL names an https port"
-    return f"no answer from {host}:{port} ({type(error).__name__}): check firewall, proxy and EnKash's allow-list"
-
-
-def _certificate(connection: ssl.SSLObject | ssl.SSLSocket) -> Finding:
-    certificate: Any = connection.getpeercert() or {}
-    left = ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()
-    text = f"{connection.version()}, the certificate ends in {left / 86_400:.0f} days"
-    if left < _EXPIRES:
-        return Finding("warn", "TLS", f"{text}: tell who runs the host")
-    return Finding("ok", "TLS", text)
-
-
-def _skew(date: str | None, began: float, ended: float) -> Finding:
-    try:
-        theirs = parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        return Finding("warn", "clock", "the server tells no time: see to it that this machine's is set by NTP")
-    # it was true at some time of the round trip, and its fraction is cut off
-    skew = began - theirs - 1 if began > theirs + 1 else min(0.0, ended - theirs)
-    if abs(skew) > _SKEW:
-        way = "ahead of" if skew > 0 else "behind"
-        return Finding("warn", "clock", f"this machine is {abs(skew):.0f} s {way} the server: set its clock by NTP")
-    return Finding("ok", "clock", f"within {_SKEW:.0f} s of the server's")
 
 
 def _latch(provider: TokenProvider, sign_in: bool) -> Iterator[Finding]:
     state = seen_by(provider)
     if state.store is None:
-        text = (
-            "ENKASH_TOKEN_STORE names none, so a refusal is known only to the process that met it: set it for a fleet"
-        )
+        text = "ENKASH_TOKEN_STORE names none: only the process that met a refusal knows of it; set it for a fleet"
         yield Finding("warn", "store", text)
     elif state.seen is None:
         yield Finding("fail", "store", f"{state.trouble}: until it answers, each process signs in by itself")
@@ -206,9 +115,7 @@ def _latch(provider: TokenProvider, sign_in: bool) -> Iterator[Finding]:
     else:
         yield Finding("ok", "store", f"{state.store} answers")
     if state.stop and state.latch == "closed":
-        text = (
-            f"closed: {state.stop.raised()}; change the credentials, or run `enkash-auth reset` if they are right now"
-        )
+        text = f"closed: {state.stop.raised()}; change them, or run `enkash-auth reset` if they are right now"
         yield Finding("fail", "latch", text)
         return
     if state.stop:
