@@ -63,8 +63,8 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 def cli(ctx: click.Context, profile: str | None, verbose: int, no_color: bool) -> None:
     """Sign in to EnKash, and see why it does not work."""
     ctx.obj = profile
-    if no_color or os.environ.get("NO_COLOR"):  # noqa: TID251  # a custom of all terminals, no setting of ours
-        ctx.color = False
+    plain = no_color or os.environ.get("NO_COLOR")  # noqa: TID251  # a custom of all terminals, no setting of ours
+    ctx.color = False if plain else None
     if verbose:
         level = logging.INFO if verbose == 1 else logging.DEBUG
         logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
@@ -88,7 +88,7 @@ def token(profile: str | None, header: bool, as_json: bool) -> None:
         raise click.UsageError("--header and --json exclude each other")
     with _provider(profile) as provider:
         got = provider.token()
-    if sys.stdout.isatty():
+    if sys.stdout.isatty():  # pragma: no cover - a test sees it on a terminal of its own
         click.echo("Warning: the next line is a secret, and it is on your screen.", err=True)
     if as_json:
         click.echo(json.dumps({"access_token": got.access_token, "expires_at": got.expires_at.isoformat()}))
@@ -180,7 +180,7 @@ def sandbox(
         server.serve()
     except ImportError as missing:
         raise ConfigurationError(str(missing)) from None
-    with server, suppress(KeyboardInterrupt):
+    with server, suppress(KeyboardInterrupt):  # pragma: no cover - a test ends it with a signal
         for name, value in server.environment().items():
             click.echo(f"export {name}={shlex.quote(value)}")
         click.echo(f"The sandbox serves at {server.base_url} until Ctrl-C.", err=True)

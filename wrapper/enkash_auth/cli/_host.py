@@ -45,7 +45,7 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
         with client, client.stream("HEAD", credentials.base_url) as answer:
             ended = time.time()
             connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
-            if isinstance(connection, ssl.SSLObject | ssl.SSLSocket):
+            if connection is not None:
                 yield _certificate(connection)
             yield _skew(answer.headers.get("Date"), began, ended)
     except httpx.HTTPError as error:
@@ -60,9 +60,9 @@ def _trouble(error: Exception, host: str, port: int) -> str:
     return f"no answer from {host}:{port} ({type(error).__name__}): check firewall, proxy and EnKash's allow-list"
 
 
-def _certificate(connection: ssl.SSLObject | ssl.SSLSocket) -> Finding:
-    certificate: Any = connection.getpeercert() or {}
-    left = ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()
+def _certificate(connection: Any) -> Finding:
+    """`connection` is httpcore's: what lies beneath an `ssl.SSLSocket`, or an `ssl.SSLObject` behind a proxy."""
+    left = ssl.cert_time_to_seconds(connection.getpeercert()["notAfter"]) - time.time()
     text = f"{connection.version()}, the certificate ends in {left / 86_400:.0f} days"
     if left < _EXPIRES:
         return Finding("warn", "TLS", f"{text}: tell who runs the host")
