@@ -26,7 +26,7 @@ _CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolE
 _EPILOG = """\b
 Exit codes:
   0  done; status: there is a living token, or nothing forbids to get one
-  1  doctor: a finding has failed
+  1  doctor: a finding is "fail"
   2  wrong usage
   3  settings are missing or malformed
   4  the server refused the sign-in, now or before

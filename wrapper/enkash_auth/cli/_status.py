@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import httpx
 from attrs import frozen
 
 from enkash_auth._credentials import Credentials
@@ -103,6 +104,8 @@ def provider_for(
         provider = TokenProvider(credentials, store=store, on_store_error=on_store_error)
     except OSError:
         why = "the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read"
+    except httpx.InvalidURL:
+        why = "ENKASH_BASE_URL names no possible host"
     else:
         provider._own_store = store
         return provider
