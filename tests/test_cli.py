@@ -8,6 +8,7 @@ import logging
 import os
 import pty
 import re
+import shutil
 import signal
 import ssl
 import subprocess
@@ -154,6 +155,23 @@ def test_the_sandbox_serves_a_shell_that_reads_its_exports(env: pytest.MonkeyPat
     assert asked.returncode == 0
     assert re.fullmatch(r"Authorization: Bearer \S+\n", asked.stdout)
     assert "requests 2" in asked.stderr  # the fault, then the token
+
+
+@pytest.mark.once
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not there")
+def test_the_pages_examples_run(env: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ask, reset, serve, use_it = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (hidden,) = re.findall(r"`(enkash-auth token --header \| curl .*?)`", PAGE.read_text())
+    env.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
+    env.chdir(tmp_path)
+    with subprocess.Popen(["bash", "-c", f"exec {serve.partition('>')[0]}"], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        Path("sandbox.sh").write_bytes(b"".join(process.stdout.readline() for _ in range(5)))
+        lines = [use_it, "API_URL=$ENKASH_BASE_URL", ask, hidden, "export ENKASH_TOKEN_STORE=file://$PWD/store", reset]
+        asked = subprocess.run(["bash", "-ec", "\n".join(lines)], capture_output=True, text=True, timeout=60)
+        process.send_signal(signal.SIGINT)
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.count('{"ok": true}') == 2
 
 
 @pytest.mark.once
