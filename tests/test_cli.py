@@ -25,6 +25,7 @@ import httpx
 import pytest
 
 from conftest import CANARIES
+from enkash_auth import TokenProvider
 from enkash_auth.cli import main
 from enkash_auth.testing import Sandbox
 from proxy import certificate
@@ -319,7 +320,7 @@ def test_status_shows_the_stores_token_and_asks_nobody(sandbox: Sandbox, store: 
     call("token")
     code, out, _ = call("status")
     assert code == 0
-    assert re.search(r"^token +0 s old, ends in \d+ s, at \S+\+00:00$", out, re.MULTILINE)
+    assert re.search(r"^token +\d+ s old, ends in \d+ s, at \S+\+00:00$", out, re.MULTILINE)
     assert re.search(r"^renewal +about \S+\+00:00$", out, re.MULTILINE)
     told = json.loads(call("status", "--json")[1])
     assert told["token"]["renewal_at"] < told["token"]["expires_at"]
@@ -335,12 +336,9 @@ def test_status_names_an_account_but_not_in_full(sandbox: Sandbox, call: Call) -
 
 
 def test_a_sticky_servers_token_is_renewed_at_its_end(sandbox: Sandbox, store: Path, call: Call) -> None:
-    for life in (1, 100):  # asked for again early in its life, the server gives the same one
-        sandbox.fail_next("raw", status=200, body=b'{"access_token": "same", "expires_in": %d}' % life)
-    end = time.monotonic() + 20
-    while sandbox.token_requests < 2 and time.monotonic() < end:
-        call("token")
-        threading.Event().wait(0.1)
+    with TokenProvider.from_env() as provider:
+        provider.invalidate(provider.token())
+        provider.token()  # asked for again early in its life, the server gives the same one
     assert "its end: the server is sticky" in call("status")[1]
 
 
@@ -373,7 +371,7 @@ def test_status_with_a_shut_gate_is_unavailable(sandbox: Sandbox, store: Path, c
     call("token")
     code, out, _ = call("status")
     assert code == 5
-    assert re.search(r"^gate +opens in (59|60) s: ", out, re.MULTILINE)
+    assert re.search(r"^gate +opens in (5\d|60) s: ", out, re.MULTILINE)
 
 
 def test_a_store_that_fails_is_told_and_forbids_nothing(sandbox: Sandbox, store: Path, call: Call) -> None:
