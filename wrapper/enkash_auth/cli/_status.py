@@ -114,15 +114,13 @@ def provider_for(
 
 def seen_by(provider: TokenProvider) -> State:
     """Look into the provider's store."""
-    outside, fleet = Outside(), provider._fleet
-    if fleet is None:
-        return State(provider.credentials, None, _NO_STORE, None, outside.now())
-    name = type(fleet.store).__name__
+    outside, fleet, seen = Outside(), provider._fleet, None
+    name, trouble = (type(fleet.store).__name__, None) if fleet.store else (None, _NO_STORE)
     try:
         seen = fleet.look(provider.credentials, outside)
     except StoreError as error:
-        return State(provider.credentials, name, str(error), None, outside.now())
-    return State(provider.credentials, name, None, seen, outside.now())
+        trouble = str(error)
+    return State(provider.credentials, name, trouble, seen, outside.now())
 
 
 def _masked(text: str) -> str:
