@@ -87,6 +87,11 @@ def test_a_file_that_cannot_be_read_is_named(environment: pytest.MonkeyPatch, tm
         Credentials.load()
 
 
+def test_a_secrets_directory_that_cannot_be_looked_into_holds_nothing(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ENKASH_SECRETS_DIR", "/" + 5000 * "a")  # fails for every user, as one of root's for others
+    assert Credentials.load(base_url="https://token.example", **CANARIES) == credentials()
+
+
 def test_equal_secrets_are_equal() -> None:
     assert len({credentials().password, credentials().password}) == 1
     assert credentials().password.reveal() == CANARIES["password"]

@@ -5,6 +5,7 @@ import logging
 import pickle
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from conftest import CANARIES, Server, credentials
 from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
-from enkash_auth._credentials import load_token_store
+from enkash_auth._credentials import load_token_store, sources
 from enkash_auth.errors import UnavailableError
 from enkash_auth.testing import Sandbox
 
@@ -79,6 +80,14 @@ def test_no_configuration_error_holds_a_secret(environment: pytest.MonkeyPatch) 
         with pytest.raises(Exception) as caught:
             attempt()
         assert_clean(caught.value)
+
+
+def test_no_source_of_a_setting_shows_it(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "enkash_password").write_text("canary-pass")
+    environment.setenv("ENKASH_CLIENT_SECRET", "canary-s3")
+    found = sources()
+    assert found["ENKASH_PASSWORD"][0].read() == "canary-pass"
+    assert "canary" not in f"{found} {[place.read for places in found.values() for place in places]}"
 
 
 class Broken(stores.MemoryStore):

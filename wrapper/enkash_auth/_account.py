@@ -14,6 +14,7 @@ from ._outcome import Failure, Issued, Refused, Unavailable
 from ._outside import Outside
 
 if TYPE_CHECKING:
+    from ._entries import Seen
     from ._exchange import Exchange
     from .events import Event
     from .stores import Store
@@ -90,6 +91,9 @@ class Alone:
         self, account: Account, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
     ) -> tuple[Known | Failure, int]:
         return account.sign_in(known, end, outside, refused)
+
+    def look(self, credentials: Credentials, outside: Outside) -> Seen | None:
+        return None
 
     def reopened(self, account: Account, refusal: Refused, outside: Outside) -> bool:
         return False

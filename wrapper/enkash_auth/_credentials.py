@@ -4,7 +4,8 @@ import hmac
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -129,7 +130,7 @@ def load_token_store() -> "Store | None":
     """
     from .stores import from_url
 
-    url = _from_environment("token_store", os.environ)
+    url = _first(_places("token_store", {}, os.environ, {}))
     if url in (None, "memory:"):
         return None
     try:
@@ -161,24 +162,47 @@ def _gather(profile: str | None, arguments: Mapping[str, str | None]) -> dict[st
     if unknown := arguments.keys() - set(_SETTINGS):
         raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
     table = _profile_table(profile, os.environ)
-    found: dict[str, Any] = {}
-    for name in _SETTINGS:
-        found[name] = arguments.get(name)
-        if found[name] is None:
-            found[name] = _from_environment(name, os.environ)
-        if found[name] is None:
-            found[name] = table.get(name)
-    return found
+    return {name: _first(_places(name, arguments, os.environ, table)) for name in _SETTINGS}
 
 
-def _from_environment(name: str, environ: Mapping[str, str]) -> str | None:
+@frozen
+class Place:
+    """Where a setting stands; `path` where that is a file."""
+
+    name: str
+    read: Callable[[], Any] = field(repr=False)
+    path: Path | None = None
+
+
+def sources(profile: str | None = None) -> dict[str, list[Place]]:
+    """Return the places that have each setting; the first wins, and shadows the others.
+
+    Raises `ConfigurationError` for a profile that cannot be read.
+    """
+    table = _profile_table(profile, os.environ)
+    found = {f"ENKASH_{name.upper()}": list(_places(name, {}, os.environ, table)) for name in _SETTINGS}
+    return {**found, "ENKASH_TOKEN_STORE": list(_places("token_store", {}, os.environ, {}))}
+
+
+def _places(
+    name: str, arguments: Mapping[str, str | None], environ: Mapping[str, str], table: Mapping[str, Any]
+) -> Iterator[Place]:
     variable = f"ENKASH_{name.upper()}"
-    if value := environ.get(variable):
-        return value
+    if arguments.get(name) is not None:
+        yield Place("an argument", partial(arguments.get, name))
+    if environ.get(variable):
+        yield Place(f"the variable {variable}", lambda: environ[variable])
     if path := environ.get(f"{variable}_FILE"):
-        return _read(Path(path), f"{variable}_FILE")
+        yield Place(f"the file of {variable}_FILE", partial(_read, Path(path), f"{variable}_FILE"), Path(path))
     secret = Path(environ.get("ENKASH_SECRETS_DIR", SECRETS_DIRECTORY)) / variable.lower()
-    return _read(secret, f"the secret {variable.lower()}") if secret.is_file() else None
+    if os.path.isfile(secret):  # noqa: PTH113  # Path's raises before 3.14 where this user may not look
+        yield Place("the secrets directory", partial(_read, secret, f"the secret {variable.lower()}"), secret)
+    if table.get(name) is not None:
+        yield Place("the profile", partial(table.get, name), _profile_file(environ))
+
+
+def _first(places: Iterator[Place]) -> Any:
+    return next((place.read() for place in places), None)
 
 
 def _read(path: Path, setting: str) -> str:
@@ -189,15 +213,18 @@ def _read(path: Path, setting: str) -> str:
     raise ConfigurationError(f"{setting} {reason}")
 
 
+def _profile_file(environ: Mapping[str, str]) -> Path:
+    default = Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "enkash" / "config.toml"
+    return Path(environ.get("ENKASH_CONFIG") or default)
+
+
 def _profile_table(profile: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
     name = profile or environ.get("ENKASH_PROFILE")
     if not name:
         return {}
-    default = Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "enkash" / "config.toml"
-    path = Path(environ.get("ENKASH_CONFIG") or default)
     why = "has no such profile"
     try:
-        with path.open("rb") as file:
+        with _profile_file(environ).open("rb") as file:
             table = tomllib.load(file).get(name)
             if isinstance(table, dict):
                 return table

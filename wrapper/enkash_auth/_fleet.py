@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from attrs import evolve
 
 from ._account import Account, Alone
+from ._credentials import Credentials
 from ._entries import Seen, adopt, merge, read_known, read_stop, write_failure, write_known
 from ._freshness import Known, Moment
 from ._outcome import Failure, Refused, Unavailable
@@ -40,6 +41,14 @@ class Fleet(Alone):
         """Return what has happened to the store since the last time."""
         news, self._news = self._news, []
         return news
+
+    def look(self, credentials: Credentials, outside: Outside) -> Seen:
+        """Return what the store has of an account, and change nothing; raise `StoreError` where it does not answer."""
+        try:
+            return self._look(Sealed(self._store, credentials, outside), None, outside.now(), 0.5)
+        except Exception as error:
+            why = _named(error)
+        raise StoreError(why)
 
     def sign_in(
         self, account: Account, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]

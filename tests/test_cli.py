@@ -1,0 +1,627 @@
+"""`enkash-auth`, as a person drives it (a terminal and a pipe) and command by command."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import logging
+import os
+import pty
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from email.utils import formatdate
+from importlib.metadata import requires
+from pathlib import Path
+
+import httpx
+import pytest
+
+from conftest import CANARIES
+from enkash_auth import TokenProvider
+from enkash_auth.cli import main
+from enkash_auth.testing import Sandbox
+from proxy import certificate
+
+PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
+COMMAND = Path(sys.executable).with_name("enkash-auth")
+Told = tuple[int, str, str]  # exit code, stdout, stderr
+Call = Callable[..., Told]
+
+
+@pytest.fixture
+def env(environment: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    for name in ("ENKASH_TOKEN_STORE", "ENKASH_TOKEN_STORE_FILE", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        environment.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        environment.delenv(name, raising=False)
+        environment.delenv(name.upper(), raising=False)
+    environment.setenv("ENKASH_CONFIG", str(tmp_path / "config.toml"))
+    return environment
+
+
+@pytest.fixture
+def sandbox(env: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        use(env, sandbox)
+        yield sandbox
+
+
+@pytest.fixture
+def store(env: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    env.setenv("ENKASH_TOKEN_STORE", f"file://{tmp_path}/store")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def call(env: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """The command in this process."""
+
+    def call(*words: str) -> Told:
+        env.setattr(sys, "argv", ["enkash-auth", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capsys.readouterr()
+
+    return call
+
+
+def use(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    for name, value in sandbox.environment().items():
+        env.setenv(name, value)
+
+
+def piped(*words: str) -> Told:
+    ended = subprocess.run([COMMAND, *words], capture_output=True, text=True, timeout=30)
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def on_terminal(*words: str) -> Told:
+    """What appears on a terminal; stderr goes to a pipe, so that the two can be told apart."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([COMMAND, *words], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, text=True) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # Linux says EIO once the other end is closed
+            while data := os.read(ours, 65536):
+                shown += data
+        os.close(ours)
+        assert process.stderr
+        return process.wait(30), shown.decode(), process.stderr.read()
+
+
+def refuse(env: pytest.MonkeyPatch, call: Call) -> None:
+    """Meet a refusal, so that the store knows of it."""
+    env.setenv("ENKASH_PASSWORD", "wrong")
+    assert call("token")[0] == 4
+
+
+def findings(told: Told) -> dict[str, tuple[str, str]]:
+    """The last finding about each thing: its level and text."""
+    return {found["about"]: (found["level"], found["text"]) for found in json.loads(told[1])["findings"]}
+
+
+# as a person drives it
+
+
+@pytest.mark.once
+def test_a_pipe_gets_the_token_alone(sandbox: Sandbox) -> None:
+    code, out, err = piped("token")
+    assert (code, err) == (0, "")
+    assert out.endswith("\n")
+    headers = {"Authorization": f"Bearer {out[:-1]}"}
+    assert httpx.get(f"{sandbox.base_url}/api/echo", headers=headers).status_code == 200
+
+
+@pytest.mark.once
+def test_a_terminal_gets_the_token_and_a_warning_on_stderr(sandbox: Sandbox) -> None:
+    code, shown, err = on_terminal("token")
+    assert code == 0
+    assert re.fullmatch(r"[\w-]+\r\n", shown)
+    assert err.startswith("Warning: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.once
+def test_colour_is_for_a_terminal(sandbox: Sandbox) -> None:
+    assert "\x1b[" in on_terminal("doctor")[1]
+    assert "\x1b[" not in piped("doctor")[1]
+
+
+@pytest.mark.once
+def test_a_terminal_without_colour_is_respected(sandbox: Sandbox, env: pytest.MonkeyPatch) -> None:
+    assert "\x1b[" not in on_terminal("--no-color", "doctor")[1]
+    env.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in on_terminal("doctor")[1]
+
+
+@pytest.mark.once
+def test_the_sandbox_serves_a_shell_that_reads_its_exports(env: pytest.MonkeyPatch) -> None:
+    command = [COMMAND, "sandbox", "--life", "60", "--fresh", "--casing", "camel", "--fault", "server_error"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        exports = "".join(process.stdout.readline() for _ in range(5))
+        script = f'{exports}exec "$0" -v token --header'
+        asked = subprocess.run(["bash", "-c", script, COMMAND], capture_output=True, text=True, timeout=30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert asked.returncode == 0
+    assert re.fullmatch(r"Authorization: Bearer \S+\n", asked.stdout)
+    assert "requests 2" in asked.stderr  # the fault, then the token
+
+
+@pytest.mark.once
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not there")
+def test_the_pages_examples_run(env: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ask, reset, serve, use_it = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (hidden,) = re.findall(r"`(enkash-auth token --header \| curl .*?)`", PAGE.read_text())
+    env.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
+    env.chdir(tmp_path)
+    with subprocess.Popen(["bash", "-c", f"exec {serve.partition('>')[0]}"], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        Path("sandbox.sh").write_bytes(b"".join(process.stdout.readline() for _ in range(5)))
+        lines = [use_it, "API_URL=$ENKASH_BASE_URL", ask, hidden, "export ENKASH_TOKEN_STORE=file://$PWD/store", reset]
+        asked = subprocess.run(["bash", "-ec", "\n".join(lines)], capture_output=True, text=True, timeout=60)
+        process.send_signal(signal.SIGINT)
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.count('{"ok": true}') == 2
+
+
+@pytest.mark.once
+def test_bash_completes_commands(env: pytest.MonkeyPatch) -> None:
+    env.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
+    script = """
+eval "$(_ENKASH_AUTH_COMPLETE=bash_source enkash-auth)"
+COMP_WORDS=(enkash-auth st) COMP_CWORD=1
+$(complete -p enkash-auth | sed 's/.*-F \\([^ ]*\\).*/\\1/') enkash-auth
+echo "${COMPREPLY[@]}"
+"""
+    assert subprocess.check_output(["bash", "-c", script], text=True) == "status\n"
+
+
+def test_without_click_it_names_the_extra_in_one_line(env: pytest.MonkeyPatch) -> None:
+    env.setitem(sys.modules, "click", None)
+    with pytest.raises(
+        SystemExit, match=re.escape("Error: enkash-auth needs its extra: pip install 'enkash-auth[cli]'")
+    ):
+        main()
+
+
+@pytest.mark.once
+def test_verbose_logs_to_stderr(sandbox: Sandbox) -> None:
+    code, out, err = piped("-v", "token")
+    assert code == 0
+    assert out.count("\n") == 1
+    assert "enkash_auth INFO token issued" in err
+
+
+# no secret
+
+
+def test_nothing_but_token_shows_a_secret(
+    env: pytest.MonkeyPatch, store: Path, call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    words = [("-vv", "status"), ("-v", "doctor", "--sign-in"), ("status", "--json"), ("doctor", "--json")]
+    with Sandbox(**CANARIES) as sandbox:
+        use(env, sandbox)
+        told = [call("token")]
+        shown = told[0][1].strip()
+        told += [call(*line) for line in words]
+        assert [code for code, _, _ in told] == [0] * 5
+        told.append(call("reset"))
+        env.setenv("ENKASH_PASSWORD", "canary-wrong")
+        told += [call("token"), *(call(*line) for line in words), call("reset")]
+    everything = "".join(err for _, _, err in told) + "".join(out for _, out, _ in told[1:]) + caplog.text
+    assert "httpcore" in caplog.text
+    assert not [secret for secret in (shown, "canary") if secret in everything]
+
+
+# each command
+
+
+def test_version_names_package_and_spec(call: Call) -> None:
+    assert re.fullmatch(r"enkash-auth \S+ \(spec \S+\)\n", call("--version")[1])
+
+
+def test_help_and_the_page_document_the_exit_codes(call: Call) -> None:
+    code, out, _ = call("--help")
+    assert code == 0
+    codes = re.findall(r"^ +(\d)  (.+)$", out, re.MULTILINE)
+    assert [number for number, _ in codes] == list("0123456")
+    assert re.findall(r"^\| (\d) \| (.+) \|$", PAGE.read_text(), re.MULTILINE) == codes
+
+
+def test_token_as_json_tells_its_end(sandbox: Sandbox, call: Call) -> None:
+    code, out, _ = call("token", "--json")
+    assert code == 0
+    assert json.loads(out).keys() == {"access_token", "expires_at"}
+
+
+def test_two_forms_of_a_token_are_wrong_usage(call: Call) -> None:
+    assert call("token", "--json", "--header")[0] == 2
+
+
+def test_a_profile_can_be_named(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path) -> None:
+    settings = sandbox.environment()
+    lines = [f'{name.removeprefix("ENKASH_").lower()} = "{value}"' for name, value in settings.items()]
+    (tmp_path / "config.toml").write_text("\n".join(["[live]", *lines]))
+    for name in settings:
+        env.delenv(name)
+    assert call("--profile", "live", "token")[0] == 0
+    code, _, err = call("--profile", "other", "token")
+    assert code == 3
+    assert "no such profile" in err
+
+
+def unset(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    env.delenv("ENKASH_PASSWORD")
+
+
+def wrong(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    env.setenv("ENKASH_PASSWORD", "wrong")
+
+
+def busy(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    sandbox.fail_next("rate_limited", times=2, retry_after=60)
+
+
+def mute(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    sandbox.fail_next("raw", status=200, body=b"{}")
+
+
+def nowhere(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    env.setenv("ENKASH_BASE_URL", "https://\u00df\u200d.example")
+
+
+def untrusting(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    env.setenv("SSL_CERT_FILE", __file__)  # no certificates
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "word"),
+    [
+        (unset, 3, "ENKASH_PASSWORD"),
+        (untrusting, 3, "SSL_CERT_FILE"),
+        (nowhere, 3, "ENKASH_BASE_URL"),
+        (wrong, 4, "invalid_grant"),
+        (busy, 5, "429"),
+        (mute, 6, "no usable token"),
+    ],
+)
+def test_an_error_is_one_line_and_its_own_exit_code(
+    sandbox: Sandbox,
+    env: pytest.MonkeyPatch,
+    call: Call,
+    trouble: Callable[[pytest.MonkeyPatch, Sandbox], None],
+    code: int,
+    word: str,
+) -> None:
+    trouble(env, sandbox)
+    ended, out, err = call("token")
+    assert (ended, out) == (code, "")
+    assert re.fullmatch(rf"Error: .*{word}.*\n", err)
+
+
+def test_two_runs_share_one_token_through_the_store(sandbox: Sandbox, store: Path, call: Call) -> None:
+    assert call("token") == call("token")
+    assert sandbox.token_requests == 1
+
+
+def test_status_shows_the_stores_token_and_asks_nobody(sandbox: Sandbox, store: Path, call: Call) -> None:
+    call("token")
+    code, out, _ = call("status")
+    assert code == 0
+    assert re.search(r"^token +\d+ s old, ends in \d+ s, at \S+\+00:00$", out, re.MULTILINE)
+    assert re.search(r"^renewal +about \S+\+00:00$", out, re.MULTILINE)
+    told = json.loads(call("status", "--json")[1])
+    assert told["token"]["renewal_at"] < told["token"]["expires_at"]
+    assert (told["store"]["kind"], told["latch"], told["gate"], told["ready"]) == ("FileStore", "open", None, True)
+    assert sandbox.token_requests == 1
+
+
+def test_status_names_an_account_but_not_in_full(sandbox: Sandbox, call: Call) -> None:
+    account = json.loads(call("status", "--json")[1])["account"]
+    assert account["base_url"] == sandbox.base_url
+    assert account["username"] == "sa...@example.com"
+    assert account["client_id"] == "..." + sandbox.client_id[-3:]
+
+
+def test_a_sticky_servers_token_is_renewed_at_its_end(sandbox: Sandbox, store: Path, call: Call) -> None:
+    with TokenProvider.from_env() as provider:
+        provider.invalidate(provider.token())
+        provider.token()  # asked for again early in its life, the server gives the same one
+    assert "its end: the server is sticky" in call("status")[1]
+
+
+def test_status_without_a_token_is_ready_while_nothing_forbids_one(sandbox: Sandbox, store: Path, call: Call) -> None:
+    code, out, _ = call("status")
+    assert code == 0
+    assert re.search(r"^token +none$", out, re.MULTILINE)
+    assert re.search(r"^latch +open$", out, re.MULTILINE)
+
+
+def test_status_without_a_store_says_so(sandbox: Sandbox, call: Call) -> None:
+    code, out, _ = call("status")
+    assert code == 0
+    assert "ENKASH_TOKEN_STORE" in out
+    assert re.search(r"^latch +unknown$", out, re.MULTILINE)
+
+
+def test_status_with_a_closed_latch_is_a_refusal(
+    sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call
+) -> None:
+    refuse(env, call)
+    code, out, err = call("status")
+    assert code == 4
+    assert re.search(r"^latch +closed: ", out, re.MULTILINE)
+    assert err.startswith("Error: ")
+
+
+def test_status_with_a_shut_gate_is_unavailable(sandbox: Sandbox, store: Path, call: Call) -> None:
+    sandbox.fail_next("rate_limited", times=2, retry_after=60)
+    call("token")
+    code, out, _ = call("status")
+    assert code == 5
+    assert re.search(r"^gate +opens in (5\d|60) s: ", out, re.MULTILINE)
+
+
+def test_a_store_that_fails_is_told_and_forbids_nothing(sandbox: Sandbox, store: Path, call: Call) -> None:
+    call("token")
+    for path in store.iterdir():
+        path.chmod(0o644)
+    code, out, _ = call("status")
+    assert code == 0
+    assert re.search(r"^store +FileStore: .*0600", out, re.MULTILINE)
+
+
+def test_reset_opens_the_latch(sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call) -> None:
+    refuse(env, call)
+    assert call("token")[0] == 4
+    assert sandbox.token_requests == 1
+    assert call("reset")[0] == 0
+    assert call("status")[0] == 0
+    call("token")
+    assert sandbox.token_requests == 2
+
+
+def test_reset_without_a_store_says_that_there_is_nothing(sandbox: Sandbox, call: Call) -> None:
+    code, _, err = call("reset")
+    assert code == 3
+    assert "ENKASH_TOKEN_STORE" in err
+
+
+def test_reset_tells_of_a_store_that_does_not_answer(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    env.setenv("ENKASH_TOKEN_STORE", "redis://:canary@127.0.0.1:1/0")
+    code, _, err = call("reset")
+    assert code == 5
+    assert re.fullmatch("Error: .*store failed.*\n", err)
+    assert "canary" not in err
+
+
+def test_the_sandbox_names_its_extra(env: pytest.MonkeyPatch, call: Call) -> None:
+    env.setitem(sys.modules, "uvicorn", None)
+    code, _, err = call("sandbox", "--fault", "slow")
+    assert code == 3
+    assert "enkash-auth[testing]" in err
+
+
+# the doctor
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers HEAD with a clock of its own, and counts whatever else is asked."""
+
+    ahead, others = 0.0, 0
+
+    def do_HEAD(self) -> None:
+        self.send_response(404)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        type(self).others += 1
+        self.send_error(500)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return formatdate(time.time() + self.ahead, usegmt=True)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def host(ahead: float = 0.0, tls: Path | None = None) -> Iterator[str]:
+    """A server that tells the time."""
+    Handler.ahead, Handler.others = ahead, 0
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(tls)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_the_doctor_asks_with_no_password_unless_told(sandbox: Sandbox, store: Path, call: Call) -> None:
+    told = call("doctor", "--json")
+    assert told[0] == 0
+    assert "--sign-in" in findings(told)["sign-in"][1]
+    assert sandbox.token_requests == 0
+    assert "a token that lives till" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
+    assert sandbox.token_requests == 1
+    assert "was not asked" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
+    assert sandbox.token_requests == 1
+
+
+def test_the_doctor_never_signs_in_while_the_latch_is_closed(
+    sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call
+) -> None:
+    refuse(env, call)
+    told = call("doctor", "--sign-in", "--json")
+    assert told[0] == 1
+    level, text = findings(told)["latch"]
+    assert level == "fail"
+    assert "enkash-auth reset" in text
+    assert sandbox.token_requests == 1
+
+
+def test_the_doctor_never_signs_in_while_the_latch_cannot_be_seen(sandbox: Sandbox, store: Path, call: Call) -> None:
+    call("token")
+    for path in store.iterdir():
+        path.chmod(0o644)
+    told = call("doctor", "--sign-in", "--json")
+    assert told[0] == 1
+    assert findings(told)["store"][0] == "fail"
+    assert sandbox.token_requests == 1
+
+
+def test_the_doctor_tells_of_a_refusal(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    wrong(env, sandbox)
+    told = call("doctor", "--sign-in", "--json")
+    assert told[0] == 1
+    assert findings(told)["sign-in"][0] == "fail"
+    assert findings(told)["store"][0] == "warn"
+
+
+def test_the_doctor_tells_of_a_shut_gate(sandbox: Sandbox, store: Path, call: Call) -> None:
+    sandbox.fail_next("rate_limited", times=2, retry_after=60)
+    call("token")
+    assert findings(call("doctor", "--json"))["gate"][0] == "warn"
+
+
+def test_the_doctor_tells_where_settings_come_from(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "enkash_password").write_text("shadowed")
+    (tmp_path / "config.toml").write_text('[live]\nusername = "shadowed"\npassword = "shadowed"\n')
+    (tmp_path / "secret").write_text(sandbox.client_secret)
+    (tmp_path / "secret").chmod(0o604)
+    env.delenv("ENKASH_CLIENT_SECRET")
+    env.setenv("ENKASH_CLIENT_SECRET_FILE", str(tmp_path / "secret"))
+    told = call("--profile", "live", "doctor", "--json")
+    found = findings(told)
+    assert found["ENKASH_CLIENT_ID"] == ("ok", "from the variable ENKASH_CLIENT_ID")
+    assert found["ENKASH_USERNAME"][1].startswith("from the variable ENKASH_USERNAME, which shadows the profile")
+    assert "shadows the secrets directory and the profile" in found["ENKASH_PASSWORD"][1]
+    assert "from the file of ENKASH_CLIENT_SECRET_FILE" in told[1]
+    assert "chmod o=" in found["ENKASH_CLIENT_SECRET"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("ENKASH_PROFILE", "live", "ENKASH_PROFILE"),
+        ("ENKASH_PASSWORD", "", "ENKASH_PASSWORD"),
+        ("ENKASH_TOKEN_STORE", "ftp://", "ENKASH_TOKEN_STORE"),
+        ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),
+    ],
+)
+def test_the_doctor_ends_with_settings_that_cannot_work(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, name: str, value: str, word: str
+) -> None:
+    env.setenv(name, value)
+    code, out, _ = call("doctor")
+    assert code == 1
+    assert re.search(rf"^fail  configuration: .*{word}.*\n\Z", out, re.MULTILINE)
+
+
+def test_the_doctor_passes_a_file_that_is_not_there_on_to_the_settings(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call
+) -> None:
+    env.delenv("ENKASH_PASSWORD")
+    env.setenv("ENKASH_PASSWORD_FILE", "/nowhere")
+    assert "ENKASH_PASSWORD_FILE" in findings(call("doctor", "--json"))["configuration"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("ENKASH_CLIENT_ID", "company", "CEK"),
+        ("ENKASH_USERNAME", "me@example.com ", "blank"),
+        ("ENKASH_BASE_URL", "http://127.0.0.1:1/oauth/token", "/oauth/token/oauth/token"),
+    ],
+)
+def test_the_doctor_warns_of_a_setting_that_looks_wrong(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, name: str, value: str, word: str
+) -> None:
+    env.setenv(name, value)
+    found = [entry for entry in json.loads(call("doctor", "--json")[1])["findings"] if entry["about"] == name]
+    assert [entry["level"] for entry in found if word in entry["text"]] == ["warn"]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level", "word"),
+    [(0.0, "ok", "within"), (-90.0, "warn", "ahead of the server"), (90.0, "warn", "behind the server")],
+)
+def test_the_doctor_compares_clocks(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, ahead: float, level: str, word: str
+) -> None:
+    with host(ahead) as url:
+        env.setenv("ENKASH_BASE_URL", url)
+        found = findings(call("doctor", "--json"))["clock"]
+    assert found[0] == level
+    assert word in found[1]
+    assert Handler.others == 0
+
+
+@pytest.mark.parametrize(("days", "level"), [(1, "warn"), (90, "ok")])
+def test_the_doctor_looks_at_the_certificate(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path, days: int, level: str
+) -> None:
+    pem = certificate(tmp_path, days)
+    env.setenv("SSL_CERT_FILE", str(pem))
+    with host(tls=pem) as url:
+        env.setenv("ENKASH_BASE_URL", url)
+        assert findings(call("doctor", "--json"))["TLS"][0] == level
+
+
+def test_the_doctor_names_a_certificate_that_is_not_trusted(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path
+) -> None:
+    with host(tls=certificate(tmp_path)) as url:
+        env.setenv("ENKASH_BASE_URL", url)
+        level, text = findings(call("doctor", "--json"))["connection"]
+    assert level == "fail"
+    assert "not trusted" in text
+
+
+def test_the_doctor_names_a_port_without_tls(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    env.setenv("ENKASH_BASE_URL", sandbox.base_url.replace("http:", "https:"))
+    assert "no TLS" in findings(call("doctor", "--json"))["connection"][1]
+
+
+def test_the_doctor_names_a_host_that_does_not_answer(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    env.setenv("ENKASH_BASE_URL", "http://127.0.0.1:1")
+    assert "no answer" in findings(call("doctor", "--json"))["connection"][1]
+
+
+def test_the_doctor_names_a_host_without_an_address(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    env.setenv("ENKASH_BASE_URL", f"https://{64 * 'a'}.example")  # too long to be looked up anywhere
+    assert findings(call("doctor", "--json"))["DNS"][0] == "fail"
+
+
+def test_the_doctor_leaves_names_to_a_proxy(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    with host() as url:
+        env.setenv("http_proxy", url)
+        env.setenv("ENKASH_BASE_URL", "http://token.localhost")
+        found = findings(call("doctor", "--json"))
+    assert "proxy" in found["DNS"][1]
+    assert found["clock"][0] == "ok"
+
+
+def test_the_doctor_lists_the_extras(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    env.setattr("enkash_auth.cli._doctor.requires", lambda name: [*(requires(name) or []), "absent; extra == 'none'"])
+    level, text = findings(call("doctor", "--json"))["extras"]
+    assert level == "ok"
+    assert re.match(r"cli, .*testing can be used; .*none$", text)

@@ -1,0 +1,187 @@
+"""The commands, their options and exit codes; what they find out is in `_status.py` and `_doctor.py`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import sys
+import threading
+from contextlib import suppress
+from typing import Any, Literal, get_args
+
+import click
+
+from enkash_auth._credentials import Credentials, load_token_store
+from enkash_auth._provider import TokenProvider
+from enkash_auth._versions import spec_version, version
+from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth.testing._answers import Faults
+
+from ._doctor import examine
+from ._status import provider_for, seen_by
+
+_CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolError: 6}
+_EPILOG = """\b
+Exit codes:
+  0  done; status: there is a living token, or nothing forbids to get one
+  1  doctor: a finding is "fail"
+  2  wrong usage
+  3  settings are missing or malformed
+  4  the server refused the sign-in, now or before
+  5  no answer now: network, timeout, 5xx or 429
+  6  the server's answer holds no token
+"""
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EnkashAuthError as error:
+            click.echo(f"Error: {error}", err=True)
+            code = _CODES[type(error)]
+        ctx.exit(code)
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"enkash-auth {version()} (spec {spec_version()})")
+        ctx.exit()
+
+
+@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--profile", metavar="NAME", help="The profile to take settings from, as ENKASH_PROFILE names one.")
+@click.option("-v", "--verbose", count=True, help="Log to stderr; -vv logs more.")
+@click.option("--no-color", is_flag=True, help="No colour, also where NO_COLOR is set.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show version and spec."
+)
+@click.pass_context
+def cli(ctx: click.Context, profile: str | None, verbose: int, no_color: bool) -> None:
+    """Sign in to EnKash, and see why it does not work."""
+    ctx.obj = profile
+    plain = no_color or os.environ.get("NO_COLOR")  # noqa: TID251  # a custom of all terminals, no setting of ours
+    ctx.color = False if plain else None
+    if verbose:
+        level = logging.INFO if verbose == 1 else logging.DEBUG
+        logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+
+
+def _provider(profile: str | None) -> TokenProvider:
+    return provider_for(Credentials.load(profile), load_token_store())
+
+
+@cli.command()
+@click.option("--header", is_flag=True, help="Print the whole Authorization header.")
+@_as_json
+@click.pass_obj
+def token(profile: str | None, header: bool, as_json: bool) -> None:
+    """Print a valid access token, and nothing else.
+
+    \b
+    curl -H "Authorization: Bearer $(enkash-auth token)" ...
+    """
+    if header and as_json:
+        raise click.UsageError("--header and --json exclude each other")
+    with _provider(profile) as provider:
+        got = provider.token()
+    if sys.stdout.isatty():  # pragma: no cover - a test sees it on a terminal of its own
+        click.echo("Warning: the next line is a secret, and it is on your screen.", err=True)
+    if as_json:
+        click.echo(json.dumps({"access_token": got.access_token, "expires_at": got.expires_at.isoformat()}))
+    else:
+        click.echo(f"Authorization: Bearer {got.access_token}" if header else got.access_token)
+
+
+@cli.command()
+@_as_json
+@click.pass_obj
+def status(profile: str | None, as_json: bool) -> None:
+    """Show account, store, token, latch and gate.
+
+    Never asks the server. For probes: the exit code is 0 where a living token is in the store, or nothing forbids
+    to get one.
+    """
+    with _provider(profile) as provider:
+        state = seen_by(provider)
+    click.echo(json.dumps(state.as_json()) if as_json else state.as_table())
+    if state.stop and not state.token:
+        raise state.stop.raised()
+
+
+@cli.command()
+@click.option("--sign-in", is_flag=True, help="Also sign in, unless a refusal is known.")
+@_as_json
+@click.pass_context
+def doctor(ctx: click.Context, sign_in: bool, as_json: bool) -> None:
+    """Examine everything, and say what to do.
+
+    Settings, host, TLS, clock, store, latch and extras. Sends no password without --sign-in.
+    """
+    findings = []
+    for finding in examine(ctx.obj, sign_in):
+        findings.append(finding)
+        if not as_json:
+            click.echo(finding.as_line())
+    if as_json:
+        click.echo(json.dumps({"findings": [finding.as_json() for finding in findings]}))
+    ctx.exit(1 if any(finding.level == "fail" for finding in findings) else 0)
+
+
+@cli.command()
+@click.pass_obj
+def reset(profile: str | None) -> None:
+    """Forget the refusal and the token in the store.
+
+    For all processes that share it. The next call signs in again: change refused credentials first.
+    """
+    credentials, store = Credentials.load(profile), load_token_store()
+    if store is None:
+        raise ConfigurationError(
+            "ENKASH_TOKEN_STORE names no store, and outside of running processes there is nothing else to reset"
+        )
+    with provider_for(credentials, store, "raise") as provider:
+        provider.reset()
+    click.echo(f"The store has no token and no refusal of {credentials.origin[1]} any more.")
+
+
+@cli.command()
+@click.option("--life", type=click.FloatRange(min=0), default=300, show_default=True, help="Seconds a token lives.")
+@click.option("--sticky/--fresh", default=True, show_default=True, help="Give the same token until it ends, or not.")
+@click.option("--latency", type=click.FloatRange(min=0), default=0, show_default=True, help="Seconds a grant takes.")
+@click.option(
+    "--lock-after", type=click.IntRange(min=1), default=3, show_default=True, help="Refusals that lock the account."
+)
+@click.option("--casing", type=click.Choice(["snake", "camel"]), default="snake", show_default=True)
+@click.option(
+    "--fault",
+    "faults",
+    type=click.Choice([kind for kind in get_args(Faults) if kind != "raw"]),
+    multiple=True,
+    help="What befalls the next token request; once more: the one after that.",
+)
+def sandbox(
+    life: float, sticky: bool, latency: float, lock_after: int, casing: Literal["snake", "camel"], faults: tuple[Any]
+) -> None:
+    """Run a token server to try things on.
+
+    It has a throw-away account, and serves on a loopback port until Ctrl-C. Prints the `export` lines that make
+    enkash-auth and services use it.
+    """
+    from enkash_auth.testing import Sandbox
+
+    server = Sandbox(life, sticky=sticky, latency=latency, lock_after=lock_after, casing=casing)
+    for fault in faults:
+        server.fail_next(fault)
+    try:
+        server.serve()
+    except ImportError as missing:
+        raise ConfigurationError(str(missing)) from None
+    with server, suppress(KeyboardInterrupt):  # pragma: no cover - a test ends it with a signal
+        for name, value in server.environment().items():
+            click.echo(f"export {name}={shlex.quote(value)}")
+        click.echo(f"The sandbox serves at {server.base_url} until Ctrl-C.", err=True)
+        threading.Event().wait()

@@ -1,0 +1,136 @@
+"""Looks at all that a sign-in needs, from the settings to the server's clock; each finding ends in advice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution, requires
+
+import httpx
+
+from enkash_auth._credentials import Credentials, Place, load_token_store, sources
+from enkash_auth._provider import TokenProvider
+from enkash_auth.errors import ConfigurationError, EnkashAuthError
+
+from ._finding import Finding
+from ._host import look_at_host
+from ._status import provider_for, seen_by
+
+_SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
+
+
+def examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
+    """Yield findings as they come; sends the password only to `sign_in`, and never where a refusal is known."""
+    yield from _settings(profile)
+    yield _extras()
+    try:
+        credentials = Credentials.load(profile)
+        provider = provider_for(credentials, load_token_store())
+    except ConfigurationError as error:
+        yield Finding("fail", "configuration", f"{error}; mend this first, the rest was not looked at")
+        return
+    with provider:
+        yield from _shape(credentials)
+        yield from look_at_host(credentials)
+        yield from _latch(provider, sign_in)
+
+
+def _settings(profile: str | None) -> Iterator[Finding]:
+    try:
+        found = sources(profile)
+    except ConfigurationError:
+        return  # told below
+    for name, places in found.items():
+        if not places:
+            continue  # what is needed and missing is told below
+        first, *others = places
+        if others:
+            shadowed = " and ".join(other.name for other in others)
+            yield Finding("warn", name, f"from {first.name}, which shadows {shadowed}: remove what is not meant")
+        else:
+            yield Finding("ok", name, f"from {first.name}")
+        if name in _SECRET:
+            yield from _mode(name, first)
+
+
+def _mode(name: str, place: Place) -> Iterator[Finding]:
+    try:
+        loose = place.path and place.path.stat().st_mode & 0o007
+    except OSError:
+        return  # a file that cannot be read is told below
+    if loose:
+        yield Finding("warn", name, f"everybody on this machine may use {place.name}: chmod o= it")
+
+
+def _extras() -> Finding:
+    present: dict[str, bool] = {}
+    for line in requires("enkash-auth") or []:
+        if match := re.match(r"([\w.-]+).*; extra == ['\"](\w+)['\"]", line):
+            present[match[2]] = present.get(match[2], True) and _installed(match[1])
+    missing = ", ".join(name for name, there in present.items() if not there)
+    having = ", ".join(name for name, there in present.items() if there)
+    advice = f"; install what you need of the others: {missing}" if missing else ""
+    return Finding("ok", "extras", f"{having} can be used{advice}")
+
+
+def _installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _shape(credentials: Credentials) -> Iterator[Finding]:
+    texts = {
+        name: value if isinstance(value, str) else value.reveal()
+        for name in ("username", "password", "client_id", "client_secret", "basic_client_id")
+        if (value := getattr(credentials, name))
+    }
+    for name, text in texts.items():
+        if text != text.strip():
+            yield Finding("warn", f"ENKASH_{name.upper()}", "begins or ends with a blank: remove it unless it is meant")
+    if not re.fullmatch(r"CEK[A-Z0-9]{7}", credentials.client_id):
+        text = "is not CEK and seven capitals or digits, as EnKash's company ids are: compare it with the portal"
+        yield Finding("warn", "ENKASH_CLIENT_ID", text)
+    scheme, host, port = credentials.origin
+    path = httpx.URL(credentials.base_url).path.rstrip("/")
+    if path:
+        text = f"has a path: tokens are asked for at {path}/oauth/token; remove the path unless that is meant"
+        yield Finding("warn", "ENKASH_BASE_URL", text)
+    if scheme == "http":
+        yield Finding("warn", "ENKASH_BASE_URL", "is plain http: fine for a sandbox on this machine only")
+    text = f"tokens go to {scheme}://{host}:{port} only; an API elsewhere must be named: EnkashAuth(origins=...)"
+    yield Finding("ok", "origin", text)
+
+
+def _latch(provider: TokenProvider, sign_in: bool) -> Iterator[Finding]:
+    state = seen_by(provider)
+    if state.store is None:
+        text = "ENKASH_TOKEN_STORE names none: only the process that met a refusal knows of it; set it for a fleet"
+        yield Finding("warn", "store", text)
+    elif state.seen is None:
+        yield Finding("fail", "store", f"{state.trouble}: until it answers, each process signs in by itself")
+        return  # whether the latch is closed cannot be seen: no attempt
+    else:
+        yield Finding("ok", "store", f"{state.store} answers")
+    if state.stop and state.latch == "closed":
+        text = f"closed: {state.stop.raised()}; change them, or run `enkash-auth reset` if they are right now"
+        yield Finding("fail", "latch", text)
+        return
+    if state.stop:
+        yield Finding("warn", "gate", f"shut: {state.stop.raised()}; wait, the next call after it opens asks again")
+    elif state.seen:
+        yield Finding("ok", "latch", "open, no refusal of these credentials is known")
+    yield _signed_in(provider) if sign_in else Finding("ok", "sign-in", "not tried: --sign-in tries it")
+
+
+def _signed_in(provider: TokenProvider) -> Finding:
+    try:
+        token = provider.token()
+    except EnkashAuthError as error:
+        return Finding("fail", "sign-in", f"{error}: the README says what to do about a {type(error).__name__}")
+    end = token.expires_at.isoformat(timespec="seconds")
+    if not provider._grants:
+        return Finding("ok", "sign-in", f"the store's token lives till {end}, so the server was not asked")
+    return Finding("ok", "sign-in", f"a token that lives till {end}")

@@ -1,0 +1,82 @@
+"""Looks at the way to the server, from its name to its clock, without a password."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from enkash_auth._credentials import Credentials
+from enkash_auth._exchange import tls_context
+from enkash_auth._outside import within
+from enkash_auth._versions import version
+
+from ._finding import Finding
+
+_PATIENCE = 5.0  # seconds for a name, and for each step of an answer
+_SKEW = 5.0  # seconds
+_EXPIRES = 14 * 86_400.0  # seconds before its end that a certificate is spoken of
+
+
+def look_at_host(credentials: Credentials) -> Iterator[Finding]:
+    """Look up the name, connect, ask for nothing with HEAD."""
+    scheme, host, port = credentials.origin
+    proxies = getproxies()
+    if (proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host):
+        yield Finding("ok", "DNS", f"a proxy is set for {scheme}, which looks {host} up")
+    else:
+        try:
+            found = within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError):  # TimeoutError is an OSError
+            yield Finding("fail", "DNS", f"{host} has no address: check ENKASH_BASE_URL and this machine's resolver")
+            return
+        addresses = sorted({str(entry[4][0]) for entry in found})
+        yield Finding("ok", "DNS", f"{host} is {', '.join(addresses)}")
+    headers = {"User-Agent": f"enkash-auth/{version()}", "Cache-Control": "no-cache"}
+    try:
+        client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True))
+        began = time.time()
+        with client, client.stream("HEAD", credentials.base_url) as answer:
+            ended = time.time()
+            connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
+            if connection is not None:
+                yield _certificate(connection)
+            yield _skew(answer.headers.get("Date"), began, ended)
+    except (httpx.HTTPError, ValueError) as error:  # ValueError: a name that IDNA cannot write, behind a proxy
+        yield Finding("fail", "connection", _trouble(error, host, port))
+
+
+def _trouble(error: Exception, host: str, port: int) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return f"{host} shows a certificate that is not trusted here: set SSL_CERT_FILE if a proxy of yours re-signs"
+    if "SSL" in str(error):
+        return f"no TLS with {host}:{port}: check that ENKASH_BASE_URL names an https port"
+    return f"no answer from {host}:{port} ({type(error).__name__}): check firewall, proxy and EnKash's allow-list"
+
+
+def _certificate(connection: Any) -> Finding:
+    """`connection` is httpcore's: what lies beneath an `ssl.SSLSocket`, or an `ssl.SSLObject` behind a proxy."""
+    left = ssl.cert_time_to_seconds(connection.getpeercert()["notAfter"]) - time.time()
+    text = f"{connection.version()}, the certificate ends in {left / 86_400:.0f} days"
+    if left < _EXPIRES:
+        return Finding("warn", "TLS", f"{text}: tell who runs the host")
+    return Finding("ok", "TLS", text)
+
+
+def _skew(date: str | None, began: float, ended: float) -> Finding:
+    try:
+        theirs = parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return Finding("warn", "clock", "the server tells no time: see to it that this machine's is set by NTP")
+    # it was true at some time of the round trip, and its fraction is cut off
+    skew = began - theirs - 1 if began > theirs + 1 else min(0.0, ended - theirs)
+    if abs(skew) > _SKEW:
+        way = "ahead of" if skew > 0 else "behind"
+        return Finding("warn", "clock", f"this machine is {abs(skew):.0f} s {way} the server: set its clock by NTP")
+    return Finding("ok", "clock", f"within {_SKEW:.0f} s of the server's")
