@@ -2,6 +2,7 @@
 
 from ._answers import Faults
 from ._contract import StoreContract
+from ._leaks import LeakCheck
 from ._run import Sandbox
 
-__all__ = ["Faults", "Sandbox", "StoreContract"]
+__all__ = ["Faults", "LeakCheck", "Sandbox", "StoreContract"]
