@@ -1,0 +1,42 @@
+"""A session of aiohttp (3.12 or later); run it: API_URL=https://api.example python examples/aiohttp_session.py"""
+
+import asyncio
+import os
+
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession
+from yarl import URL
+
+from enkash_auth import TokenProvider
+
+API_URL = os.environ["API_URL"]
+
+
+class EnkashAuth:
+    def __init__(self, provider: TokenProvider, api_url: str) -> None:
+        self.provider, self.origin = provider, URL(api_url).origin()
+
+    async def __call__(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+        if request.url.origin() != self.origin:  # a token goes only where it belongs
+            return await send(request)
+        token = await self.provider.atoken()
+        request.headers["Authorization"] = f"Bearer {token.access_token}"
+        answer = await send(request)
+        if answer.status != 401 or getattr(request.body, "consumed", False):  # a stream can be sent only once
+            return answer
+        self.provider.invalidate(token)
+        if (fresh := (await self.provider.atoken()).access_token) == token.access_token:
+            return answer
+        answer.release()
+        request.headers["Authorization"] = f"Bearer {fresh}"
+        return await send(request)
+
+
+async def main() -> None:
+    with TokenProvider.from_env() as provider:
+        auth = EnkashAuth(provider, API_URL)
+        async with ClientSession(API_URL, middlewares=[auth]) as session, session.get("/api/echo") as answer:
+            print(await answer.json())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
