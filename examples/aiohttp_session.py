@@ -8,8 +8,6 @@ from yarl import URL
 
 from enkash_auth import TokenProvider
 
-API_URL = os.environ["API_URL"]
-
 
 class EnkashAuth:
     def __init__(self, provider: TokenProvider, api_url: str) -> None:
@@ -32,10 +30,10 @@ class EnkashAuth:
 
 
 async def main() -> None:
+    url = os.environ["API_URL"]
     with TokenProvider.from_env() as provider:
-        auth = EnkashAuth(provider, API_URL)
-        async with ClientSession(API_URL, middlewares=[auth]) as session, session.get("/api/echo") as answer:
-            print(await answer.json())
+        async with ClientSession(url, middlewares=[EnkashAuth(provider, url)]) as session:
+            print(await (await session.get("/api/echo")).json())
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def test_another_generated_client(sandbox: Sandbox, monkeypatch: pytest.MonkeyPa
     subprocess.run([*generator, "--fail-on-warning", *given], check=True, capture_output=True)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     ran = run("generated_client.py")
-    assert (ran.stdout, ran.stderr) == ("GetEchoEcho(ok=True, additional_properties={})\n", "")
+    assert (ran.stdout, ran.stderr) == ("GetEchoResponse200(ok=True, additional_properties={})\n", "")
     sandbox.assert_token_requests(1)
 
 
