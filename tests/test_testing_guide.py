@@ -39,7 +39,7 @@ ASYNCIO = ("-o", "asyncio_default_fixture_loop_scope=function")
     ("mark", "plugins", "more"),
     [
         ("anyio", ("anyio",), ()),
-        ("asyncio", ("asyncio", "xdist"), (*ASYNCIO, "-n", "2")),
+        ("asyncio", ("pytest_asyncio.plugin", "xdist.plugin"), (*ASYNCIO, "-n", "2")),
     ],
     ids=["anyio", "asyncio-xdist"],
 )
