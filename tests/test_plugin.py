@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+import enkash_auth.testing
 from enkash_auth import EnkashAuth, TokenProvider
 from enkash_auth.errors import RefusedError, UnavailableError
-from enkash_auth.testing import LeakCheck, Sandbox
-from enkash_auth.testing._transport import SandboxTransport
+from enkash_auth.testing import LeakCheck, Sandbox, SandboxTransport
 
 
 @pytest.fixture
@@ -171,6 +171,11 @@ def test_the_leak_check_is_of_this_tests_sandbox(
 ) -> None:
     with pytest.raises(AssertionError, match="the access token shows in stdout"), enkash_leak_check:
         print(enkash_provider.token().access_token)
+
+
+def test_a_name_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(AttributeError, match="sandbox"):
+        enkash_auth.testing.sandbox  # noqa: B018
 
 
 HEAVY = ("httpx", "httpcore", "starlette", "uvicorn", "enkash_auth_client", "enkash_auth._exchange")

@@ -11,8 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from enkash_auth import TokenProvider
 
-    from . import LeakCheck, Sandbox
-    from ._transport import SandboxTransport
+    from . import LeakCheck, Sandbox, SandboxTransport
 
 
 def pytest_configure(config: pytest.Config) -> None:
