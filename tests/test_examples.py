@@ -113,7 +113,7 @@ def test_fastapi(sandbox: Sandbox) -> None:
 
 def test_django(sandbox: Sandbox) -> None:
     port = str(free_port())
-    with running("django_app.py", "runserver", port, "--noreload", until="Starting development server"):
+    with running("django_app.py", "runserver", port, "--noreload", until="development server at"):
         url = f"http://127.0.0.1:{port}/orders"
         assert [get(url).json() for _ in range(2)] == [{"ok": True}] * 2
         sandbox.assert_token_requests(1)
