@@ -52,6 +52,12 @@ class TestMarked:
         assert (enkash_transport.sandbox.life, enkash_transport.sandbox.sticky) == (7, False)
 
 
+def test_a_mark_without_names_is_refused(request: pytest.FixtureRequest) -> None:
+    request.node.add_marker(pytest.mark.enkash(2))
+    with pytest.raises(pytest.UsageError, match="keyword arguments only"):
+        request.getfixturevalue("enkash_sandbox")
+
+
 def test_the_provider_opens_no_socket(enkash_provider: TokenProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.socket.connect", None)
     assert enkash_provider.token().access_token

@@ -6,7 +6,7 @@ import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -55,7 +55,7 @@ class LeakCheck:
         if error is not None:
             self.look_at(error)
         seen, self._seen = self._seen, []
-        secrets = self._sandbox.shown_secrets()
+        secrets = self._sandbox.canaries()
         leaks = [f"the {name} shows in {place}" for place, text in seen for name in _found(secrets, text)]
         if leaks:
             raise AssertionError("\n".join(dict.fromkeys(leaks))) from error
@@ -70,6 +70,10 @@ class _Copy:
     def write(self, text: str) -> int:
         self.texts.append(text)
         return self._stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -27,6 +27,8 @@ def _enkash(request: pytest.FixtureRequest) -> Sandbox:
 
     options: dict[str, Any] = {}
     for mark in request.node.iter_markers("enkash"):  # the closest first
+        if mark.args:
+            raise pytest.UsageError("the marker enkash takes keyword arguments only")
         options = {**mark.kwargs, **options}
     return Sandbox(**options)
 

@@ -81,7 +81,7 @@ class State(Traffic):
         """End every live token now: API calls meet a 401, and the next grant makes a new token."""
         self.revoke()
 
-    def shown_secrets(self) -> dict[str, list[str]]:
+    def canaries(self) -> dict[str, list[str]]:
         """What must not show anywhere, by name, in each form that it takes on the wire."""
         pair = f"{self.basic_client_id}:{self.client_secret}"
         with self._guard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import TYPE_CHECKING
@@ -30,11 +31,9 @@ class SandboxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return self._answer(request, fault)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        import anyio  # httpx's own dependency: asyncio and trio alike
-
         await request.aread()
         fault = self._arrived(request)
-        await anyio.sleep(self._pause(request, fault))
+        await asyncio.sleep(self._pause(request, fault))
         return self._answer(request, fault)
 
     def _arrived(self, request: httpx.Request) -> Fault | None:
