@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING
 
 from . import errors
-from ._auth import EnkashAuth
 from ._credentials import Credentials
 from ._provider import TokenProvider
 from ._token import Token
+
+if TYPE_CHECKING:
+    from ._auth import EnkashAuth
 
 __all__ = ["Credentials", "EnkashAuth", "Token", "TokenProvider", "errors"]
 __version__: str
@@ -14,7 +16,12 @@ __spec_version__: str
 
 if not TYPE_CHECKING:  # pragma: no branch  # a checker that saw it would let any misspelt name pass
 
-    def __getattr__(name: str) -> str:
+    def __getattr__(name: str) -> object:
+        # httpx takes longer to import than all else, and pytest imports this package in every run, for its plugin.
+        if name == "EnkashAuth":
+            from ._auth import EnkashAuth
+
+            return EnkashAuth
         # Reading metadata takes milliseconds: only who asks pays.
         if name == "__version__":
             from ._versions import version

@@ -10,6 +10,8 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from enkash_auth._credentials import Credentials
+
 from ._answers import Answer
 from ._server import State
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from ._transport import SandboxTransport
 
 _EXTRA = "enkash_auth.testing needs its extra: pip install 'enkash-auth[testing]'"
 
@@ -39,6 +43,17 @@ class Sandbox(State):
     def base_url(self) -> str:
         """The URL of the running server, or of nothing (`http://127.0.0.1`) while only `app` is used."""
         return f"http://127.0.0.1:{self._server.port}" if self._server else "http://127.0.0.1"
+
+    @cached_property
+    def transport(self) -> SandboxTransport:
+        """An httpx transport, sync and async, that reaches this server without a socket."""
+        from ._transport import SandboxTransport
+
+        return SandboxTransport(self)
+
+    def credentials(self) -> Credentials:
+        """The credentials that this server takes."""
+        return Credentials(**{name[7:].lower(): value for name, value in self.environment().items()})
 
     def environment(self) -> dict[str, str]:
         """The settings a service would need to use this server."""
@@ -96,11 +111,8 @@ def _app(state: State) -> ASGIApp:
             if fault and fault.kind == "dropped":
                 await _drop(request)
                 return
-            if fault and fault.kind != "slow":
-                answer = fault.answer()
-            else:
-                headers = request.headers
-                answer = state.grant(headers.get("authorization", ""), headers.get("content-type", ""), body)
+            headers = request.headers
+            answer = state.answer(fault, headers.get("authorization", ""), headers.get("content-type", ""), body)
             await asyncio.sleep(state.latency / 2)
             await sent(answer)(scope, receive, send)
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import base64
 import secrets
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Literal, get_args
-from urllib.parse import parse_qsl
+from collections.abc import Callable
+from typing import Literal
+from urllib.parse import parse_qsl, quote_plus
 
-from ._answers import NO_STORE, Answer, Body, Fault, Faults
+from ._answers import NO_STORE, Answer, Body, Fault
+from ._traffic import Traffic
 
 SCOPE = "read write trust"
 _REQUIRED = ("username", "password", "clientId")
 
 
-class State:
+class State(Traffic):
     """Account, tokens, faults and counters, behind one lock."""
 
     def __init__(
@@ -37,22 +36,20 @@ class State:
     ) -> None:
         if casing not in ("snake", "camel"):
             raise ValueError("casing is 'snake' or 'camel'")
+        super().__init__(clock)
         self.life, self.sticky, self.casing, self.latency = life, sticky, casing, latency
-        self.lock_after, self.clock = lock_after, clock
+        self.lock_after = lock_after
         self.username = username or f"sandbox-{secrets.token_hex(4)}@example.com"
         self.password = password or secrets.token_urlsafe(16)
         self.client_id = client_id or "CEK" + secrets.token_hex(4)[:7].upper()
         self.client_secret = client_secret or secrets.token_hex(20)
         self.basic_client_id = basic_client_id or self.client_id
-        self.token_requests = 0
         self.attempts_refused = 0
         self.tokens_issued = 0
         self.api_calls = 0
         self.api_unauthorized = 0
-        self.grant_times: list[float] = []
-        self._guard = threading.Lock()
         self._failures = 0
-        self._faults: deque[Fault] = deque()
+        self._minted: list[tuple[str, str]] = []
         self._live: dict[str, float | None] = {}
         self._current: tuple[str, str] | None = None
 
@@ -63,6 +60,11 @@ class State:
     def locked(self) -> bool:
         """Whether the account is locked."""
         return self._failures >= self.lock_after
+
+    def lock(self) -> None:
+        """Lock the account, as so many wrong passwords do: every grant is refused."""
+        with self._guard:
+            self._failures = self.lock_after
 
     def unlock(self) -> None:
         """Unlock the account and forget its failures."""
@@ -75,29 +77,28 @@ class State:
             self._live.clear()
             self._current = None
 
-    def fail_next(
-        self,
-        kind: Faults,
-        times: int = 1,
-        *,
-        seconds: float = 1.0,
-        retry_after: float | str | None = 1,
-        status: int = 500,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Queue a fault for the next `times` token requests; `seconds` delays `slow`, `retry_after` is in seconds."""
-        if kind not in get_args(Faults):
-            raise ValueError(f"unknown fault {kind!r}; there are {', '.join(get_args(Faults))}")
-        with self._guard:
-            self._faults.extend([Fault(kind, seconds, retry_after, status, body, headers or {})] * times)
+    def expire(self) -> None:
+        """End every live token now: API calls meet a 401, and the next grant makes a new token."""
+        self.revoke()
 
-    def arrived(self) -> Fault | None:
-        """Count a token request and take the fault that waits for it."""
+    def canaries(self) -> dict[str, list[str]]:
+        """What must not show anywhere, by name, in each form that it takes on the wire."""
+        pair = f"{self.basic_client_id}:{self.client_secret}"
         with self._guard:
-            self.token_requests += 1
-            self.grant_times.append(time.monotonic())
-            return self._faults.popleft() if self._faults else None
+            access, refresh = zip(*self._minted, strict=True) if self._minted else ((), ())
+        return {
+            "password": [self.password, quote_plus(self.password)],
+            "client secret": [self.client_secret, quote_plus(self.client_secret)],
+            "Basic pair": [base64.b64encode(pair.encode()).decode()],
+            "access token": [*access],
+            "refresh token": [*refresh],
+        }
+
+    def answer(self, fault: Fault | None, authorization: str, content_type: str, body: bytes) -> Answer:
+        """Answer one token request with the fault that it met, if any; `dropped` has no answer."""
+        if fault and fault.kind != "slow":
+            return fault.answer()
+        return self.grant(authorization, content_type, body)
 
     def grant(self, authorization: str, content_type: str, body: bytes) -> Answer:
         """Decide one token request."""
@@ -143,6 +144,7 @@ class State:
         if not (self.sticky and self._current and self._alive(self._current[0], now)):
             self._current = (secrets.token_urlsafe(20), secrets.token_urlsafe(20))
             self._live[self._current[0]] = None if self.life is None else now + self.life
+            self._minted.append(self._current)
             self.tokens_issued += 1
         access, refresh = self._current
         answer: dict[str, object] = {"access_token": access, "token_type": "bearer", "refresh_token": refresh}

@@ -1,0 +1,261 @@
+"""Each example runs as its first line says, against the sandbox, and asks for one token."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+import httpx
+import pytest
+
+from enkash_auth import TokenProvider
+from enkash_auth.testing import Sandbox
+from valkey_server import Valkey, free_port
+
+# The frameworks are tested elsewhere: what is asked here is whether the examples fit them.
+pytestmark = pytest.mark.once
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+GUIDE = ROOT / "docs" / "examples.md"
+ECHO = "{'ok': True}\n"
+
+
+@pytest.fixture
+def sandbox(enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    monkeypatch.setenv("API_URL", enkash_sandbox.base_url)
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    return enkash_sandbox
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *command], cwd=EXAMPLES, capture_output=True, text=True, timeout=60)
+
+
+@contextmanager
+def running(*command: str, until: str) -> Iterator[re.Match[str]]:
+    """Run a server till the end of the block, which begins when its output says `until`."""
+    pipe = subprocess.PIPE
+    server = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=EXAMPLES,
+        stdin=subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    killer = threading.Timer(60, server.kill)
+    killer.start()
+    try:
+        assert server.stdout is not None
+        yield _said(server.stdout, until)
+    finally:
+        killer.cancel()
+        server.terminate()
+        server.communicate(timeout=30)
+
+
+def _said(output: IO[str], pattern: str) -> re.Match[str]:
+    lines = []
+    for line in output:
+        lines.append(line)
+        if found := re.search(pattern, line):
+            return found
+    raise AssertionError("it ended: " + "".join(lines))
+
+
+def get(url: str) -> httpx.Response:
+    """Get from a server that may not listen yet."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return httpx.get(url, trust_env=False)
+        except httpx.ConnectError:
+            assert time.monotonic() < end, f"nothing listens at {url}"
+            threading.Event().wait(0.05)
+
+
+@pytest.mark.parametrize("name", ["script.py", "requests_session.py", "aiohttp_session.py"])
+def test_a_script_prints_what_the_api_says(sandbox: Sandbox, name: str) -> None:
+    ran = run(name)
+    assert (ran.stdout, ran.stderr) == (ECHO, "")
+    sandbox.assert_token_requests(1)
+
+
+def test_the_script_tells_a_refusal_in_one_line(sandbox: Sandbox) -> None:
+    sandbox.lock()
+    ran = run("script.py")
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_fastapi(sandbox: Sandbox) -> None:
+    with running("-m", "uvicorn", "fastapi_app:app", "--port", "0", until=r"running on (http\S+)") as found:
+        url = f"{found[1]}/orders"
+        assert [get(url).json() for _ in range(2)] == [{"ok": True}] * 2
+        sandbox.assert_token_requests(1)
+        sandbox.expire()
+        sandbox.limit_rate(30)
+        assert (answer := get(url)).status_code == 503
+        assert 25 <= int(answer.headers["Retry-After"]) <= 30
+
+
+def test_django(sandbox: Sandbox) -> None:
+    port = str(free_port())
+    with running("django_app.py", "runserver", port, "--noreload", until="development server at"):
+        url = f"http://127.0.0.1:{port}/orders"
+        assert [get(url).json() for _ in range(2)] == [{"ok": True}] * 2
+        sandbox.assert_token_requests(1)
+        sandbox.expire()
+        sandbox.limit_rate(30)
+        assert (answer := get(url)).status_code == 503
+        assert 25 <= int(answer.headers["Retry-After"]) <= 30
+
+
+CALLER = "import celery_app; print([celery_app.fetch.delay().get(timeout=30) for _ in range(4)])"
+
+
+def test_celery(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With forked processes, a real broker and a store in which they share the token."""
+    monkeypatch.setenv("ENKASH_TOKEN_STORE", f"{tmp_path.as_uri()}/tokens")
+    with Valkey(free_port()) as broker:
+        monkeypatch.setenv("CELERY_BROKER_URL", broker.url)
+        monkeypatch.setenv("CELERY_RESULT_BACKEND", broker.url)
+        worker = ["-m", "celery", "-A", "celery_app", "worker", "--concurrency", "2", "--pool", "prefork"]
+        with running(*worker, "--loglevel", "INFO", "--without-mingle", "--without-gossip", until="ready"):
+            ran = run("-c", CALLER)
+    assert ran.stdout == f"[{', '.join([ECHO.strip()] * 4)}]\n", ran.stderr
+    sandbox.assert_token_requests(1)
+
+
+API = {
+    "openapi": "3.0.3",
+    "info": {"title": "Orders", "version": "1"},
+    "paths": {
+        "/api/echo": {
+            "get": {
+                "operationId": "getEcho",
+                "responses": {
+                    "200": {
+                        "description": "an echo",
+                        "content": {
+                            "application/json": {
+                                "schema": {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+                            }
+                        },
+                    }
+                },
+            }
+        }
+    },
+}
+
+
+def test_another_generated_client(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    spec, settings = tmp_path / "orders.json", tmp_path / "settings.json"
+    spec.write_text(json.dumps(API))
+    settings.write_text(json.dumps({"package_name_override": "orders_client", "post_hooks": []}))
+    generator = [str(Path(sys.executable).parent / "openapi-python-client"), "generate", "--meta", "none"]
+    given = ["--path", str(spec), "--config", str(settings), "--output-path", str(tmp_path / "orders_client")]
+    subprocess.run([*generator, "--fail-on-warning", *given], check=True, capture_output=True)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    ran = run("generated_client.py")
+    assert (ran.stdout, ran.stderr) == ("GetEchoResponse200(ok=True, additional_properties={})\n", "")
+    sandbox.assert_token_requests(1)
+
+
+def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module(name)
+
+
+Answers = list[tuple[int, str]]
+Post = Callable[..., Answers]
+
+
+@pytest.fixture(params=["requests", "aiohttp"])
+def post(request: pytest.FixtureRequest, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Post]:
+    """Post with the example's session, one URL after the other, each after the call that precedes it."""
+    example = imported(f"{request.param}_session", monkeypatch)
+
+    def by_requests(calls: Sequence[tuple[Callable[[], object], str]]) -> Answers:
+        with example.requests.Session() as session:
+            session.auth = example.EnkashAuth(provider, sandbox.base_url)
+            found = []
+            for before, url in calls:
+                before()
+                answer = session.post(url, data=b"x", timeout=10)
+                found.append((answer.status_code, answer.text))
+            return found
+
+    async def by_aiohttp(calls: Sequence[tuple[Callable[[], object], str]]) -> Answers:
+        auth = example.EnkashAuth(provider, sandbox.base_url)
+        async with example.ClientSession(middlewares=[auth]) as session:
+            found = []
+            for before, url in calls:
+                before()
+                async with session.post(url, data=b"x") as answer:
+                    found.append((answer.status, await answer.text()))
+            return found
+
+    def post(*calls: tuple[Callable[[], object], str]) -> Answers:
+        return by_requests(calls) if request.param == "requests" else asyncio.run(by_aiohttp(calls))
+
+    with TokenProvider.from_env() as provider:
+        yield post
+
+
+def nothing() -> None:
+    pass
+
+
+def test_an_expired_token_is_replaced_once(post: Post, sandbox: Sandbox) -> None:
+    url = f"{sandbox.base_url}/api/echo"
+    assert [status for status, _ in post((nothing, url), (sandbox.expire, url))] == [200, 200]
+    sandbox.assert_token_requests(2)
+    assert (sandbox.api_calls, sandbox.api_unauthorized) == (3, 1)
+
+
+def test_no_other_origin_gets_the_token(post: Post, sandbox: Sandbox) -> None:
+    with Sandbox() as foreign:
+        [(status, text)] = post((nothing, f"{foreign.base_url}/api/echo"))
+        assert (status, "No token was sent" in text, foreign.api_calls) == (401, True, 1)
+    sandbox.assert_token_requests(0)
+
+
+def test_no_other_origin_gets_the_token_by_a_redirect(post: Post, sandbox: Sandbox) -> None:
+    sandbox.sticky = False  # another token can be had
+    with Sandbox() as foreign:
+        url = f"{foreign.base_url}/api/echo"
+        # the token endpoint stands in for a path of the API that redirects
+        redirect = partial(sandbox.fail_next, "raw", status=307, headers={"Location": url})
+        _, (status, text) = post(
+            (nothing, f"{sandbox.base_url}/api/echo"), (redirect, f"{sandbox.base_url}/oauth/token")
+        )
+        assert (status, "No token was sent" in text, foreign.api_calls) == (401, True, 1)
+
+
+SHOWN = sorted(set(EXAMPLES.glob("*.py")) - {EXAMPLES / "demo.py"})
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)
+def test_the_guide_shows_an_example_as_it_is(path: Path) -> None:
+    shown = f"```python\n{path.read_text()}```\n" in GUIDE.read_text()
+    assert shown, f"docs/examples.md does not show {path.name} as it is now"
+
+
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)
+def test_an_example_is_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 40

@@ -1,0 +1,164 @@
+"""The leak check sees a secret wherever a service may let it slip, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+
+import pytest
+
+from enkash_auth import TokenProvider
+from enkash_auth.errors import RefusedError
+from enkash_auth.testing import LeakCheck, Sandbox
+
+log = logging.getLogger("service")
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    return Sandbox()
+
+
+@pytest.fixture
+def provider(sandbox: Sandbox) -> TokenProvider:
+    return TokenProvider(sandbox.credentials(), transport=sandbox.transport, verify=False)
+
+
+def raise_(error: BaseException, cause: BaseException | None = None) -> None:
+    raise error from cause
+
+
+def logged_exception(secret: str) -> None:
+    try:
+        raise ValueError(secret)
+    except ValueError:
+        log.exception("it failed")
+
+
+def unpropagated(secret: str) -> None:
+    quiet = logging.Logger("quiet")
+    quiet.warning(secret)
+
+
+def noted(secret: str) -> None:
+    error = ValueError("it failed")
+    error.add_note(secret)
+    raise error
+
+
+class Shown:
+    """Its text differs from its repr."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret
+
+    def __str__(self) -> str:
+        return self.secret
+
+
+SLIPS: dict[str, tuple[Callable[[str], object], str]] = {
+    "debug": (lambda secret: log.debug("got %s", secret), "a log record of 'service' (test_leaks.py:"),
+    "str": (lambda secret: log.info("got %s", Shown(secret)), "a log record of 'service'"),
+    "extra": (lambda secret: log.info("got it", extra={"header": secret}), "a log record of 'service'"),
+    "traceback": (logged_exception, "a log record of 'service'"),
+    "unpropagated": (unpropagated, "a log record of 'quiet'"),
+    "stdout": (lambda secret: print(secret), "stdout"),
+    "stderr": (lambda secret: print("got", secret, file=sys.stderr), "stderr"),
+    "pieces": (lambda secret: [sys.stdout.write(letter) for letter in secret], "stdout"),
+    "lines": (lambda secret: sys.stdout.writelines(["got ", secret]), "stdout"),
+    "error": (lambda secret: raise_(ValueError(f"got {secret}")), "a ValueError"),
+    "cause": (lambda secret: raise_(ValueError("it failed"), KeyError(secret)), "a ValueError"),
+    "note": (noted, "a ValueError"),
+    "group": (lambda secret: raise_(ExceptionGroup("two", [ValueError(secret)])), "a ExceptionGroup"),
+}
+
+
+@pytest.mark.parametrize(("slip", "place"), SLIPS.values(), ids=SLIPS.keys())
+@pytest.mark.filterwarnings("default")
+def test_a_slip_is_seen_and_its_place_named(sandbox: Sandbox, slip: Callable[[str], object], place: str) -> None:
+    with pytest.raises(AssertionError) as caught, LeakCheck(sandbox):
+        slip(sandbox.password)
+    assert str(caught.value).startswith(f"the password shows in {place}")
+    assert sandbox.password not in str(caught.value)
+
+
+def test_a_warning_is_seen_and_reaches_whom_it_would_have_reached(sandbox: Sandbox) -> None:
+    with (
+        pytest.warns(UserWarning, match="got"),
+        pytest.raises(AssertionError, match=r"the password shows in a warning \(.*test_leaks.py:"),
+        LeakCheck(sandbox),
+    ):
+        warnings.warn(f"got {sandbox.password}", stacklevel=1)
+
+
+def basic(sandbox: Sandbox) -> str:
+    return base64.b64encode(f"{sandbox.basic_client_id}:{sandbox.client_secret}".encode()).decode()
+
+
+FORMS: dict[str, Callable[[Sandbox, TokenProvider], str]] = {
+    "client secret": lambda sandbox, _: sandbox.client_secret,
+    "Basic pair": lambda sandbox, _: basic(sandbox),
+    "access token": lambda _, provider: provider.token().access_token,
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_each_secret_is_known(sandbox: Sandbox, provider: TokenProvider, name: str) -> None:
+    with pytest.raises(AssertionError, match=f"^the {name} shows in stdout$"), provider, LeakCheck(sandbox):
+        print(FORMS[name](sandbox, provider))
+
+
+def test_a_password_in_a_form_is_known() -> None:
+    with pytest.raises(AssertionError, match="the password shows"), LeakCheck(Sandbox(password="a b&c d%e")):
+        print("a+b%26c+d%25e")
+
+
+def test_an_expired_token_is_still_a_secret(sandbox: Sandbox, provider: TokenProvider) -> None:
+    with pytest.raises(AssertionError, match="the access token shows"), provider, LeakCheck(sandbox):
+        token = provider.token()
+        sandbox.expire()
+        print(token.access_token)
+
+
+def test_what_is_shown_to_it_is_looked_at(sandbox: Sandbox) -> None:
+    told = r"^the password shows in a KeyError\nthe password shows in a dict$"
+    with pytest.raises(AssertionError, match=told), LeakCheck(sandbox) as check:
+        check.look_at(KeyError(sandbox.password), {"password": sandbox.password})
+
+
+def test_a_service_that_leaks_nothing_passes(
+    sandbox: Sandbox, provider: TokenProvider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox.fail_next("server_error")
+    with provider, LeakCheck(sandbox) as check:
+        print(provider, provider.token(), sandbox, flush=True)
+        logging.Logger("quiet").warning("%s of %s", "one argument")  # logging tells of it on stderr
+        sandbox.lock()
+        provider.reset()
+        with pytest.raises(RefusedError) as caught:
+            provider.token()
+        check.look_at(caught.value)
+    assert "Token" in capsys.readouterr().out
+
+
+def test_an_error_without_a_secret_passes_through(sandbox: Sandbox) -> None:
+    with pytest.raises(ValueError, match="mine"), LeakCheck(sandbox):
+        raise ValueError("mine")
+
+
+def test_a_failed_assertion_is_the_tests_own(sandbox: Sandbox) -> None:
+    with pytest.raises(AssertionError, match=r"^mine"), LeakCheck(sandbox):
+        raise AssertionError(f"mine: {sandbox.password}")
+
+
+def test_it_leaves_nothing_behind(sandbox: Sandbox) -> None:
+    def state() -> tuple[object, ...]:
+        return logging.getLogRecordFactory(), logging.getLogger().level, sys.stdout, sys.stderr, warnings.showwarning
+
+    before = state()
+    with LeakCheck(sandbox):
+        assert state() != before
+    assert state() == before

@@ -1,0 +1,133 @@
+"""The leak check: the sandbox's secrets are random, so where one shows, a real one would."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+if TYPE_CHECKING:
+    from ._run import Sandbox
+
+
+class LeakCheck:
+    """A block in which no secret of `sandbox` may show: its password, client secret, Basic pair and tokens.
+
+    It looks at log records from DEBUG up, at what Python writes to stdout and stderr, at warnings, and at the error
+    that leaves the block, with its causes and notes. Raises `AssertionError`, which names each leak and where it was.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._seen: list[tuple[str, str]] = []  # place, text
+
+    def look_at(self, *things: object) -> None:
+        """Look at more, when the block ends: an error that was caught in it, an answer's text, any object."""
+        for thing in things:
+            self._seen.append((f"a {type(thing).__name__}", _text(thing)))
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._records = stack.enter_context(_kept_records())
+            self._streams = [stack.enter_context(_copied(name)) for name in ("stdout", "stderr")]
+            self._warned = stack.enter_context(warnings.catch_warnings(record=True))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        __tracebackhide__ = True
+        self._stack.close()
+        for warned in self._warned:
+            self._seen.append((f"a warning ({warned.filename}:{warned.lineno})", _text(warned.message)))
+            told = (warned.message, warned.category, warned.filename, warned.lineno, warned.file, warned.line)
+            warnings.showwarning(*told)  # to whom it would have gone
+        for record in self._records:
+            place = f"a log record of {record.name!r} ({record.filename}:{record.lineno})"
+            self._seen.append((place, _record_text(record)))
+        self._seen += [(copy.name, "".join(copy.texts)) for copy in self._streams]
+        if isinstance(error, AssertionError):
+            return  # the test's own: a comparison of tokens may well show them
+        if error is not None:
+            self.look_at(error)
+        seen, self._seen = self._seen, []
+        secrets = self._sandbox.canaries()
+        leaks = [f"the {name} shows in {place}" for place, text in seen for name in _found(secrets, text)]
+        if leaks:
+            raise AssertionError("\n".join(dict.fromkeys(leaks))) from error
+
+
+class _Copy:
+    """A text stream that passes everything on and remembers what was written."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream, self.name, self.texts = stream, name, list[str]()
+
+    def write(self, text: str) -> int:
+        self.texts.append(text)
+        return self._stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _copied(name: str) -> Iterator[_Copy]:
+    before = getattr(sys, name)
+    copy = _Copy(before, name)
+    setattr(sys, name, copy)
+    try:
+        yield copy
+    finally:
+        setattr(sys, name, before)
+
+
+@contextmanager
+def _kept_records() -> Iterator[list[logging.LogRecord]]:
+    # The factory, not a handler: it meets loggers that do not propagate, too. What a filter has struck out by
+    # the end, or a logger has added, counts.
+    records: list[logging.LogRecord] = []
+    make, root = logging.getLogRecordFactory(), logging.getLogger()
+    level = root.level
+
+    def keep(*given: Any, **more: Any) -> logging.LogRecord:
+        records.append(record := make(*given, **more))
+        return record
+
+    logging.setLogRecordFactory(keep)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield records
+    finally:
+        root.setLevel(level)
+        logging.setLogRecordFactory(make)
+
+
+def _record_text(record: logging.LogRecord) -> str:
+    texts = [repr(vars(record))]
+    with suppress(Exception):  # a message that its arguments do not fit: logging has told of it
+        texts.append(record.getMessage())
+    if record.exc_info and record.exc_info[1]:
+        texts.append(_text(record.exc_info[1]))
+    return "\n".join(texts)
+
+
+def _text(thing: object) -> str:
+    """Everything that a log, a terminal or an error tracker would show of it without its frames' locals."""
+    if not isinstance(thing, BaseException):
+        return f"{thing!s}\n{thing!r}"
+    told = traceback.format_exception(thing)
+    chain: list[BaseException | None] = [thing, thing.__cause__, thing.__context__]
+    return "\n".join([*told, *(f"{error!r}\n{error.args!r}" for error in chain if error)])
+
+
+def _found(secrets: dict[str, list[str]], text: str) -> list[str]:
+    return [name for name, forms in secrets.items() if any(form in text for form in forms)]
