@@ -195,7 +195,7 @@ def docs(session: nox.Session) -> None:
         scratch = Path(session.create_tmp()) / "npm"
         scratch.mkdir(exist_ok=True)
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(ROOT / "tools" / "site" / name, scratch)
+            shutil.copy(ROOT / "tools" / "docs_assets" / name, scratch)
         session.run("npm", "ci", "--ignore-scripts", "--prefix", str(scratch), "--no-audit", "--no-fund", external=True)
         modules = scratch / "node_modules"
         for font in ("inter", "jetbrains-mono"):
@@ -211,7 +211,7 @@ def docs(session: nox.Session) -> None:
         return
     shutil.rmtree(ROOT / "site", ignore_errors=True)
     session.run("zensical", "build", "--clean", "--strict", env={"NO_COLOR": "1"})
-    session.run("python", "tools/docs.py")
+    session.run("python", "tools/docsite.py")
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""Judges the built site and the links to it: `python tools/docs.py`. Run by `nox -s docs`, after Zensical's own check."""
+"""Judges the built site and the links to it: `python tools/docsite.py`. Run by `nox -s docs`, after Zensical's own check."""
 
 from __future__ import annotations
 
@@ -70,7 +70,13 @@ def dead_links(site: Path) -> list[str]:
 
 def dead_mentions(root: Path, site: Path) -> list[str]:
     """Return links and file names in the repository's own pages that name no file or no anchor of a page."""
-    listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
     files = {*listed, *(str(parent) + "/" for name in listed for parent in Path(name).parents)}
     folders = {name.partition("/")[0] for name in listed if "/" in name}
     problems = []
@@ -116,7 +122,9 @@ def pictures(site: Path) -> list[str]:
             shot = ROOT / ".nox" / f"docs-{name}.png"
             shot.parent.mkdir(exist_ok=True)
             shot.write_bytes(seen.picture)
-            print(f"{PICTURED} at {width} px: {seen.diagrams} diagrams, {len(seen.urls)} loads, {shot.relative_to(ROOT)}")
+            print(
+                f"{PICTURED} at {width} px: {seen.diagrams} diagrams, {len(seen.urls)} loads, {shot.relative_to(ROOT)}"
+            )
             problems += [f"{name}: {said}" for said in seen.complaints]
             problems += [f"{name}: asked for {asked}" for asked in seen.urls if not asked.startswith((url, "data:"))]
             if not seen.diagrams:
