@@ -1,4 +1,4 @@
-"""Looks at a page in headless Chromium: DevTools' protocol over two pipes, so that it needs no driver and no package."""
+"""Looks at a page in headless Chromium, by DevTools' protocol over two pipes: no driver and no package is needed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 60.0  # seconds for one page
-_OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
-    " --disable-sync --disable-dev-shm-usage --remote-debugging-pipe"
-).split()
+_OPTIONS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe",
+]  # fmt: skip
 # No name is looked up, so that nothing foreign could be loaded, and what was tried shows as a request.
 _ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 _DRAWN = """(() => {
@@ -63,7 +63,7 @@ def serving(folder: Path) -> Iterator[str]:
     """Serve a folder on loopback; yield its URL."""
     handler = functools.partial(_Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()  # noqa: TID251
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
 
