@@ -1,4 +1,4 @@
-"""Judges the built site and the links to it: `python tools/docsite.py`. Run by `nox -s docs`, after Zensical's own check."""
+"""Judges the built site and the links to it. Run by `nox -s docs`, after Zensical's own check."""
 
 from __future__ import annotations
 
