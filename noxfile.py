@@ -205,7 +205,9 @@ def docs(session: nox.Session) -> None:
             shutil.copy(folder / "LICENSE", vendor / font)
             for file in folder.glob("files/*-wght-normal.woff2"):
                 shutil.copy(file, vendor / font / "files")
-        shutil.copy(modules / "@mermaid-js" / "tiny" / "dist" / "mermaid.tiny.js", vendor)
+        mermaid = modules / "@mermaid-js" / "tiny"
+        shutil.copy(mermaid / "dist" / "mermaid.tiny.js", vendor)
+        shutil.copy(mermaid / "LICENSE", vendor / "mermaid.LICENSE")
     if session.posargs == ["serve"]:
         session.run("zensical", "serve")
         return

@@ -17,6 +17,7 @@ from enkash_auth._outcome import Refused, Unavailable
 from enkash_auth.events import Kind
 from enkash_auth.testing import Sandbox
 
+WALL = """<meta http-equiv="Content-Security-Policy" content="default-src 'self'; img-src data:">"""
 DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -105,9 +106,14 @@ def test_the_longest_pause_is_as_written() -> None:
 )
 def test_a_dead_or_foreign_link_is_found(html: str, found: list[str], tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "index.html").write_text('<p id="here">')
-    (tmp_path / "index.html").write_text(html)
+    (tmp_path / "b" / "index.html").write_text(WALL + '<p id="here">')
+    (tmp_path / "index.html").write_text(WALL + html)
     assert dead_links(tmp_path) == found
+
+
+def test_a_page_has_a_policy(tmp_path: Path) -> None:
+    (tmp_path / "index.html").touch()
+    assert dead_links(tmp_path) == ["index.html has no Content-Security-Policy"]
 
 
 def test_a_stylesheet_loads_nothing_foreign(tmp_path: Path) -> None:

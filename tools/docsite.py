@@ -30,12 +30,15 @@ class Page(HTMLParser):
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.loads: list[str] = []
+        self.walled = False  # by a policy, whatever its scripts would like to load
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         self.ids |= {given[name] for name in ("id", "name") if name in given}
-        if tag == "a" and "href" in given:
+        if given.get("http-equiv") == "Content-Security-Policy" and given["content"].startswith("default-src 'self'; "):
+            self.walled = True
+        elif tag == "a" and "href" in given:
             self.links.append(given["href"])
         elif tag != "link" or not {"canonical", "prev", "next"} & set(given.get("rel", "").split()):
             self.loads += [given[name] for name in ("src", "href", "data", "poster") if name in given]
@@ -50,6 +53,8 @@ def dead_links(site: Path) -> list[str]:
     pages = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     problems = []
     for path, page in pages.items():
+        if not page.walled:
+            problems.append(f"{path.relative_to(site.resolve())} has no Content-Security-Policy")
         if path.name == "404.html":
             continue  # its links start at the site's own URL
         here = path.relative_to(site.resolve()).as_posix()
