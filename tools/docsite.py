@@ -142,5 +142,4 @@ def pictures(site: Path) -> list[str]:
 if __name__ == "__main__":
     found = [*lost_pages(ROOT), *dead_links(SITE), *dead_mentions(ROOT, SITE)]
     found += pictures(SITE) if (SITE / "vendor" / "mermaid.tiny.js").exists() else []
-    print(*found, sep="\n")
-    sys.exit(1 if found else 0)
+    sys.exit("\n".join(found) or 0)
