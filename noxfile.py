@@ -163,7 +163,23 @@ def simulation(session: nox.Session) -> None:
     """Search the simulated world for minutes, not seconds; `-- --hypothesis-seed=N` repeats a search."""
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    session.run("pytest", "tests/test_simulation.py", "--hypothesis-profile=deep", "-p", "no:xdist", *session.posargs)
+    session.run(
+        "pytest",
+        "tests/test_simulation.py",
+        "tests/test_fleet_simulation.py",
+        "--hypothesis-profile=deep",
+        "-p",
+        "no:xdist",
+        *session.posargs,
+    )
+
+
+@nox.session
+def scale(session: nox.Session) -> None:
+    """Print what fleets of 10 to 10,000 replicas cost, simulated (minutes); `-- SIZE ...` for others."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("python", "benchmarks/scale.py", *session.posargs)
 
 
 @nox.session

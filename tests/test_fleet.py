@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -15,7 +16,7 @@ from conftest import Clock, Server, credentials, issued
 from enkash_auth import TokenProvider
 from enkash_auth.errors import ConfigurationError, RefusedError, UnavailableError
 from enkash_auth.events import Event
-from enkash_auth.stores import FileStore, MemoryStore, StoreError
+from enkash_auth.stores import FileStore, MemoryStore, RedisStore, StoreError
 
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
 Member = Callable[..., TokenProvider]
@@ -78,26 +79,26 @@ def land() -> None:
 
 
 def test_a_siblings_token_is_adopted(member: Member, server: Server, heard: list[Event]) -> None:
-    first = member().token()
-    assert member().token() == first
+    first = member().token().access_token
+    assert member().token().access_token == first
     assert len(server.requests) == 1
     land()
     assert [event.kind for event in heard] == ["issued", "adopted"]
 
 
 def test_an_adopted_tokens_life_is_what_is_left_of_it(member: Member, clock: Clock) -> None:
-    first = member().token()
+    first = member().token().access_token
     clock.passes(250)
     other = member()
-    assert other.token() == first
+    assert other.token().access_token == first
     clock.passes(50)
-    assert other.token() != first
+    assert other.token().access_token != first
 
 
 def test_machines_need_not_agree_on_the_time(member: Member, clock: Clock) -> None:
-    first = member().token()
+    first = member().token().access_token
     clock.wall -= 1e6
-    assert member().token().access_token == first.access_token
+    assert member().token().access_token == first
 
 
 def test_a_siblings_renewal_is_adopted(member: Member, server: Server, clock: Clock) -> None:
@@ -139,6 +140,21 @@ def test_a_reset_is_the_whole_fleets(member: Member, server: Server, clock: Cloc
     clock.passes(5)
     assert [one.token().access_token for one in refused] == ["t", "t"]
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_refusal_from_before_a_reset_does_not_undo_it(member: Member, server: Server, who: int) -> None:
+    members = [member(), member()]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        members[who].reset()
+        return REFUSAL
+
+    server.answer = answer
+    with pytest.raises(RefusedError):
+        members[0].token()
+    server.answer = lambda _: issued("t")
+    assert members[1].token().access_token == member().token().access_token == "t"
 
 
 def test_a_reset_is_good_for_one_attempt(member: Member, server: Server, clock: Clock) -> None:
@@ -223,12 +239,12 @@ def test_trouble_in_a_row_is_counted_by_the_fleet(member: Member, server: Server
 def test_a_token_that_an_api_rejected_is_not_adopted_again(member: Member, server: Server) -> None:
     one, other = member(), member()
     first = one.token()
-    assert other.token() == first
+    assert other.token().access_token == first.access_token
     one.invalidate(first)
     second = one.token()
     assert second != first
     other.invalidate(first)
-    assert other.token() == second
+    assert other.token().access_token == second.access_token
     assert len(server.requests) == 2
 
 
@@ -251,6 +267,25 @@ def test_a_sticky_server_is_learnt_by_the_fleet(member: Member, server: Server, 
         members[life - 1] = member()  # a pod restarts
         clock.passes(ends[-1] - clock.wall - 0.1)
     assert len(server.requests) <= 4
+
+
+def test_a_process_that_comes_after_the_last_token_knows_that_the_server_is_sticky(
+    member: Member, server: Server, clock: Clock
+) -> None:
+    server.answer = lambda _: issued("same", int(1e9 + 300 - clock.wall))
+    one = member()
+    one.token()
+    clock.passes(290)
+    one.token()
+    land()
+    clock.passes(60)
+    server.answer = lambda _: issued("next")
+    other = member()
+    other.token()
+    clock.passes(299)
+    other.token()
+    land()
+    assert len(server.requests) == 3  # no early renewal
 
 
 def test_a_token_in_its_last_second_makes_the_fleet_wait_for_the_next(
@@ -343,18 +378,6 @@ class TestWaiting:
             member().token()
         assert len(server.requests) == 1
 
-    def test_what_a_sibling_saved_slowly_is_saved_again(self, member: Member, clock: Clock, store: Flaky) -> None:
-        save, delays = store.save, [2.0, 0.0]
-
-        def slow(key: str, *given: Any) -> bool:
-            if key.startswith("token-"):
-                clock.passes(delays.pop(0))
-            return save(key, *given)
-
-        store.save = slow  # type: ignore[method-assign]
-        ends = [member().token().expires_at, member().token().expires_at]
-        assert abs((ends[0] - ends[1]).total_seconds()) < 0.001
-
 
 class TestWithoutTheStore:
     """The store may be down."""
@@ -374,6 +397,16 @@ class TestWithoutTheStore:
         assert [event.kind for event in heard].count("store_down") == 1
         assert "canary" not in str(heard).replace("canary-token", "")
 
+    def test_a_disk_that_cannot_be_written_costs_one_warning(
+        self, member: Member, heard: list[Event], clock: Clock
+    ) -> None:
+        one = member(store=FileStore("/proc/self/no/store"))
+        for _ in range(3):
+            assert one.token().access_token
+            clock.passes(300)
+        land()
+        assert [event.kind for event in heard].count("store_down") == 1
+
     def test_it_is_back_when_it_is_back(
         self, member: Member, store: Flaky, heard: list[Event], clock: Clock, server: Server
     ) -> None:
@@ -382,7 +415,7 @@ class TestWithoutTheStore:
         one.token()
         store.error = None
         clock.passes(300)
-        assert one.token() == member().token()
+        assert one.token().access_token == member().token().access_token
         land()
         assert [event.kind for event in heard if event.kind.startswith("store")] == ["store_down", "store_back"]
         assert len(server.requests) == 2
@@ -443,6 +476,11 @@ class TestWithoutTheStore:
         assert member().token().access_token == "canary-token-1"
         hangs.set()
 
+    def test_a_missing_extra_is_named(self, member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "enkash_auth._fleet", None)
+        with pytest.raises(ConfigurationError, match="needs its extra"):
+            member()
+
     @pytest.mark.parametrize("found", [(b"", 60.0), (b"x" * 50, 60.0), ("text", 60.0), 1])
     def test_what_it_holds_may_be_anything(self, member: Member, store: Flaky, found: object) -> None:
         store.load = lambda key: found  # type: ignore[method-assign,assignment,return-value]
@@ -467,7 +505,7 @@ class TestSealed:
                 store._entries[key] = (bytes(changed), end)
         second = member().token()
         assert second.access_token == "canary-token-2"
-        assert member().token() == second
+        assert member().token().access_token == second.access_token
 
     def test_an_entry_under_another_name_is_not_there(self, member: Member, store: Flaky) -> None:
         member().token()
@@ -482,7 +520,7 @@ class TestSealed:
         member().token()
         new = member({"password": "new"}).token()
         assert new.access_token == "canary-token-2"
-        assert member({"password": "new"}).token() == new
+        assert member({"password": "new"}).token().access_token == new.access_token
 
     def test_a_life_longer_than_was_saved_is_not_there(self, member: Member, store: Flaky) -> None:
         member().token()
@@ -520,21 +558,20 @@ class TestFromEnv:
         if url:
             environment.setenv("ENKASH_TOKEN_STORE", url)
         with TokenProvider.from_env() as provider:
-            assert provider._fleet is None
+            assert provider._fleet.store is None
 
     def test_a_url_makes_a_store_that_the_provider_closes(
         self, environment: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         environment.setenv("ENKASH_TOKEN_STORE", f"file://{tmp_path}/store")
         with TokenProvider.from_env() as provider:
-            assert provider._fleet
             assert isinstance(provider._fleet.store, FileStore)
 
     def test_a_file_may_hold_the_url(self, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "url").write_text("redis://:pass@h\n")
         environment.setenv("ENKASH_TOKEN_STORE_FILE", str(tmp_path / "url"))
         with TokenProvider.from_env() as provider:
-            assert provider._fleet
+            assert isinstance(provider._fleet.store, RedisStore)
 
     def test_a_wrong_url_is_named_but_not_shown(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("ENKASH_TOKEN_STORE", "redis://:canary@h:x")

@@ -55,7 +55,10 @@ class Lossy(MemoryStore):
         return super().load(key)
 
     def save(self, *given: Any) -> bool:
-        saved = self._meet(True) and super().save(*given)
+        called = self.world.true
+        kept = self._meet(True)
+        late = self.world.true - called > 0.1 and len(given) > 3 and given[3] is not None
+        saved = kept and not late and super().save(*given)
         self._left()
         return saved
 

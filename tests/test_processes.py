@@ -137,3 +137,46 @@ def test_a_process_restarted_ten_times_with_a_wrong_password_is_one_attempt(star
         for _ in range(10):
             assert tokens(start(sandbox, 1, ENKASH_PASSWORD="wrong").round()) == {"RefusedError"}
         assert sandbox.attempts_refused == 1
+
+
+FLIGHT = """
+import sys
+from enkash_auth import TokenProvider
+provider = TokenProvider.from_env()
+before = set(sys.modules)
+provider.token()
+print(sorted(set(sys.modules) - before))
+"""
+FORK = """
+import os, sys, threading, time
+from enkash_auth import TokenProvider
+provider = TokenProvider.from_env()
+leader = threading.Thread(target=provider.token)
+leader.start()
+time.sleep(float(sys.argv[1]))
+child = os.fork()
+os.write(1, (provider.token().access_token + "\\n").encode())
+if child == 0:
+    os._exit(0)
+leader.join()
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def run(url: str, sandbox: Sandbox, script: str, *arguments: str) -> str:
+    environment = {**os.environ, **sandbox.environment(), "ENKASH_TOKEN_STORE": url}
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_a_flight_through_a_store_imports_nothing(url: str) -> None:
+    with Sandbox() as sandbox:
+        assert run(url, sandbox, FLIGHT) == "[]\n"
+
+
+@pytest.mark.parametrize("delay", ["0", "0.003", "0.03", "0.1", "0.2"])
+def test_a_child_forked_at_any_moment_of_a_flight_shares_its_parents_token(url: str, delay: str) -> None:
+    with Sandbox(latency=0.1) as sandbox:
+        first, second = run(url, sandbox, FORK, delay).split()
+        assert first == second
+        assert sandbox.token_requests == 1

@@ -317,6 +317,16 @@ def test_invalidate_forgets_only_the_held_token(server: Server) -> None:
         assert provider.token() is second
 
 
+def test_giving_up_a_dead_token_costs_nothing(provider: TokenProvider, clock: Clock) -> None:
+    for _ in range(3):
+        token = provider.token()
+        clock.passes(300)
+        provider.invalidate(token)
+    living = provider.token()
+    provider.invalidate(living)
+    assert provider.token() != living
+
+
 @pytest.mark.parametrize("answered", [issued("old"), REFUSAL, httpx.Response(403)], ids=["token", "refusal", "trouble"])
 def test_a_flight_begun_before_reset_writes_nothing(server: Server, answered: httpx.Response) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:

@@ -6,12 +6,15 @@ import pickle
 import traceback
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import httpx
 import pytest
 
 from conftest import CANARIES, Server, credentials
-from enkash_auth import Credentials, EnkashAuth, TokenProvider
+from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
+from enkash_auth._credentials import load_token_store
+from enkash_auth.errors import UnavailableError
 from enkash_auth.testing import Sandbox
 
 ANSWERS = {
@@ -62,15 +65,50 @@ def test_no_error_of_a_grant_holds_a_secret(
 
 
 def test_no_configuration_error_holds_a_secret(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ENKASH_TOKEN_STORE", "rediss://:canary@h:x")
     attempts: list[Callable[[], object]] = [
         lambda: Credentials.load(password="canary-pass", username="canary\r"),
         lambda: Credentials.load(**CANARIES),
         lambda: Credentials(**{**CANARIES, "base_url": "http://canary.example"}),
+        lambda: stores.from_url("redis://:canary@h:x"),
+        lambda: stores.from_url("canary"),
+        lambda: stores.from_url("file:///canary?x"),
+        load_token_store,
     ]
     for attempt in attempts:
         with pytest.raises(Exception) as caught:
             attempt()
         assert_clean(caught.value)
+
+
+class Broken(stores.MemoryStore):
+    """A store whose own errors tell everything."""
+
+    def load(self, key: str) -> tuple[bytes, float] | None:
+        raise ValueError("canary-url")
+
+
+def test_no_error_of_a_store_holds_a_secret(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for strict in ("continue", "raise"):
+        options: dict[str, Any] = {"store": Broken(), "transport": server.transport, "on_store_error": strict}
+        with TokenProvider(credentials(), **options) as provider:
+            try:
+                provider.token()
+            except UnavailableError as error:
+                assert_clean(error)
+    assert "ValueError" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_nothing_in_a_store_is_a_secret(server: Server) -> None:
+    store = stores.MemoryStore()
+    with TokenProvider(credentials(), store=store, transport=server.transport) as provider:
+        provider.token()
+        provider.reset()
+        provider.token()
+        assert store._entries
+        assert "canary" not in f"{vars(store)} {store!r} {provider._fleet!r} {vars(provider._fleet)}"
 
 
 def test_nothing_shows_or_pickles_a_secret(server: Server) -> None:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from conftest import settings_of
 from enkash_auth import EnkashAuth, Token, TokenProvider
-from enkash_auth.testing import Sandbox
+from sandbox_process import Elsewhere
 
 pytestmark = pytest.mark.once
 LIFE, LATENCY, SECONDS, RATE = 2, 0.2, 11.0, 100
@@ -48,10 +47,10 @@ class Load:
 def drive(sticky: bool) -> Load:
     load = Load(sticky=sticky)
     with (
-        Sandbox(life=LIFE, sticky=sticky, latency=LATENCY) as sandbox,
-        Sandbox(life=None) as forever,
-        Watched(settings_of(sandbox)) as provider,
-        TokenProvider(settings_of(forever)) as static,
+        Elsewhere(life=LIFE, sticky=sticky, latency=LATENCY) as sandbox,
+        Elsewhere(life=None) as forever,
+        Watched(sandbox.credentials) as provider,
+        TokenProvider(forever.credentials) as static,
         httpx.Client(base_url=sandbox.base_url, auth=EnkashAuth(provider), limits=httpx.Limits()) as client,
         httpx.Client(base_url=forever.base_url) as plain,
         ThreadPoolExecutor(200) as pool,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,18 +100,10 @@ def test_a_wrong_url_is_refused_unseen(url: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "extra"), [("FileStore", "file"), ("RedisStore", "redis")])
-def test_a_missing_extra_is_named(name: str, extra: str) -> None:
-    script = f"""
-import sys
-sys.modules["filelock"] = sys.modules["redis"] = None
-from enkash_auth import stores, errors
-try:
-    stores.{name}
-except errors.ConfigurationError as error:
-    print(error)
-"""
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert f"enkash-auth[{extra}]" in out
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, name: str, extra: str) -> None:
+    monkeypatch.setitem(sys.modules, f"enkash_auth.stores._{extra}", None)
+    with pytest.raises(ConfigurationError, match=re.escape(f"enkash-auth[{extra}]")):
+        getattr(stores, name)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -255,6 +249,17 @@ class TestServers:
             with pytest.raises(StoreError, match="TimeoutError"):
                 store.load("token-1")
 
+    def test_what_a_server_that_hung_runs_late_is_not_kept(self) -> None:
+        with Valkey() as server:
+            store = from_url(server.url + "&socket_timeout=0.2")
+            lease = store.lock("grant-1", 60.0)
+            server.pause()
+            with pytest.raises(StoreError):
+                store.save("token-1", b"1", 60.0, lease)
+            server.resume()
+            assert store.load("token-1") is None
+            assert store.save("token-1", b"1", 60.0, lease)
+
     def test_an_answer_cut_short_is_trouble(self, valkey: Valkey) -> None:
         with Proxy(valkey.socket) as proxy:
             store = from_url(f"redis://127.0.0.1:{proxy.port}/14")
@@ -278,3 +283,21 @@ class TestServers:
 def test_a_strangers_lease_saves_nothing_in_memory() -> None:
     stranger: Any = object()
     assert MemoryStore().save("token-1", b"1", 60.0, stranger) is False
+
+
+def test_a_test_run_that_is_killed_leaves_no_server_behind() -> None:
+    script = "from valkey_server import Valkey; v = Valkey(); print(v._process.pid, flush=True); v._process.wait()"
+    run = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
+    assert run.stdout
+    server = int(run.stdout.readline())
+    run.kill()
+    run.communicate()
+
+    def gone() -> bool:
+        try:
+            return "Z" in Path(f"/proc/{server}/stat").read_text().rpartition(")")[2]
+        except FileNotFoundError:
+            return True
+
+    while not gone():  # the kernel needs a moment
+        threading.Event().wait(0.01)

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from enkash_auth import Credentials
+from enkash_auth._account import Alone
 from enkash_auth._engine import Engine
 from enkash_auth._fleet import Fleet
 from enkash_auth._flight import Flight
@@ -87,6 +88,7 @@ class World:
 
     seed: int
     life: float = 300.0
+    latency: float = 0.0  # seconds that a grant takes
     sticky: bool = True
     true: float = 10_000.0
     slept: float = 0.0
@@ -125,7 +127,7 @@ class World:
         return Credentials("https://token.example", *self.offered, "id", "secret")
 
     def engine(self, timeout: float, store: Store | None = None, skew: float = 0.0) -> Engine:
-        fleet = Fleet(store, timeout, strict=False) if store else None
+        fleet = Fleet(store, timeout, strict=False) if store else Alone()
         engine = type("SimulatedEngine", (Engine,), {"_outside": self.outside(skew)})(
             self.credentials(), self.exchange, timeout, None, fleet
         )
@@ -178,12 +180,12 @@ class Exchange:
             assert world.monotonic() >= world.not_before.get(fiber.engine, 0.0), "asked before Retry-After had passed"
         end = world.monotonic() + timeout
         answer = world.answers.pop(0) if world.answers else "issue"
-        fiber.hold()  # on its way there
+        fiber.hold(world.monotonic() + world.latency / 2)  # on its way there
         decided = world.decide(*self.login) if answer in ("issue", "overdue", "lost") else None
         expires_in = floor(world.ends[decided] - world.true) if isinstance(decided, str) else 0
         if answer == "hangs":
             fiber.hold(float("inf"))
-        fiber.hold(end if answer in ("lost", "overdue") else float("-inf"))  # on its way back
+        fiber.hold(end if answer in ("lost", "overdue") else world.monotonic() + world.latency / 2)  # on its way back
         if answer != "overdue" and (world.monotonic() >= end or answer == "lost"):
             return Unavailable("too late", self.host, late=True)
         if isinstance(decided, Refused):

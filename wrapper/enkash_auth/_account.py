@@ -15,6 +15,8 @@ from ._outside import Outside
 
 if TYPE_CHECKING:
     from ._exchange import Exchange
+    from .events import Event
+    from .stores import Store
 
 Make = Callable[[Credentials], "Exchange"]
 
@@ -77,3 +79,23 @@ class Account:
     def is_same(self, other: Account) -> bool:
         """Whether the server gives both the same tokens."""
         return self.credentials.account == other.credentials.account
+
+
+class Alone:
+    """The fleet of a process that shares nothing; `Fleet` does the same things through a store."""
+
+    store: Store | None = None
+
+    def sign_in(
+        self, account: Account, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
+    ) -> tuple[Known | Failure, int]:
+        return account.sign_in(known, end, outside, refused)
+
+    def reopened(self, account: Account, refusal: Refused, outside: Outside) -> bool:
+        return False
+
+    def reset(self, account: Account, outside: Outside) -> None:
+        pass
+
+    def news(self) -> list[Event]:
+        return []

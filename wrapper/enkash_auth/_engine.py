@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from ._account import Account, Make
+from ._account import Account, Alone, Make
 from ._credentials import Credentials
 from ._flight import Flight
 from ._freshness import Known, Verdict
@@ -21,7 +21,6 @@ from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
 if TYPE_CHECKING:
-    from ._fleet import Fleet
     from .stores import Store
 
 _SOURCE_LOOK = 5.0  # seconds between two looks at the source of refused credentials
@@ -36,7 +35,7 @@ class Engine:
     _serve_until: float  # monotonic; -inf where callers have to wait
 
     def __init__(
-        self, credentials: Credentials, make: Make, timeout: float, on_event: OnEvent | None, fleet: Fleet | None = None
+        self, credentials: Credentials, make: Make, timeout: float, on_event: OnEvent | None, fleet: Alone
     ) -> None:
         self._monotonic = self._outside.monotonic
         self._timeout, self._on_event = timeout, on_event
@@ -67,8 +66,7 @@ class Engine:
         with self._lock:
             self._refusals.clear()
             self._start_clean()
-        if self._fleet:
-            self._fleet.reset(self._account, self._outside)
+        self._fleet.reset(self._account, self._outside)
 
     def close(self) -> None:
         """Forget the token and close the connections; later calls raise `ConfigurationError`."""
@@ -164,7 +162,7 @@ class Engine:
     def _forbidden(self, now: float, late: bool) -> tuple[Failure | None, float]:
         """Return what forbids a flight, if anything, and the time to ask again."""
         if refused := self._refusals.get(self._account.fingerprint):
-            look = self._looked + _SOURCE_LOOK if self._source or self._fleet else float("inf")
+            look = self._looked + _SOURCE_LOOK if self._source or self._fleet.store else float("inf")
             if now < look:
                 return refused, look
             self._looked = now  # the flight looks whether credentials have changed, or a sibling has reset this
@@ -177,8 +175,9 @@ class Engine:
         """Sign in, on the flight's own thread; tell of it when its callers have been answered."""
         began, account = self._monotonic(), self._account
         refusal = self._refusals.get(account.fingerprint)
-        if refusal and self._fleet and self._fleet.reopened(account, refusal, self._outside):
-            self._reopen(account, flight)
+        if refusal and self._fleet.reopened(account, refusal, self._outside):
+            with self._lock:
+                self._refusals.pop(account.fingerprint, None)
             refusal = None
         if refusal and (changed := account.changed(self._source, self._refusals)):
             self._move_to(changed, flight)
@@ -186,22 +185,17 @@ class Engine:
         outcome: Known | Failure | None = refusal
         requests = 0
         if outcome is None:
-            sign_in = self._fleet.sign_in if self._fleet else Account.sign_in
-            outcome, requests = sign_in(account, self._known, flight.end, self._outside, self._refusals)
+            given = account, self._known, flight.end, self._outside, self._refusals
+            outcome, requests = self._fleet.sign_in(*given)
         alive = self._land(flight, account, outcome, requests)
         flight.land(outcome)
         if self._closed:  # closing cuts a grant's connection: no news
             return
-        news = self._fleet.news() if self._fleet else []
+        news = self._fleet.news()
         if refusal is None:
             told = Event("issued", account.exchange.host, self._monotonic() - began, requests, self._grants)
             news += describe(told, outcome, alive)
         publish(news, self._on_event)
-
-    def _reopen(self, account: Account, flight: Flight) -> None:
-        with self._lock:
-            if flight.generation == self._generation:
-                self._refusals.pop(account.fingerprint, None)
 
     def _move_to(self, account: Account, flight: Flight) -> None:
         with self._lock:

@@ -12,6 +12,7 @@ from ._outcome import Failure, Malformed, Refused, Unavailable
 from ._token import make_token
 
 _FAILURES: dict[str, type[Failure]] = {kind.__name__: kind for kind in (Refused, Unavailable, Malformed)}
+_LATE = 0.1  # seconds that a save may take to reach its store, where its time begins
 
 
 @frozen
@@ -27,7 +28,7 @@ def write_known(known: Known, now: Moment) -> dict[str, Any]:
     return {
         "access_token": known.token.access_token,
         "answered": known.answered.monotonic - now.monotonic,
-        "lower": now.until(known.life.lower),
+        "lower": now.until(known.life.lower) - _LATE,
         "upper": known.life.upper.monotonic - now.monotonic,
         "sticky": max(0.0, known.sticky_until - now.monotonic),
     }

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from attrs import evolve
 
-from ._account import Account
+from ._account import Account, Alone
 from ._entries import Seen, adopt, merge, read_known, read_stop, write_failure, write_known
 from ._freshness import Known, Moment
 from ._outcome import Failure, Refused, Unavailable
@@ -22,16 +22,15 @@ from .stores import Lock, Store, StoreError
 
 _FOREVER = 10 * 365 * 86_400.0  # seconds that a refusal is kept
 _MEMORY = 300.0  # seconds that failures in a row are counted after the last
-_FIRST_POLL, _POLL = 0.05, 0.5  # seconds between two looks while a sibling signs in
-_SLOW = 0.05  # seconds that saving may take before it is done again
+_FIRST_POLL, _POLL = 0.1, 0.5  # seconds between two looks while a sibling signs in
 _DOWN = 5.0  # seconds without a store that has failed
 
 
-class Fleet:
+class Fleet(Alone):
     """Signs in through a store. `strict`: a store that fails is a failure, instead of a reason to go on without it."""
 
     def __init__(self, store: Store, timeout: float, strict: bool) -> None:
-        self.store = store
+        self.store, self._store = store, store
         self._timeout, self._strict = timeout, strict
         self._down_until: float | None = None  # monotonic; None while the store answers
         self._opened: str | None = None  # the last reset that this process knows; "" where it knows of none
@@ -47,8 +46,8 @@ class Fleet:
     ) -> tuple[Known | Failure, int]:
         """Do as `Account.sign_in`, or bring what a sibling has; then no request was sent."""
         if self._down_until is not None and outside.monotonic() < self._down_until and not self._strict:
-            return account.sign_in(known, end, outside, refused)
-        sealed = Sealed(self.store, account.credentials, outside)
+            return self._alone(account, known, end, outside, refused)
+        sealed = Sealed(self._store, account.credentials, outside)
         try:
             outcome, seen, lock = self._board(sealed, known, end, outside)
             sticky = sealed.load("sticky") if lock and outcome is None else None
@@ -57,8 +56,8 @@ class Fleet:
             self._fails(error, account, outside)
             if self._strict:
                 return Unavailable(f"the token store failed ({_named(error)})", account.exchange.host), 0
-            return account.sign_in(known, end, outside, refused)
-        requests, now = 0, outside.now()
+            return self._alone(account, known, end, outside, refused)
+        requests, now, opened = 0, outside.now(), self._opened
         known = seen.known
         if outcome is None:
             if known and sticky:
@@ -69,12 +68,20 @@ class Fleet:
                 outcome = evolve(outcome, sticky_until=now.monotonic + sticky[2])
         try:
             if lock:
-                if requests:
+                if isinstance(outcome, Refused) and outcome.final:
+                    self._look(sealed, None, now, 0.0)
+                if requests and self._opened == opened:  # else it was begun before a reset, and writes nothing
                     _share(sealed, outcome, seen, sticky is not None, lock, outside)
                 sealed.release(lock)
         except Exception as error:
             self._fails(error, account, outside)
         return outcome, requests
+
+    def _alone(
+        self, account: Account, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
+    ) -> tuple[Known | Failure, int]:
+        self._opened = None  # a refusal may come before a sibling's reset or after it
+        return account.sign_in(known, end, outside, refused)
 
     def _board(
         self, sealed: Sealed, known: Known | None, end: float, outside: Outside
@@ -90,7 +97,8 @@ class Fleet:
                 return None, seen, lock
             lock = sealed.lock(0.6 * self._timeout)
             if lock is None:
-                pause = poll * (0.5 + outside.draw())
+                # before a sticky server's token has ended for certain, the sibling waits itself
+                pause = poll * (0.5 + outside.draw()) + (seen.known.gap(now) if seen.known else 0.0)
                 if now.monotonic + pause >= end:
                     return Unavailable("another process is signing in", sealed.host, late=True), seen, None
                 outside.pause(pause)
@@ -111,7 +119,7 @@ class Fleet:
 
     def reopened(self, account: Account, refusal: Refused, outside: Outside) -> bool:
         """Return whether a sibling has reset this refusal since; if the store does not know it, tell it."""
-        before, sealed = self._opened, Sealed(self.store, account.credentials, outside)
+        before, sealed = self._opened, Sealed(self._store, account.credentials, outside)
         try:
             now = outside.now()
             seen = self._look(sealed, None, now, 0.0)
@@ -125,7 +133,7 @@ class Fleet:
 
     def reset(self, account: Account, outside: Outside) -> None:
         """Forget the account's token and its refusal, for all processes."""
-        sealed, opened = Sealed(self.store, account.credentials, outside), secrets.token_hex(8)
+        sealed, opened = Sealed(self._store, account.credentials, outside), secrets.token_hex(8)
         try:
             sealed.delete("token")
             sealed.save("stop", {"opened": opened}, _FOREVER)
@@ -154,7 +162,8 @@ def _share(sealed: Sealed, outcome: Known | Failure, seen: Seen, sticky: bool, l
     """Tell the siblings; nobody's newer word is overwritten, for the lease has to be held still."""
     now = outside.now()
     if isinstance(outcome, Known):
-        _share_token(sealed, outcome, lock, outside)
+        entry = write_known(outcome, now)
+        sealed.save("token", entry, entry["upper"], lock)
         if outcome.sticky(now) and not sticky:
             sealed.save("sticky", {}, outcome.sticky_until - now.monotonic, lock)
         elif sticky and not outcome.sticky(now):
@@ -167,12 +176,3 @@ def _share(sealed: Sealed, outcome: Known | Failure, seen: Seen, sticky: bool, l
         gate = seen.gate.failed(outcome, now.monotonic, outside.draw())
         entry = write_failure(outcome, gate, now.monotonic)
         sealed.save("stop", entry, entry["opens"] + _MEMORY, lock)
-
-
-def _share_token(sealed: Sealed, known: Known, lock: Lock, outside: Outside) -> None:
-    for _ in range(2):
-        now = outside.now()
-        entry = write_known(known, now)
-        sealed.save("token", entry, entry["upper"], lock)
-        if outside.monotonic() - now.monotonic < _SLOW:  # else it seems younger than it is
-            return

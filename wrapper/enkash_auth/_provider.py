@@ -8,6 +8,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 
+from ._account import Alone
 from ._credentials import Credentials, load_token_store
 from ._engine import Engine
 from ._flight import Flight
@@ -49,7 +50,7 @@ class TokenProvider(Engine):
         if not 0 < timeout < float("inf"):
             raise ConfigurationError("timeout must be a positive number of seconds")
         make = partial(Exchange, transport=transport, verify=tls_context(verify))
-        fleet = _fleet(store, timeout, on_store_error == "raise") if store is not None else None
+        fleet = Alone() if store is None else _fleet(store, timeout, on_store_error == "raise")
         super().__init__(credentials, make, timeout, on_event, fleet)
         _providers.add(self)
 

@@ -39,6 +39,15 @@ def from_url(url: str) -> Store:
     `ConfigurationError`, which shows nothing of the URL but its scheme.
     """
     try:
+        return _made(url)
+    except ConfigurationError as error:
+        message = str(error)
+    del url  # it may hold a password: none of its text may stand in a frame of the traceback
+    raise ConfigurationError(message)
+
+
+def _made(url: str) -> Store:
+    try:
         parts = urlsplit(url)
     except ValueError:
         parts = urlsplit("")

@@ -44,16 +44,17 @@ class FileStore:
             return self._read(key)
 
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
+        saved = time.time()
         with self._trouble():
             if lock is None:
-                self._write(key, value, seconds)
+                self._write(key, value, saved, seconds)
                 return True
             if not isinstance(lock, _Lease):
                 return False
             with self._alone(lock.key):
                 held = lock.held()
                 if held:
-                    self._write(key, value, seconds)
+                    self._write(key, value, saved, seconds)
                 return held
 
     def delete(self, key: str) -> None:
@@ -65,7 +66,7 @@ class FileStore:
         with self._trouble(), self._alone(lease.key):
             if self._read(lease.key):
                 return None
-            self._write(lease.key, lease.owner, seconds)
+            self._write(lease.key, lease.owner, time.time(), seconds)
             return lease
 
     def close(self) -> None:
@@ -112,12 +113,12 @@ class FileStore:
         left = saved + seconds - now
         return (value, left) if saved <= now and left > 0 else None
 
-    def _write(self, key: str, value: bytes, seconds: float) -> None:
+    def _write(self, key: str, value: bytes, saved: float, seconds: float) -> None:
         """Replace the file in one step: a reader sees the old entry or the new one, whoever is killed."""
         descriptor, name = tempfile.mkstemp(prefix=f".{key}.", dir=self._directory)  # 0600, never a link
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(b"%.6f %.6f\n" % (time.time(), seconds) + value)
+                file.write(b"%.6f %.6f\n" % (saved, seconds) + value)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(self._directory / key)

@@ -24,10 +24,11 @@ class MemoryStore:
         return (value, left) if left > 0 else None
 
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
+        end = self._clock() + seconds
         with _guard:
             if lock is not None and not (isinstance(lock, _Lease) and lock.held()):
                 return False
-            self._entries[key] = (value, self._clock() + seconds)
+            self._entries[key] = (value, end)
             return True
 
     def delete(self, key: str) -> None:

@@ -24,15 +24,21 @@ class Store(Protocol):
 
     def load(self, key: str) -> tuple[bytes, float] | None:
         """Return the value and the seconds it still lives, None where there is none."""
+        ...
 
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
-        """Keep the value for `seconds`; with a `lock`, only while that is held. Return whether it was kept."""
+        """Keep the value for `seconds` from now; with a `lock`, only while that is held. Return whether it was kept.
+
+        With a `lock`, a value that arrives more than 0.1 s late is not kept: it would seem younger than it is.
+        """
+        ...
 
     def delete(self, key: str) -> None:
         """Forget the value, if there is one."""
 
     def lock(self, key: str, seconds: float) -> Lock | None:
         """Return a lease on the key for at most `seconds`, at once; None while another holds one."""
+        ...
 
     def close(self) -> None:
         """Give back what the store holds open."""

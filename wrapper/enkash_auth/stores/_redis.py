@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +18,13 @@ from ._protocol import Lock, StoreError
 
 _PREFIX = "enkash-auth:"
 _TIMEOUT = 1.0  # seconds to connect, and again to answer
+_LATE = 0.1  # seconds that a save may take to arrive: a server that hung runs what has piled up, and time counts anew
 # one round trip each, and no step of another client's between
 _LOAD = "local v = redis.call('GET', KEYS[1]); return v and {v, redis.call('PTTL', KEYS[1])}"
+_LOCK = "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and redis.call('TIME')"
 _SAVE = """
-if redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
+local now = redis.call('TIME')
+if now[1] + now[2] / 1000000 > tonumber(ARGV[4]) or redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1"""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
@@ -62,8 +66,8 @@ class RedisStore:
         with _trouble():
             if lock is None:
                 return bool(self._client.set(_PREFIX + key, value, px=milliseconds))
-            keys = _PREFIX + key, lock.key
-            return bool(self._client.eval(_SAVE, 2, *keys, value, milliseconds, lock.owner))
+            given = value, milliseconds, lock.owner, f"{lock.server_time() + _LATE:.6f}"
+            return bool(self._client.eval(_SAVE, 2, _PREFIX + key, lock.key, *given))
 
     def delete(self, key: str) -> None:
         with _trouble():
@@ -72,7 +76,11 @@ class RedisStore:
     def lock(self, key: str, seconds: float) -> Lock | None:
         lease = _Lease(self._client, f"{_PREFIX}{key}-lease")
         with _trouble():
-            return lease if self._client.set(lease.key, lease.owner, nx=True, px=int(seconds * 1000)) else None
+            taken: Any = self._client.eval(_LOCK, 1, lease.key, lease.owner, int(seconds * 1000))
+            if not taken:
+                return None
+            lease.clock = int(taken[0]) + int(taken[1]) / 1e6 - time.monotonic()
+            return lease
 
     def close(self) -> None:
         with _trouble():
@@ -82,6 +90,10 @@ class RedisStore:
 class _Lease:
     def __init__(self, client: redis.Redis, key: str) -> None:
         self._client, self.key, self.owner = client, key, secrets.token_hex(16)
+        self.clock = 0.0  # the server's time less ours; the answer's way here makes it too small, never too large
+
+    def server_time(self) -> float:
+        return time.monotonic() + self.clock
 
     def release(self) -> None:
         with _trouble():

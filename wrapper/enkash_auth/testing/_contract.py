@@ -33,6 +33,10 @@ class StoreContract:
         assert found[0] == value
         assert 50 < found[1] <= 60
 
+    def test_it_can_be_closed(self, store: Store) -> None:
+        store.save("token-1", b"1", 60.0)
+        store.close()
+
     def test_an_unknown_key_is_not_there(self, store: Store) -> None:
         store.save("token-1", b"1", 60.0)
         assert store.load("token-2") is None
