@@ -212,7 +212,8 @@ def docs(session: nox.Session) -> None:
         scratch.mkdir(exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(ROOT / "tools" / "docs_assets" / name, scratch)
-        session.run("npm", "ci", "--ignore-scripts", "--prefix", str(scratch), "--no-audit", "--no-fund", external=True)
+        quiet = ("--loglevel=error", "--no-audit", "--no-fund")  # Mermaid names a newer node than copying it needs
+        session.run("npm", "ci", "--ignore-scripts", *quiet, "--prefix", str(scratch), external=True)
         modules = scratch / "node_modules"
         for font in ("inter", "jetbrains-mono"):
             folder = modules / "@fontsource-variable" / font
