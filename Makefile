@@ -6,9 +6,9 @@ NOX = .venv/bin/nox
 demo: .venv/ready
 	$(NOX) -s demo
 test: .venv/ready
-	$(NOX) -s drift spec lint types tests coverage release-tests
+	$(NOX) -s drift spec lint types tests coverage release-tests docs
 clean:
-	rm -rf .venv .nox dist .coverage*
+	rm -rf .venv .nox dist site docs/vendor .cache .coverage*
 # pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest, nox included.
 .venv/ready: requirements-dev.txt
 	$(PYTHON) -m venv .venv

@@ -22,7 +22,7 @@ import release  # noqa: E402
 
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "coverage", "release-tests"]
+nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "coverage", "release-tests", "docs"]
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 
@@ -197,6 +197,40 @@ def mutations(session: nox.Session) -> None:
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run("python", "tools/mutations.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build docs/ into site/, strictly, and open it in Chromium; `-- serve` shows it while you write."""
+    _install(session)
+    vendor = ROOT / "docs" / "vendor"
+    shutil.rmtree(vendor, ignore_errors=True)
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        session.warn("diagrams and fonts left out, and no look in a browser: no node or no npm")
+    else:  # what the theme would fetch from a CDN at reading time
+        scratch = Path(session.create_tmp()) / "npm"
+        scratch.mkdir(exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(ROOT / "tools" / "docs_assets" / name, scratch)
+        quiet = ("--loglevel=error", "--no-audit", "--no-fund")  # Mermaid names a newer node than copying it needs
+        session.run("npm", "ci", "--ignore-scripts", *quiet, "--prefix", str(scratch), external=True)
+        modules = scratch / "node_modules"
+        for font in ("inter", "jetbrains-mono"):
+            folder = modules / "@fontsource-variable" / font
+            (vendor / font / "files").mkdir(parents=True)
+            shutil.copy(folder / "index.css", vendor / font)
+            shutil.copy(folder / "LICENSE", vendor / font)
+            for file in folder.glob("files/*-wght-normal.woff2"):
+                shutil.copy(file, vendor / font / "files")
+        mermaid = modules / "@mermaid-js" / "tiny"
+        shutil.copy(mermaid / "dist" / "mermaid.tiny.js", vendor)
+        shutil.copy(mermaid / "LICENSE", vendor / "mermaid.LICENSE")
+    if session.posargs == ["serve"]:
+        session.run("zensical", "serve")
+        return
+    shutil.rmtree(ROOT / "site", ignore_errors=True)
+    session.run("zensical", "build", "--clean", "--strict", env={"NO_COLOR": "1"})
+    session.run("python", "tools/docsite.py")
 
 
 @nox.session

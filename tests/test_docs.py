@@ -1,0 +1,155 @@
+"""The pages' examples run, what they list is complete, and a dead link is found."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import enkash_auth
+from docsite import dead_links, dead_mentions, lost_pages
+from enkash_auth import TokenProvider, errors
+from enkash_auth._credentials import _SETTINGS
+from enkash_auth._limits import Gate
+from enkash_auth._outcome import Refused, Unavailable
+from enkash_auth.events import Kind
+from enkash_auth.testing import Sandbox
+
+WALL = """<meta http-equiv="Content-Security-Policy" content="default-src 'self'; img-src data:">"""
+pytestmark = pytest.mark.once  # what a page says is the same on each interpreter
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def programs(name: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page(name), re.DOTALL)
+
+
+@pytest.mark.parametrize(("number", "printed"), [(0, "again: True - token requests: 1"), (1, "200 {'ok': True}")])
+def test_each_program_of_the_quick_start_runs_by_itself(number: int, printed: str, tmp_path: Path) -> None:
+    script = tmp_path / "first.py"
+    script.write_text(programs("index")[number])
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=60)
+    assert printed in done.stdout and not done.stderr
+
+
+def test_the_fleets_example_runs(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with Sandbox() as sandbox:
+        for name, value in sandbox.environment().items():
+            environment.setenv(name, value)
+        for _ in range(2):
+            scope: dict[str, object] = {}
+            exec(programs("fleet")[0].replace("/var/lib/service/enkash", str(tmp_path / "store")), scope)
+            provider = scope["provider"]
+            assert isinstance(provider, TokenProvider)
+            with provider:
+                provider.token()
+    assert sandbox.token_requests == 1
+
+
+def test_every_setting_is_listed() -> None:
+    others = {"TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR"}
+    rows = re.findall(r"^\| `ENKASH_(\w+)` \|", page("settings"), re.MULTILINE)
+    assert set(rows) == {name.upper() for name in _SETTINGS} | others
+
+
+def test_every_event_is_listed() -> None:
+    assert [kind for kind in get_args(Kind) if f"`{kind}`" not in page("engine")] == []
+
+
+def test_every_public_name_has_its_place() -> None:
+    named = re.findall(r"^::: ([\w.]+)", page("api"), re.MULTILINE)
+    assert {f"enkash_auth.{name}" for name in enkash_auth.__all__} <= set(named)
+
+
+def test_every_error_is_explained() -> None:
+    names = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
+    assert [name for name in names if f"`{name}`" not in page("errors").replace("enkash_auth.errors.", "")] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "quoted"),
+    [
+        (Refused(400, "invalid_grant", True, "token.example"), slice(None)),
+        (Unavailable("the connection failed (ConnectError)", "token.example"), slice(30, None)),
+    ],
+)
+def test_the_runbook_quotes_what_is_said(error: Refused | Unavailable, quoted: slice) -> None:
+    assert str(error.raised())[quoted] in " ".join(page("errors").split())
+
+
+def test_the_longest_pause_is_as_written() -> None:
+    gate = Gate()
+    for _ in range(20):
+        gate = gate.failed(Unavailable("", ""), 0.0, 1.0)
+    assert gate.opens == 30 and "30 s at most" in page("errors")
+
+
+@pytest.mark.parametrize(
+    ("html", "found"),
+    [
+        ('<a href="b/">', []),
+        ('<a href="b/#here">', []),
+        ('<a href="#top"><p id="top">', []),
+        ('<a href="https://elsewhere.example/">', []),
+        ('<link rel="canonical" href="https://docs.example/">', []),
+        ('<a href="c/">', ["index.html links to c/, which is not there"]),
+        ('<a href="b/#gone">', ["index.html links to b/#gone, which is not there"]),
+        ('<img src="gone.png">', ["index.html links to gone.png, which is not there"]),
+        ('<script src="https://cdn.example/x.js">', ["index.html loads https://cdn.example/x.js"]),
+        ('<link rel="stylesheet" href="//cdn.example/x.css">', ["index.html loads //cdn.example/x.css"]),
+    ],
+)
+def test_a_dead_or_foreign_link_is_found(html: str, found: list[str], tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "index.html").write_text(WALL + '<p id="here">')
+    (tmp_path / "index.html").write_text(WALL + html)
+    assert dead_links(tmp_path) == found
+
+
+def test_a_page_has_a_policy(tmp_path: Path) -> None:
+    (tmp_path / "index.html").touch()
+    assert dead_links(tmp_path) == ["index.html has no Content-Security-Policy"]
+
+
+def test_a_stylesheet_loads_nothing_foreign(tmp_path: Path) -> None:
+    (tmp_path / "x.css").write_text('@import "//a.example/y"; p {src: url(https://b.example/f.woff2), url(./own)}')
+    assert dead_links(tmp_path) == ["x.css loads //a.example/y", "x.css loads https://b.example/f.woff2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("`tools/x.py` and `tools/`", []),
+        ("`other/y.py`", []),
+        ("[a](docs/a.md#here)", []),
+        ("`tools/gone.py`", ["README.md names tools/gone.py, which is not there"]),
+        ("[b](docs/b.md)", ["README.md links to docs/b.md, which is not there"]),
+        ("[a](docs/a.md#gone)", ["README.md links to docs/a.md#gone, where gone is not"]),
+    ],
+)
+def test_a_dead_mention_is_found(text: str, found: list[str], tmp_path: Path) -> None:
+    for name, content in {"tools/x.py": "", "docs/a.md": "", "README.md": text}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    (tmp_path / "site" / "a").mkdir(parents=True)
+    (tmp_path / "site" / "a" / "index.html").write_text('<h2 id="here">')
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    assert dead_mentions(tmp_path, tmp_path / "site") == found
+
+
+def test_a_page_without_a_place_is_found(tmp_path: Path) -> None:
+    (tmp_path / "zensical.toml").write_text('[project]\nnav = [{ "A" = "a.md" }, { "More" = [{ "B" = "b.md" }] }]')
+    (tmp_path / "docs").mkdir()
+    for name in "abc":
+        (tmp_path / "docs" / f"{name}.md").touch()
+    assert lost_pages(tmp_path) == ["docs/c.md needs a line in the nav of zensical.toml"]
+
+
+def test_no_page_is_lost() -> None:
+    assert lost_pages(DOCS.parent) == []

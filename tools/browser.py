@@ -1,0 +1,152 @@
+"""Looks at a page in headless Chromium, by DevTools' protocol over two pipes: no driver and no package is needed."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.server
+import json
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 60.0  # seconds for one page
+_OPTIONS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe",
+]  # fmt: skip
+# No name is looked up, so that nothing foreign could be loaded, and what was tried shows as a request.
+_ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+_DRAWN = """(() => {
+    const boxes = [...document.querySelectorAll(".mermaid")].map(e => [e.tagName, e.getBoundingClientRect()]);
+    return {
+        waiting: boxes.filter(([tag]) => tag === "PRE").length,
+        drawn: boxes.filter(([tag, box]) => tag === "DIV" && box.width > 100 && box.height > 50).length,
+        overflow: document.documentElement.scrollWidth - innerWidth,
+        top: boxes.length ? boxes[0][1].top + scrollY : 0,
+    };
+})()"""
+
+
+@dataclass
+class Seen:
+    """A page as a person would see it."""
+
+    urls: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)  # of the console, and failed loads
+    diagrams: int = 0  # drawn, with a size that can be seen
+    overflow: int = 0  # pixels that are wider than the screen
+    picture: bytes = b""
+
+
+def find() -> str | None:
+    """Return Chromium's path, if there is one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serve a folder on loopback; yield its URL."""
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()  # noqa: TID251
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+class _Pipe:
+    """Commands and events, each a JSON text that a NUL ends."""
+
+    def __init__(self, to: int, back: int, seen: Seen) -> None:
+        self._to, self._back, self._seen = to, back, seen
+        self._buffer, self._number = b"", 0
+        self._end = time.monotonic() + PATIENCE
+        self.session: str | None = None
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        os.write(self._to, json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode() + b"\0")
+        while (answer := self._next()).get("id") != self._number:
+            self._note(answer.get("method", ""), answer.get("params", {}))
+        if "error" in answer:
+            raise RuntimeError(f"Chromium: {method}: {answer['error']['message']}")
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._back], [], [], max(0.0, self._end - time.monotonic()))
+            more = os.read(self._back, 1 << 20) if ready else b""
+            if not more:
+                raise RuntimeError(f"Chromium ended, or did not answer within {PATIENCE:.0f} s")
+            self._buffer += more
+        text, _, self._buffer = self._buffer.partition(b"\0")
+        message: dict[str, Any] = json.loads(text)
+        return message
+
+    def _note(self, event: str, params: dict[str, Any]) -> None:
+        if event == "Network.requestWillBeSent":
+            self._seen.urls.append(params["request"]["url"])
+        elif event == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
+            self._seen.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+        elif event == "Runtime.exceptionThrown":
+            self._seen.complaints.append(params["exceptionDetails"]["text"])
+
+
+def look(chromium: str, url: str, width: int, height: int = 900) -> Seen:
+    """Open a page on a screen of this width (a phone's below 600), scroll to its first diagram and take a picture."""
+    seen = Seen()
+    (child_in, to), (back, child_out) = os.pipe(), os.pipe()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        # Chromium reads descriptor 3 and writes 4
+        command = ["sh", "-c", f'exec "$0" "$@" 3<&{child_in} 4>&{child_out}', chromium]
+        process = subprocess.Popen(
+            [*command, *_OPTIONS, _ALONE, f"--user-data-dir={profile}", "about:blank"],
+            pass_fds=(child_in, child_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(child_in)
+        os.close(child_out)
+        try:
+            pipe = _Pipe(to, back, seen)
+            target = pipe.call("Target.createTarget", url="about:blank")["targetId"]
+            pipe.session = pipe.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Network", "Log", "Runtime", "Page"):
+                pipe.call(f"{domain}.enable")
+            screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+            pipe.call("Emulation.setDeviceMetricsOverride", **screen)
+            pipe.call("Page.navigate", url=url)
+            found: dict[str, Any] = {"waiting": 1, "drawn": 0}
+            while found["waiting"] or not found["drawn"]:
+                if time.monotonic() > pipe._end - PATIENCE / 2:
+                    break
+                threading.Event().wait(0.1)
+                answer = pipe.call("Runtime.evaluate", expression=_DRAWN, returnByValue=True)
+                found = answer["result"].get("value") or found
+            seen.diagrams, seen.overflow = found["drawn"], max(0, found.get("overflow", 0))
+            pipe.call("Runtime.evaluate", expression=f"scrollTo(0, {found.get('top', 0)} - 120)")
+            threading.Event().wait(0.5)  # what scrolling starts
+            seen.picture = base64.b64decode(pipe.call("Page.captureScreenshot", format="png")["data"])
+            pipe.session = None
+            pipe.call("Browser.close")
+            process.wait(10)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(to)
+            os.close(back)
+    return seen

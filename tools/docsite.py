@@ -1,0 +1,147 @@
+"""Judges the built site and the links to it. Run by `nox -s docs`, after Zensical's own check."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import browser
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = ROOT / "site"
+PICTURED = "engine/"  # the page that is opened in a browser
+WIDTHS = {"desktop": 1280, "phone": 390}
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+# `spec/`, `tests/test_x.py`: text that claims to be a file here; the folders are those that git knows
+_MENTION = re.compile(r"`([\w.-]+/[\w./-]*)`")
+
+
+class Page(HTMLParser):
+    """What a page defines (ids), leads to (links) and loads (resources)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.walled = False  # by a policy, whatever its scripts would like to load
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.ids |= {given[name] for name in ("id", "name") if name in given}
+        if given.get("http-equiv") == "Content-Security-Policy" and given["content"].startswith("default-src 'self'; "):
+            self.walled = True
+        elif tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        elif tag != "link" or not {"canonical", "prev", "next"} & set(given.get("rel", "").split()):
+            self.loads += [given[name] for name in ("src", "href", "data", "poster") if name in given]
+
+
+def _foreign(url: str) -> bool:
+    return bool(urlsplit(url).netloc)
+
+
+def dead_links(site: Path) -> list[str]:
+    """Return what leads from a page of the site to no page, file or anchor of it, and what it loads from elsewhere."""
+    pages = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    problems, vendor = [], site.resolve() / "vendor"
+    for path, page in pages.items():
+        if not page.walled:
+            problems.append(f"{path.relative_to(site.resolve())} has no Content-Security-Policy")
+        if path.name == "404.html":
+            continue  # its links start at the site's own URL
+        here = path.relative_to(site.resolve()).as_posix()
+        problems += [f"{here} loads {url}" for url in page.loads if _foreign(url)]
+        for link in page.links + page.loads:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            target = target / "index.html" if target.is_dir() else target
+            if vendor in target.parents and not vendor.exists():
+                continue  # left out, where there is no node
+            if not target.exists() or (parts.fragment and unquote(parts.fragment) not in pages[target].ids):
+                problems.append(f"{here} links to {link}, which is not there")
+    for style in site.rglob("*.css"):
+        loads = re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]+)", style.read_text(encoding="utf-8"))
+        problems += [f"{style.relative_to(site)} loads {url}" for url in loads]
+    return problems
+
+
+def dead_mentions(root: Path, site: Path) -> list[str]:
+    """Return links and file names in the repository's own pages that name no file or no anchor of a page."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    files = {*listed, *(str(parent) + "/" for name in listed for parent in Path(name).parents)}
+    folders = {name.partition("/")[0] for name in listed if "/" in name}
+    problems = []
+    for path in [*root.glob("*.md"), *(root / "docs").glob("*.md")]:
+        text = path.read_text(encoding="utf-8")
+        mentioned = [name for name in _MENTION.findall(text) if name.partition("/")[0] in folders]
+        problems += [f"{path.name} names {name}, which is not there" for name in mentioned if name not in files]
+        for link in _LINK.findall(text) if path.parent == root else ():
+            name, _, anchor = link.partition("#")
+            if _foreign(link) or not name:
+                continue
+            page = site / Path(name).relative_to("docs").with_suffix("") / "index.html" if name[:5] == "docs/" else None
+            if not (root / name).exists():
+                problems.append(f"{path.name} links to {name}, which is not there")
+            elif page and anchor and anchor not in Page(page.read_text(encoding="utf-8")).ids:
+                problems.append(f"{path.name} links to {link}, where {anchor} is not")
+    return problems
+
+
+def lost_pages(root: Path) -> list[str]:
+    """Return the pages that no entry of the navigation leads to."""
+
+    def listed(entry: Any) -> set[str]:
+        if isinstance(entry, str):
+            return {entry}
+        return set().union(*map(listed, entry.values() if isinstance(entry, dict) else entry))
+
+    found = listed(tomllib.loads((root / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"])
+    pages = sorted(path.name for path in (root / "docs").glob("*.md"))
+    return [f"docs/{name} needs a line in the nav of zensical.toml" for name in pages if name not in found]
+
+
+def pictures(site: Path) -> list[str]:
+    """Open a page at two widths, keep a picture of each in site/../.nox, and return what is wrong there."""
+    chromium = browser.find()
+    if chromium is None:
+        print("not opened in a browser: no Chromium here (Debian: apt-get install chromium)")
+        return []
+    problems = []
+    with browser.serving(site) as url:
+        for name, width in WIDTHS.items():
+            seen = browser.look(chromium, url + PICTURED, width)
+            shot = ROOT / ".nox" / f"docs-{name}.png"
+            shot.parent.mkdir(exist_ok=True)
+            shot.write_bytes(seen.picture)
+            print(
+                f"{PICTURED} at {width} px: {seen.diagrams} diagrams, {len(seen.urls)} loads, {shot.relative_to(ROOT)}"
+            )
+            problems += [f"{name}: {said}" for said in seen.complaints]
+            problems += [f"{name}: asked for {asked}" for asked in seen.urls if not asked.startswith((url, "data:"))]
+            if not seen.diagrams:
+                problems.append(f"{name}: no diagram is visible on {PICTURED}")
+            if seen.overflow:
+                problems.append(f"{name}: {PICTURED} is {seen.overflow} px wider than the screen")
+    return problems
+
+
+if __name__ == "__main__":
+    found = [*lost_pages(ROOT), *dead_links(SITE), *dead_mentions(ROOT, SITE)]
+    found += pictures(SITE) if (SITE / "vendor" / "mermaid.tiny.js").exists() else []
+    sys.exit("\n".join(found) or 0)
