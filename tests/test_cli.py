@@ -10,6 +10,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -607,7 +608,10 @@ def test_the_doctor_names_a_host_that_does_not_answer(sandbox: Sandbox, env: pyt
 
 
 def test_the_doctor_names_a_host_without_an_address(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
-    env.setenv("ENKASH_BASE_URL", f"https://{64 * 'a'}.example")  # too long to be looked up anywhere
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror
+
+    env.setattr(socket, "getaddrinfo", unknown)
     assert findings(call("doctor", "--json"))["DNS"][0] == "fail"
 
 

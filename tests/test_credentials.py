@@ -24,7 +24,17 @@ def test_an_unknown_setting_is_refused(environment: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://token.example", "ftp://token.example", "token.example", "https://u:p@h", "https://h?q", "https://h:99999"],
+    [
+        "http://token.example",
+        "ftp://token.example",
+        "token.example",
+        "https://u:p@h",
+        "https://h?q",
+        "https://h:99999",
+        "https://a..b",
+        "https://a b",
+        "https://xn--a.example",
+    ],
 )
 def test_a_base_url_that_would_show_the_password_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="ENKASH_BASE_URL") as caught:

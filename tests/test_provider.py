@@ -409,6 +409,12 @@ def test_a_token_for_this_call_only_is_not_held(
     assert sum(clock.pauses) == 1  # never two within a second
 
 
+def test_certificates_that_cannot_be_read_are_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
+        TokenProvider(credentials())
+
+
 def test_a_closed_provider_says_so(server: Server, ask: Ask) -> None:
     provider = TokenProvider(credentials(), transport=server.transport)
     provider.close()

@@ -22,7 +22,7 @@ from enkash_auth_client.types import UNSET, Unset
 from ._credentials import Credentials
 from ._outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from ._token import read_access_token, read_life
-from .errors import ProtocolError
+from .errors import ConfigurationError, ProtocolError
 
 _LARGEST_ANSWER = 64 * 1024
 _END = "enkash_auth.end"
@@ -45,8 +45,15 @@ _ERROR_CODES = {
 
 
 def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
-    """Return what `verify` means, made once for a provider: it costs 50 to 90 ms."""
-    return httpx.create_ssl_context(verify=verify)
+    """Return what `verify` means, made once for a provider: it costs 50 to 90 ms.
+
+    Raises `ConfigurationError` where the certificates that `SSL_CERT_FILE` or `SSL_CERT_DIR` name cannot be read.
+    """
+    try:
+        return httpx.create_ssl_context(verify=verify)
+    except OSError as error:
+        why = type(error).__name__
+    raise ConfigurationError(f"SSL_CERT_FILE or SSL_CERT_DIR: the certificates cannot be read ({why})")
 
 
 class _StoppedError(Exception):

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+import httpx
+
 from .errors import ConfigurationError
 
 Origin = tuple[str, str, int]
@@ -12,7 +14,7 @@ Origin = tuple[str, str, int]
 def parse_origin(url: str) -> Origin:
     """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` where it is no http(s) URL."""
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or " " in parts.hostname:
         raise ValueError("not an http(s) URL")
     return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
@@ -30,7 +32,8 @@ def check_url(url: str) -> str | None:
     try:
         scheme, host, _ = parse_origin(url)
         parts = urlsplit(url)
-    except ValueError:
+        _ = httpx.URL(url).host, host.encode("idna")  # what the lookup of a host does, and may fail at
+    except (ValueError, httpx.InvalidURL):
         return "is not an https URL"
     if parts.username is not None or parts.query or parts.fragment:
         return "must hold no user, query or fragment"

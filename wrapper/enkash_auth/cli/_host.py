@@ -48,7 +48,7 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
             if connection is not None:
                 yield _certificate(connection)
             yield _skew(answer.headers.get("Date"), began, ended)
-    except (httpx.HTTPError, ValueError) as error:  # ValueError: a name that IDNA cannot write, behind a proxy
+    except httpx.HTTPError as error:
         yield Finding("fail", "connection", _trouble(error, host, port))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import httpx
 from attrs import frozen
 
 from enkash_auth._credentials import Credentials
@@ -14,7 +13,6 @@ from enkash_auth._freshness import Known, Moment
 from enkash_auth._outcome import Failure
 from enkash_auth._outside import Outside
 from enkash_auth._provider import TokenProvider
-from enkash_auth.errors import ConfigurationError
 from enkash_auth.stores import Store, StoreError
 
 _NO_STORE = "ENKASH_TOKEN_STORE names none, so what a process has no other can see"
@@ -100,16 +98,9 @@ def provider_for(
     credentials: Credentials, store: Store | None, on_store_error: Literal["continue", "raise"] = "continue"
 ) -> TokenProvider:
     """Return a provider that closes its store; raise `ConfigurationError`."""
-    try:
-        provider = TokenProvider(credentials, store=store, on_store_error=on_store_error)
-    except OSError:
-        why = "the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read"
-    except httpx.InvalidURL:
-        why = "ENKASH_BASE_URL names no possible host"
-    else:
-        provider._own_store = store
-        return provider
-    raise ConfigurationError(why)
+    provider = TokenProvider(credentials, store=store, on_store_error=on_store_error)
+    provider._own_store = store
+    return provider
 
 
 def seen_by(provider: TokenProvider) -> State:
