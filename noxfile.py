@@ -184,6 +184,17 @@ def mutations(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure this beside its peers, into docs/performance.md (15 minutes); `-- --quick` compares with a baseline."""
+    if "--quick" in session.posargs:  # measures no peers
+        _install(session)
+    else:
+        session.install("--require-hashes", "-r", "benchmarks/requirements.txt")
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Show a service that never thinks about tokens, on the sandbox."""
     _install(session)

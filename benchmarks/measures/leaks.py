@@ -24,14 +24,13 @@ def _attempt(attempt: object) -> str:
         return ""
 
 
-def _raised(error: BaseException) -> tuple[str, str]:
-    """Return the texts of an error and its causes, and the locals of all frames that are not the adapter's."""
+def _raised(error: BaseException, by_hand: bool) -> tuple[str, str]:
+    """Return the texts of an error and its causes, and the locals of all frames that are not only an adapter's."""
     told = traceback.TracebackException.from_exception(error, capture_locals=True)
     messages, frames = "", ""
     while told is not None:
         messages += str(told)
-        by_hand = [frame for frame in told.stack if not frame.filename.startswith(HERE) or "by_hand" in frame.filename]
-        frames += str([frame.locals for frame in by_hand])
+        frames += str([frame.locals for frame in told.stack if by_hand or not frame.filename.startswith(HERE)])
         told = told.__cause__ or told.__context__
     return messages + repr(error), frames
 
@@ -39,7 +38,6 @@ def _raised(error: BaseException) -> tuple[str, str]:
 def run(name: str, account: Account, server: Control, quick: bool) -> dict[str, str]:
     log = io.StringIO()
     logging.basicConfig(level=logging.DEBUG, stream=log)
-    server.reset(life=2.0)  # so that renewing is in the log, too
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "store").mkdir(mode=0o700)
         adapter = load(name)
@@ -56,12 +54,16 @@ def run(name: str, account: Account, server: Control, quick: bool) -> dict[str, 
         }
     places["errors"] = places["frames"] = ""
     try:
-        adapter.make(replace(account, username="wrong-one", password="canary-password-wrong")).token()
+        wrong = adapter.make(replace(account, username="wrong-one", password="canary-password-wrong"))
+        wrong.token()
     except Exception as error:
-        places["errors"], places["frames"] = _raised(error)
+        assert error.__traceback__ is not None
+        error.__traceback__ = error.__traceback__.tb_next  # this frame is nobody's
+        places["errors"], places["frames"] = _raised(error, by_hand=adapter.PACKAGE is None)
     places["debug log"] = log.getvalue()
     canaries = {"password": "canary-password", "client secret": "canary-secret", "token": token}
     canaries["refresh token"] = "canary-refresh"
     return {
-        place: ", ".join(secret for secret, canary in canaries.items() if canary in told) for place, told in places.items()
+        place: ", ".join(secret for secret, canary in canaries.items() if canary in told)
+        for place, told in places.items()
     }

@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from measures import at
 from peers import Account, load
 from server import Control
 
+from measures import at
+
 NEEDS = "token"
-THREADS, TASKS = 200, 10_000
+THREADS, TASKS, ROUNDS = 200, 10_000, 3
 LATENCY, LIFE, EARLY = 0.1, 2.0, 0.2  # seconds
 
 
@@ -83,7 +84,7 @@ def _told(kind: str, times: list[float], failed: int, alone: float, server: Cont
 def with_threads(name: str, account: Account, server: Control, quick: bool) -> dict[str, float]:
     make = load(name).make
     server.reset(latency=LATENCY)
-    alone = by_threads(make(replace(account, username="alone")).token, 1)[0][0]
+    alone = min(by_threads(make(replace(account, username=f"alone-{n}")).token, 1)[0][0] for n in range(3))
     server.reset(latency=LATENCY)
     found = _told("threads_first", *by_threads(make(account).token, THREADS), alone, server)
     if not quick:
@@ -97,22 +98,35 @@ def with_threads(name: str, account: Account, server: Control, quick: bool) -> d
     return found
 
 
+async def _of_an_event(count: int) -> float:
+    """Return the longest gap of a loop, in seconds, while as many tasks wait for nothing but an asyncio.Event."""
+    event = asyncio.Event()
+    _, _, gap = await by_tasks(event.wait, count, event.set)
+    return gap
+
+
 async def with_tasks(name: str, account: Account, server: Control, quick: bool) -> dict[str, float]:
     make: Any = load(name).make
-    event = asyncio.Event()
-    _, _, base = await by_tasks(event.wait, TASKS, event.set)
+    count = getattr(load(name), "CROWD", TASKS)
+    base = min([await _of_an_event(count) for _ in range(ROUNDS)])
     server.reset(latency=LATENCY)
-    alone = (await by_tasks(make(replace(account, username="alone")).atoken, 1))[0][0]
-    server.reset(latency=LATENCY)
-    times, failed, gap = await by_tasks(make(account).atoken, TASKS)
-    found = _told("tasks_first", times, failed, alone, server)
-    found |= {"tasks_first_stall_ms": 1000 * gap, "tasks_first_stall_ratio": gap / base}
+    alone = min([(await by_tasks(make(replace(account, username=f"alone-{n}")).atoken, 1))[0][0] for n in range(3)])
+    rounds = []
+    for number in range(ROUNDS):
+        server.reset(latency=LATENCY)
+        times, failed, gap = await by_tasks(make(replace(account, username=f"crowd-{number}")).atoken, count)
+        told = _told("tasks_first", times, failed, alone, server)
+        rounds.append({**told, "tasks_first_stall_ms": 1000 * gap, "tasks_first_stall_ratio": gap / base})
+    # the least disturbed one; but no request and no failure is left out
+    found = min(rounds, key=lambda told: told["tasks_first_stall_ms"])
+    for count_of in ("tasks_first_requests", "tasks_first_failed"):
+        found[count_of] = max(told[count_of] for told in rounds)
     if not quick:
         server.reset(latency=LATENCY, life=LIFE)
         peer = make(replace(account, username="short"), early=EARLY)
         await peer.atoken()
         await asyncio.sleep(LIFE + 1.1)
-        times, failed, gap = await by_tasks(peer.atoken, TASKS)
+        times, failed, gap = await by_tasks(peer.atoken, count)
         found |= _told("tasks_expiry", times, failed, alone, server)
         found["tasks_expiry_requests"] -= 1
         found |= {"tasks_expiry_stall_ms": 1000 * gap, "tasks_expiry_stall_ratio": gap / base}

@@ -6,10 +6,11 @@ import tempfile
 from contextlib import suppress
 from dataclasses import replace
 
-from measures.fleet import by_processes
-from measures.stampede import by_threads
 from peers import Account, load
 from server import Control
+
+from measures.fleet import by_processes
+from measures.stampede import by_threads
 
 NEEDS = "token"
 CALLS, THREADS, PROCESSES = 50, 20, 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from functools import cache
@@ -19,6 +20,9 @@ def _client() -> httpx.Client:
 @cache
 def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
+
+
+os.register_at_fork(after_in_child=_client.cache_clear)  # a child must not speak on its parent's connections
 
 
 class Grant:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from httpx_auth import JsonTokenFileCache, OAuth2, OAuth2ResourceOwnerPasswordCredentials
+
 from peers import Account
 
 TITLE, PACKAGE, IMPORT, SHARES = "httpx-auth", "httpx-auth", "httpx_auth", True
