@@ -80,7 +80,7 @@ def quick(names: list[str], set_baseline: bool) -> None:
     for _ in range(TRIES):
         for key, value in judged(run(worse, ["enkash"], quick=True)).items():
             best[key] = min(value, best.get(key, value))
-        bad = {key for key, value in best.items() if value > WORSE * kept.get(key, value)}
+        bad = {key for key, value in best.items() if value > WORSE * max(1.0, kept.get(key, value))}
         worse = [name for name in names if any(key.startswith(f"{name}.") for key in bad)]
         if not worse:
             break

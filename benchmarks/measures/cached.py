@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
+
 from peers import Account, load
 from server import Control
 
 NEEDS = "token"
 CALLS, ROUNDS = 2_000, 100
-REQUESTS, FLOW_ROUNDS = 100, 60
+REQUESTS, FLOW_ROUNDS = 20, 300
 
 
 def called(call: Callable[[], object]) -> float:

@@ -7,11 +7,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from peers import Account, load
-from server import Control
-
 from measures.cached import CALLS
 from measures.stampede import LATENCY, by_tasks
+from peers import Account, load
+from server import Control
 
 NEEDS = "token"
 SIZES = (1, 10, 100, 1_000, 10_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, distribution
 
 from packaging.requirements import Requirement
+
 from peers import Account, load
 from server import Control
 

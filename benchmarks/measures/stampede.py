@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from measures import at
 from peers import Account, load
 from server import Control
-
-from measures import at
 
 NEEDS = "token"
 THREADS, TASKS, ROUNDS = 200, 10_000, 3

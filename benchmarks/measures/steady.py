@@ -10,10 +10,10 @@ import time
 from dataclasses import replace
 
 import httpx
-from peers import Account, load, text
-from server import Control
 
 from measures import at
+from peers import Account, load, text
+from server import Control
 
 NEEDS = "token"
 THREADS, RATE, SECONDS, LIFE, LATENCY = 8, 100, 16.0, 4.0, 0.1

@@ -1,4 +1,4 @@
-"""What arrives at a server that locks accounts: 50 calls in a row, 20 threads, 20 processes, all with a wrong password."""
+"""What arrives at a server that locks accounts: 50 calls, 20 threads or 20 processes with a wrong password."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import tempfile
 from contextlib import suppress
 from dataclasses import replace
 
-from peers import Account, load
-from server import Control
-
 from measures.fleet import by_processes
 from measures.stampede import by_threads
+from peers import Account, load
+from server import Control
 
 NEEDS = "token"
 CALLS, THREADS, PROCESSES = 50, 20, 20

@@ -1,7 +1,7 @@
 """Authlib: OAuth2Client and AsyncOAuth2Client with `token_endpoint` and `grant_type="client_credentials"`.
 
-The page "OAuth for Pythonic HTTP clients", section "Auto Update Token", shows this; `leeway` is its setting. The page leaves
-the first token to the program: here under a lock, once.
+The page "OAuth for Pythonic HTTP clients", section "Auto Update Token", shows this; `leeway` is its setting. The page
+leaves the first token to the program: here under a lock, once.
 """
 
 from __future__ import annotations

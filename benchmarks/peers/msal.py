@@ -1,4 +1,4 @@
-"""msal: one ConfidentialClientApplication for the process and `acquire_token_for_client` for each use, as its docs demand.
+"""msal: one ConfidentialClientApplication for the process, `acquire_token_for_client` for each use, as its docs demand.
 
 It speaks to https authorities only: its documented `http_client` brings that to the loopback server. It renews five
 minutes before the end, and has no setting for that. Its processes share tokens by the docs' recipe for

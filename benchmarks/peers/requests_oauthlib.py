@@ -1,7 +1,7 @@
 """requests-oauthlib: OAuth2Session with LegacyApplicationClient, `auto_refresh_url` and `token_updater`.
 
-The page "OAuth 2 Workflow", sections "Legacy Application Flow" and "Refreshing tokens" (third, recommended way). It has no setting
-for an early renewal. The first token is the program's: here under a lock, once.
+The page "OAuth 2 Workflow", sections "Legacy Application Flow" and "Refreshing tokens" (third, recommended way). It has
+no setting for an early renewal. The first token is the program's: here under a lock, once.
 """
 
 from __future__ import annotations
