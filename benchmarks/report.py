@@ -75,7 +75,7 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
     (
         "Steady load across expiries",
         "steady",
-        "100 requests a second for 16 s, tokens of 4 s, a server that takes 100 ms; renewal 1.2 s early where a peer has a "
+        "100 requests a second for 12 s, tokens of 4 s, a server that takes 100 ms; renewal 1.2 s early where a peer has a "
         "setting for that. p99 and max over those of a static header, by turns in the same threads.",
         [
             (f"{kind}: {head}", f"{kind}_{what}", form)

@@ -11,7 +11,7 @@ from peers import Account, load
 from server import Control
 
 NEEDS = "token"
-STARTS = 15
+STARTS = 11
 PROGRAM = """
 import sys, time
 before, started = len(sys.modules), time.perf_counter()

@@ -16,7 +16,7 @@ from peers import Account, load, text
 from server import Control
 
 NEEDS = "token"
-THREADS, RATE, SECONDS, LIFE, LATENCY = 8, 100, 16.0, 4.0, 0.1
+THREADS, RATE, SECONDS, LIFE, LATENCY = 8, 100, 12.0, 4.0, 0.1
 EARLY = 0.3 * LIFE
 
 
