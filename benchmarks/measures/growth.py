@@ -50,6 +50,8 @@ def tenants(name: str, account: Account, server: Control) -> dict[str, float]:
         took = time.perf_counter() - started
         found[f"tenants_{size}_ms"] = 1000 * took / size
         found[f"tenants_{size}_kb"] = (_resident() - before) / size / 1000
+        for peer in peers:
+            peer.token()  # the first call after a grant looks at the clocks
         rounds = max(1, CALLS // size)
         started = time.perf_counter()
         for _ in range(rounds):
