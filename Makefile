@@ -7,6 +7,7 @@ demo: .venv/ready
 	$(NOX) -s demo
 test: .venv/ready
 	$(NOX) -s drift spec lint types tests coverage release-tests docs
+	$(NOX) -s bench -- --quick
 clean:
 	rm -rf .venv .nox dist site docs/vendor .cache .coverage*
 # pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest, nox included.

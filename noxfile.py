@@ -234,6 +234,16 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure this beside its peers, into docs/performance.md (15 minutes); `-- --quick` compares with a baseline."""
+    pinned = "requirements-dev.txt" if "--quick" in session.posargs else "benchmarks/requirements.txt"
+    # exactly these: httpx imports more where it finds click and rich
+    session.run("uv", "pip", "sync", "--quiet", "--require-hashes", pinned, external=True)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Show a service that never thinks about tokens, on the sandbox."""
     _install(session)

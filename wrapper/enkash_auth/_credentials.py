@@ -1,9 +1,7 @@
 """Credentials: where they come from, in which order, hidden everywhere. The only reader of the environment."""
 
-import hmac
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -105,6 +103,8 @@ class Credentials:
 
     def fingerprint(self) -> str:
         """Return a name for exactly these credentials that says nothing about them to who lacks the client secret."""
+        import hmac  # needed by who signs in, not by who imports
+
         told = "\0".join([*self.account, self.password.reveal()])
         return hmac.digest(self.client_secret.reveal().encode(), told.encode(), "sha256").hex()
 
@@ -219,6 +219,8 @@ def _profile_file(environ: Mapping[str, str]) -> Path:
 
 
 def _profile_table(profile: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    import tomllib  # here, not at import; and before a flight that looks again, for it must not import
+
     name = profile or environ.get("ENKASH_PROFILE")
     if not name:
         return {}

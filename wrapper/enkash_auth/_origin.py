@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-import httpx
-
 from .errors import ConfigurationError
 
 Origin = tuple[str, str, int]
@@ -29,6 +27,8 @@ def is_loopback(host: str) -> bool:
 
 def check_url(url: str) -> str | None:
     """Return why a token must not travel to this URL, None where it may."""
+    import httpx  # not for who imports this package and asks for nothing
+
     try:
         scheme, host, _ = parse_origin(url)
         parts = urlsplit(url)

@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
 from attrs import frozen
@@ -28,19 +27,19 @@ def start_thread(run: Callable[[], None], name: str = "enkash-auth-grant") -> No
 
 def within(seconds: float, call: Callable[[], T]) -> T:
     """Return what `call` returns, raise what it raises; raise `TimeoutError` where that takes too long."""
-    ended: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+    ended, outcome = threading.Event(), list[tuple[bool, Any]]()
 
     def run() -> None:
         try:
-            ended.put((True, call()))
+            outcome.append((True, call()))
         except Exception as error:
-            ended.put((False, error))
+            outcome.append((False, error))
+        ended.set()
 
     start_thread(run, "enkash-auth-store")
-    try:
-        returned, value = ended.get(timeout=seconds)
-    except Empty:
-        raise TimeoutError from None
+    if not ended.wait(seconds):
+        raise TimeoutError
+    returned, value = outcome[0]
     if returned:
         return cast(T, value)
     raise value

@@ -1,0 +1,43 @@
+"""Time, modules and memory of the import beside `import httpx`, in interleaved fresh processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from statistics import median
+
+from peers import Account, load
+from server import Control
+
+NEEDS = "token"
+STARTS = 11
+PROGRAM = """
+import sys, time
+before, started = len(sys.modules), time.perf_counter()
+import {module}
+took, pages = time.perf_counter() - started, int(open("/proc/self/statm").read().split()[1])
+import json
+print(json.dumps([took, len(sys.modules) - before, pages]))
+"""
+
+
+def start(module: str) -> tuple[float, int, int]:
+    """Return seconds, modules and resident pages."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM.format(module=module)], capture_output=True, check=True)
+    seconds, modules, pages = json.loads(done.stdout)
+    return seconds, modules, pages
+
+
+def run(name: str, account: Account, server: Control, quick: bool) -> dict[str, float]:
+    module = load(name).IMPORT
+    pairs = [(start("httpx"), start(module)) for _ in range(STARTS // 2 if quick else STARTS)][
+        1:
+    ]  # the first writes caches
+    # the best start for the time, which a busy machine only adds to; the middle one for the rest
+    least = [min, median, median]
+    times = [kind(one[side] for one, _ in pairs) for side, kind in enumerate(least)]
+    found = [kind(other[side] for _, other in pairs) for side, kind in enumerate(least)]
+    names = ("time", "modules", "memory")
+    ratios = {f"{name}_ratio": ours / bare for name, ours, bare in zip(names, found, times, strict=True)}
+    return {"time_ms": 1000 * found[0], "modules": found[1], "memory_mb": found[2] * 4096 / 1e6, **ratios}

@@ -1,0 +1,69 @@
+"""Where a secret comes out: what a program would print, log, pickle, raise or leave in a shared cache's files."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+import tempfile
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+from peers import Account, load
+from server import Control
+
+NEEDS = "token"
+HERE = str(Path(__file__).parents[1])
+
+
+def _attempt(attempt: object) -> str:
+    try:
+        return str(pickle.dumps(attempt))
+    except Exception:
+        return ""
+
+
+def _raised(error: BaseException, by_hand: bool) -> tuple[str, str]:
+    """Return the texts of an error and its causes, and the locals of all frames that are not only an adapter's."""
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    messages, frames = "", ""
+    while told is not None:
+        messages += str(told)
+        frames += str([frame.locals for frame in told.stack if by_hand or not frame.filename.startswith(HERE)])
+        told = told.__cause__ or told.__context__
+    return messages + repr(error), frames
+
+
+def run(name: str, account: Account, server: Control, quick: bool) -> dict[str, str]:
+    log = io.StringIO()
+    logging.basicConfig(level=logging.DEBUG, stream=log)
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "store").mkdir(mode=0o700)
+        adapter = load(name)
+        peer = adapter.make(account, store=f"file://{directory}/store" if adapter.SHARES else None)
+        got = peer.token()
+        token = got if isinstance(got, str) else got.access_token
+        peer.token()
+        if hasattr(peer, "save"):
+            peer.save()
+        places = {
+            "repr": repr(peer.shown) + str(peer.shown) + "".join(map(str, peer.shown)),
+            "pickle": "".join(map(_attempt, peer.shown)),
+            "files": "".join(path.read_text(errors="replace") for path in Path(directory, "store").iterdir()),
+        }
+    places["errors"] = places["frames"] = ""
+    try:
+        wrong = adapter.make(replace(account, username="wrong-one", password="canary-password-wrong"))
+        wrong.token()
+    except Exception as error:
+        assert error.__traceback__ is not None
+        error.__traceback__ = error.__traceback__.tb_next  # this frame is nobody's
+        places["errors"], places["frames"] = _raised(error, by_hand=adapter.PACKAGE is None)
+    places["debug log"] = log.getvalue()
+    canaries = {"password": "canary-password", "client secret": "canary-secret", "token": token}
+    canaries["refresh token"] = "canary-refresh"
+    return {
+        place: ", ".join(secret for secret, canary in canaries.items() if canary in told)
+        for place, told in places.items()
+    }

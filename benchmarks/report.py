@@ -1,0 +1,265 @@
+"""The numbers of a run as the Markdown tables and SVG plots of docs/performance.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+import peers
+from measures import fleet, growth
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- the last run -->", "<!-- end of the last run -->"
+SIZES = sorted({*growth.SIZES, *fleet.REPLICAS})
+ABSOLUTE = ("_ms", "_mb", "_ns", "_us", "_kb", "megabytes", "modules")  # times and sizes are compared as ratios only
+NEAR = 1.1  # what differs by less than this is called equal
+Found = dict[str, dict[str, dict[str, Any]]]
+Column = tuple[str, str, str]  # heading, key, format
+
+TABLES: list[tuple[str, str, str, list[Column]]] = [
+    (
+        "A held token",
+        "cached",
+        "Nanoseconds a call, and over the attribute-and-clock check of the same run; microseconds that the auth flow adds to a "
+        "request of httpx with a static header.",
+        [
+            ("`token()` ns", "sync_ns", ".0f"),
+            ("ratio", "sync_ratio", ".2f"),
+            ("`await` ns", "async_ns", ".0f"),
+            ("ratio", "async_ratio", ".2f"),
+            ("flow µs", "flow_us", ".1f"),
+            ("async flow µs", "async_flow_us", ".1f"),
+        ],
+    ),
+    (
+        "200 threads at once",
+        "stampede",
+        "Token requests, and the callers' waits in milliseconds on a server that takes 100 ms: at the first call, and when the "
+        "held token has ended. The ratio is the longest wait over that of one caller alone.",
+        [
+            (f"{when} {head}", f"threads_{key}_{what}", form)
+            for when, key in (("first:", "first"), ("expiry:", "expiry"))
+            for head, what, form in (
+                ("requests", "requests", "d"),
+                ("p50", "p50_ms", ".0f"),
+                ("p99", "p99_ms", ".0f"),
+                ("max", "max_ms", ".0f"),
+                ("ratio", "ratio", ".2f"),
+            )
+        ],
+    ),
+    (
+        "10,000 tasks at once",
+        "stampede",
+        "The same on one event loop (200 tasks for the check without a lock). The stall is the loop's longest gap over that of "
+        "as many tasks on one `asyncio.Event`.",
+        [
+            (f"{when} {head}", f"tasks_{key}_{what}", form)
+            for when, key in (("first:", "first"), ("expiry:", "expiry"))
+            for head, what, form in (
+                ("requests", "requests", "d"),
+                ("failed", "failed", "d"),
+                ("p50", "p50_ms", ".0f"),
+                ("p99", "p99_ms", ".0f"),
+                ("max", "max_ms", ".0f"),
+                ("stall", "stall_ratio", ".1f"),
+            )
+        ],
+    ),
+    (
+        "Steady load across expiries",
+        "steady",
+        "100 requests a second for 12 s, tokens of 4 s, a server that takes 100 ms; renewal 1.2 s early where a peer has a "
+        "setting for that. p99 and max over those of a static header, by turns in the same threads.",
+        [
+            (f"{kind}: {head}", f"{kind}_{what}", form)
+            for kind in ("fresh", "sticky")
+            for head, what, form in (
+                ("p99", "p99_ratio", ".2f"),
+                ("max", "max_ratio", ".1f"),
+                ("failed calls", "failed", "d"),
+                ("requests a life", "requests_per_life", ".1f"),
+            )
+        ],
+    ),
+    (
+        "Attempts with a wrong password that arrive",
+        "wrong_password",
+        "The vendor locks an account after three.",
+        [("50 calls", "calls", "d"), ("20 threads", "threads", "d"), ("20 processes", "processes", "d")],
+    ),
+    (
+        "Tokens of 20 s, default settings",
+        "short_life",
+        "Token requests a life, while a caller asks twenty times a second.",
+        [("requests a life", "requests_per_life", ".1f")],
+    ),
+    (
+        "20 processes that start together",
+        "fleet",
+        "Token requests, on a shared cache in files where the peer has one.",
+        [("requests", "file_20_requests", "d"), ("without a token", "file_20_failed", "d")],
+    ),
+    (
+        "Import",
+        "imports",
+        "Time, modules and resident memory, each with its ratio to `import httpx`.",
+        [
+            ("ms", "time_ms", ".0f"),
+            ("ratio", "time_ratio", ".2f"),
+            ("modules", "modules", ".0f"),
+            ("ratio", "modules_ratio", ".2f"),
+            ("MB", "memory_mb", ".0f"),
+            ("ratio", "memory_ratio", ".2f"),
+        ],
+    ),
+    (
+        "Installed size",
+        "size",
+        "With all that it needs, without bytecode.",
+        [("MB", "megabytes", ".1f"), ("over httpx", "ratio", ".2f"), ("packages", "packages", "d")],
+    ),
+    (
+        "What leaks where",
+        "leaks",
+        "`repr` and `str` of its objects, their pickles, the log at DEBUG, texts and frames' locals of the error for a wrong "
+        "password, files of a shared cache.",
+        [(head, head, "s") for head in ("repr", "pickle", "debug log", "errors", "frames", "files")],
+    ),
+    (
+        "Tenants in one process",
+        "growth",
+        "A provider each, signed in one after another: milliseconds and kB a tenant, and nanoseconds for a held token by turns.",
+        [
+            (f"{size:,}: {unit}", f"tenants_{size}_{key}", form)
+            for size in (1, 100, 1_000, 10_000)
+            for unit, key, form in (("ms", "ms", ".1f"), ("kB", "kb", ".0f"), ("ns", "held_ns", ".0f"))
+        ],
+    ),
+]
+# what, measure, key, the most that is allowed
+GOALS: list[tuple[str, str, str, float]] = [
+    ("held token over the hand-written check", "cached", "sync_ratio", 1.2),
+    ("the same, async", "cached", "async_ratio", 1.2),
+    ("auth flow over a static header, µs", "cached", "flow_us", 3.0),
+    ("the same, async", "cached", "async_flow_us", 3.0),
+    ("requests of 200 threads, first call", "stampede", "threads_first_requests", 1),
+    ("requests of 200 threads, expiry", "stampede", "threads_expiry_requests", 1),
+    ("requests of 10,000 tasks, first call", "stampede", "tasks_first_requests", 1),
+    ("requests of 10,000 tasks, expiry", "stampede", "tasks_expiry_requests", 1),
+    ("steady load p99 over a static header, fresh server", "steady", "fresh_p99_ratio", 1.1),
+    ("requests a life, sticky server", "steady", "sticky_requests_per_life", 2),
+    ("attempts with a wrong password, 50 calls", "wrong_password", "calls", 1),
+    ("the same, 20 threads", "wrong_password", "threads", 1),
+    ("the same, 20 processes on a store", "wrong_password", "processes", 1),
+    ("import time over `import httpx`", "imports", "time_ratio", 1.25),
+    ("import modules over `import httpx`", "imports", "modules_ratio", 1.25),
+]
+
+
+def cell(numbers: dict[str, Any], key: str, form: str) -> str:
+    if key not in numbers:
+        return "failed" if "error" in numbers else "–"
+    value = numbers[key]
+    if form == "s":
+        return value or "nothing"
+    return format(round(value) if form == "d" else value, form)
+
+
+def row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def table(of: dict[str, dict[str, Any]], columns: list[Column]) -> list[str]:
+    lines = [row(["", *(head for head, _, _ in columns)]), row(["---"] * (len(columns) + 1))]
+    for name in peers.NAMES:
+        if any(key in of.get(name, {}) for _, key, _ in columns) or "error" in of.get(name, {}):
+            lines.append(row([peers.load(name).TITLE, *(cell(of[name], key, form) for _, key, form in columns)]))
+    return lines
+
+
+def second(found: Found) -> list[str]:
+    """Return where this project is not first or equal first, one line for each column."""
+    lines = []
+    for title, measure, _, columns in TABLES:
+        of = found.get(measure, {})
+        for head, key, form in columns:
+            mine = of.get("enkash", {}).get(key)
+            rest = {name: numbers[key] for name, numbers in of.items() if key in numbers and name != "enkash"}
+            if mine is None or form == "s" or not rest or key.endswith(ABSOLUTE):
+                continue
+            name = min(rest, key=lambda name: rest[name])
+            if mine > max(rest[name] * NEAR, rest[name] + 10 ** -int(form[1:-1] or 0) if form != "d" else rest[name]):
+                ours, best = (cell(of[who], key, form) for who in ("enkash", name))
+                lines.append(row([f"{title}, {head}", ours, best, peers.load(name).TITLE]))
+    return lines
+
+
+def plots(found: Found) -> list[str]:
+    """Write the plots; return the lines that show them."""
+    mpl.rcParams |= {"svg.hashsalt": "enkash-auth", "svg.fonttype": "none", "font.size": 9}
+    work, crowd = found.get("growth", {}), found.get("fleet", {})
+    drawn = [
+        ("callers", "callers on one loop", "wait of the last / tasks on an Event", work, "callers_{}", ""),
+        ("tenants", "tenants in one process", "ms a tenant", work, "tenants_{}_ms", ""),
+        ("memory", "tenants in one process", "kB a tenant", work, "tenants_{}_kb", ""),
+        ("replicas", "processes on one cache", "token requests", crowd, "file_{}_requests", ", files"),
+        ("replicas", "processes on one cache", "token requests", crowd, "valkey_{}_requests", ", Valkey"),
+    ]
+    figures: dict[str, Any] = {}
+    for name, across, up, of, key, suffix in drawn:
+        if name not in figures:
+            figures[name] = plt.subplots(figsize=(7, 4))
+            figures[name][1].set(xscale="log", yscale="log", xlabel=across, ylabel=up)
+        for peer in peers.NAMES:
+            sizes = [size for size in SIZES if key.format(size) in of.get(peer, {})]
+            points = [max(of[peer][key.format(size)], 0.01) for size in sizes]
+            if len(points) > 1:
+                title = peers.load(peer).TITLE.strip("*")
+                width = 3 if peer == "enkash" else 1
+                figures[name][1].plot(sizes, points, marker="o", markersize=3, linewidth=width, label=title + suffix)
+    lines = []
+    for name, (figure, axes) in figures.items():
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+        path = PAGE.parent / "performance" / f"{name}.svg"
+        path.parent.mkdir(exist_ok=True)
+        figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+        path.write_text("\n".join(line.rstrip() for line in path.read_text().splitlines()) + "\n")
+        lines += [f"![{axes.get_ylabel()}, by {axes.get_xlabel()}](performance/{name}.svg)", ""]
+    return lines
+
+
+def write(found: Found) -> None:
+    """Replace the page's part between the markers."""
+    packages = sorted({peers.load(name).PACKAGE or "httpx" for name in peers.NAMES} - {"enkash-auth"})
+    told = ", ".join(f"{package} {version(package)}" for package in packages)
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    lines = [f"{python}, {os.cpu_count()} cores, {sys.platform}. {told}.", "", "| goal | at most | measured | |"]
+    lines += ["| --- | --- | --- | --- |"]
+    for what, measure, key, most in GOALS:
+        value = found.get(measure, {}).get("enkash", {}).get(key)
+        if value is not None:
+            lines.append(row([what, f"{most:g}", f"{value:.3g}", "met" if value <= most else "**not met**"]))
+    better = second(found)
+    lines += [
+        "",
+        "Where another's ratio or count is better by more than a tenth:" if better else "No other is better anywhere.",
+        "",
+    ]
+    if better:
+        lines += ["| column | enkash-auth | best | whose |", "| --- | --- | --- | --- |", *better, ""]
+    for title, measure, text, columns in TABLES:
+        if measure in found:
+            lines += [f"### {title}", "", text, "", *table(found[measure], columns), ""]
+    lines += ["### As work grows", "", *plots(found)]
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{chr(10).join(lines).rstrip()}\n\n{END}{after}")
