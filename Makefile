@@ -10,10 +10,10 @@ test: .venv/ready
 	$(NOX) -s bench -- --quick
 clean:
 	rm -rf .venv .nox dist site docs/vendor .cache .coverage*
-# pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest, nox included.
+# pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest: here nox, whose sessions bring their own.
 .venv/ready: requirements-dev.txt
 	$(PYTHON) -m venv .venv
 	awk '/^[^ ]/ {of = /^uv==/} of' requirements-dev.txt > .venv/uv.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-	.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements-dev.txt
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --constraint requirements-dev.txt 'nox[uv]'
 	touch $@

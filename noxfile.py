@@ -247,8 +247,9 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Show a service that never thinks about tokens, on the sandbox."""
-    _install(session)
-    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    pins = "--constraint", "requirements-dev.txt"
+    session.install("hatchling", *pins)
+    session.install("--force-reinstall", f"{_wheel(session)}[testing]", *pins)
     session.run("python", "examples/demo.py")
 
 
