@@ -10,7 +10,8 @@ test: .venv/ready
 	$(NOX) -s bench -- --quick
 clean:
 	rm -rf .venv .nox dist site docs/vendor .cache .coverage*
-# pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest: here nox, whose sessions bring their own.
+# pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest: here nox, whose sessions bring
+# their own.
 .venv/ready: requirements-dev.txt
 	$(PYTHON) -m venv .venv
 	awk '/^[^ ]/ {of = /^uv==/} of' requirements-dev.txt > .venv/uv.txt

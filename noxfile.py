@@ -144,11 +144,16 @@ def tests(session: nox.Session) -> None:
             session.warn(f"Python {version} is not present: skipped")
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    if session.python in (PRESENT[0], False):  # all, in turn, with coverage
-        session.run("coverage", "run", "-m", "pytest", "-m", "not release", *session.posargs)
-    else:  # what may depend on the interpreter
-        some = "not release and not once and not generator"
-        session.run("pytest", "-n", "2", "-m", some, *session.posargs)
+    rules = "not release and not once and not alone and not generator"  # what may depend on the interpreter
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    if session.python not in (PRESENT[0], False):
+        session.run("pytest", "-n", "2", "-m", rules)
+        return
+    session.run("coverage", "run", "-m", "pytest", "-m", rules)
+    session.run("pytest", "-n", "2", "-m", "once or generator")
+    session.run("pytest", "-m", "alone")
 
 
 @nox.session

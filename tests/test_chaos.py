@@ -21,7 +21,7 @@ from enkash_auth.testing import Sandbox
 from proxy import Proxy
 from valkey_server import Valkey
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "15"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "12"))
 RATE = 50  # calls a second and member
 LIFE = 2
 
@@ -83,7 +83,7 @@ def cut_short(valkey: Valkey, proxy: Proxy) -> Any:
 TROUBLES: tuple[Callable[[Valkey, Proxy], Any], ...] = (paused, killed, emptied, cut_short)
 
 
-@pytest.mark.once
+@pytest.mark.alone
 def test_no_call_fails_whatever_happens_to_the_store() -> None:
     chance = Random(4)
     with ExitStack() as stack:

@@ -14,7 +14,7 @@ import pytest
 from enkash_auth import EnkashAuth, Token, TokenProvider
 from sandbox_process import Elsewhere
 
-pytestmark = pytest.mark.once
+pytestmark = pytest.mark.alone
 LIFE, LATENCY, SECONDS, RATE = 2, 0.2, 11.0, 100
 
 
