@@ -410,7 +410,7 @@ def test_a_token_for_this_call_only_is_not_held(
 
 
 def test_certificates_that_cannot_be_read_are_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    monkeypatch.setenv("SSL_CERT_FILE", __file__)  # no certificates
     with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
         TokenProvider(credentials())
 
