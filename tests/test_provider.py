@@ -6,8 +6,10 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 import pytest
 
@@ -415,6 +417,19 @@ def test_certificates_that_cannot_be_read_are_named(server: Server, monkeypatch:
         TokenProvider(credentials())
 
 
+def test_providers_that_live_at_the_same_time_read_the_certificates_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    create = httpx.create_ssl_context
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda **given: made.append(given) or create(**given))
+    monkeypatch.setenv("SSL_CERT_DIR", str(Path(__file__).parent))  # no other test's
+    with TokenProvider(credentials()), TokenProvider(credentials(), timeout=5):
+        assert made == [{}]
+        monkeypatch.delenv("SSL_CERT_DIR")
+        monkeypatch.setenv("SSL_CERT_FILE", certifi.where())  # other certificates are others
+        with TokenProvider(credentials()), TokenProvider(credentials(), verify=False):
+            assert made == [{}, {}, {"verify": False}]
+
+
 def test_a_closed_provider_says_so(server: Server, ask: Ask) -> None:
     provider = TokenProvider(credentials(), transport=server.transport)
     provider.close()
@@ -446,16 +461,20 @@ def test_where_no_thread_starts_the_caller_flies(server: Server, monkeypatch: py
         assert provider.token().access_token == "canary-token-1"
 
 
+async def seated(flight: _flight.Flight, deadline: float) -> None:
+    await flight.seat(deadline)
+
+
 def test_a_waiter_that_comes_after_the_landing_does_not_wait() -> None:
-    flight = _flight.Flight(Outside(), 0, float("inf"))
+    flight = _flight.Flight(Outside(), 0, float(2**31))
     flight.land(Malformed("landed", "host"))
-    asyncio.run(flight.wait_async(float("inf")))
+    asyncio.run(seated(flight, float("inf")))
     flight.wait(float("inf"))
 
 
 def test_a_closed_loop_is_passed_over() -> None:
-    flight = _flight.Flight(Outside(), 0, 0.0)
-    asyncio.run(flight.wait_async(0.0))
+    flight = _flight.Flight(Outside(), 0, float(2**31))
+    asyncio.run(seated(flight, 0.0))
     flight.land(Malformed("landed", "host"))
     assert flight.outcome
 
@@ -464,8 +483,35 @@ def test_a_closed_loop_is_passed_over() -> None:
 def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> None:
     flight = _flight.Flight(Outside(), 0, 0.0 if deadline else float(2**31))
     flight.wait(deadline)
-    asyncio.run(flight.wait_async(deadline))
+    asyncio.run(seated(flight, deadline))
     assert flight.outcome is None
+
+
+def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing() -> None:
+    async def come() -> None:
+        flight = _flight.Flight(Outside(), 0, float(2**31))
+        early = flight.seat(float("inf"))
+        flight._empty(asyncio.get_running_loop())  # as a timer does that rings a hair too soon
+        await early
+        later = flight.seat(float("inf"))
+        flight.land(Malformed("landed", "host"))
+        await asyncio.wait_for(later, 5)
+
+    asyncio.run(come())
+
+
+def test_one_turn_of_a_loop_wakes_a_part_of_a_crowd() -> None:
+    async def come() -> list[int]:
+        flight = _flight.Flight(Outside(), 0, float(2**31))
+        seats = [flight.seat(float("inf")) for _ in range(3 * _flight._AT_ONCE)]
+        flight.land(Malformed("landed", "host"))
+        woken = []
+        while not seats[-1].done():
+            await asyncio.sleep(0)
+            woken.append(sum(seat.done() for seat in seats))
+        return woken
+
+    assert asyncio.run(come()) == [_flight._AT_ONCE, 2 * _flight._AT_ONCE, 3 * _flight._AT_ONCE]
 
 
 def test_without_a_loop_the_error_says_what_to_do(provider: TokenProvider) -> None:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from ._outcome import Failure
     from ._outside import Outside
 
+    Loop = asyncio.AbstractEventLoop
+    Seat = asyncio.Future[None]
+
+_AT_ONCE = 500  # waiters that one turn of a loop wakes: with 10,000 in one turn it stands still for tens of ms
+
 
 class Flight:
     """Has one outcome, for which threads and tasks wait alike, till their own deadline or its `end` (monotonic)."""
@@ -25,42 +30,54 @@ class Flight:
         self._monotonic = outside.monotonic
         self._landed = threading.Event()
         self._lock = threading.Lock()
-        self._loops: dict[asyncio.AbstractEventLoop, asyncio.Event] = {}
+        self._seats: dict[Loop, list[Seat]] = {}
 
     def land(self, outcome: Known | Failure) -> None:
         """Set the outcome and wake who waits for it."""
         with self._lock:
             self.outcome = outcome
-            loops = list(self._loops.items())
+            loops = list(self._seats)
         self._landed.set()
-        # one wake-up for each loop, not one for each waiter: 10,000 of those stall a loop for 170 to 300 ms
-        for loop, event in loops:
+        for loop in loops:  # one call across threads for each loop, not one for each waiter
             with suppress(RuntimeError):  # that loop is closed: nobody waits there
-                loop.call_soon_threadsafe(event.set)
+                loop.call_soon_threadsafe(self._empty, loop)
 
     def wait(self, deadline: float) -> None:
         """Return when the outcome is there, at `deadline` or at the flight's end."""
         self._landed.wait(max(0.0, min(deadline, self.end) - self._monotonic()))
 
-    async def wait_async(self, deadline: float) -> None:
-        """As `wait`, for any task of any asyncio loop; raises `ConfigurationError` where there is none."""
+    def seat(self, deadline: float) -> Seat:
+        """Return a future that ends when `wait` would; raises `ConfigurationError` where no asyncio loop runs."""
         import asyncio
 
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise ConfigurationError("atoken() needs asyncio; elsewhere call token() in a worker thread") from None
-        now = self._monotonic()
-        event = self._loops.get(loop)  # only this loop's own thread adds it, and a listed event is always set
-        if event is None:
-            with self._lock:
-                if self.outcome is not None:
-                    return
-                event = self._loops[loop] = asyncio.Event()
-            loop.call_later(max(0.0, self.end - now), event.set)  # one timer for all of a loop's waiters
-        if deadline >= self.end:
-            await event.wait()
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, deadline - now)):
-                await event.wait()
+        seat = loop.create_future()
+        seats = self._seats.get(loop)  # this loop's own thread alone adds to it and empties it
+        if seats is None:
+            with self._lock:  # `land` sees this loop, or what follows sees its outcome
+                seats = self._seats[loop] = []
+            loop.call_later(max(0.0, self.end - self._monotonic()), self._empty, loop)  # one timer for all of them
+        if self.outcome is not None:
+            seat.set_result(None)
+            return seat
+        seats.append(seat)
+        if deadline < self.end:
+            timer = loop.call_later(max(0.0, deadline - self._monotonic()), _wake, loop, [seat])
+            seat.add_done_callback(lambda _: timer.cancel())
+        return seat
+
+    def _empty(self, loop: Loop) -> None:
+        with self._lock:
+            seats = self._seats.pop(loop, [])
+        _wake(loop, seats)
+
+
+def _wake(loop: Loop, seats: list[Seat]) -> None:
+    for seat in seats[:_AT_ONCE]:
+        if not seat.done():  # cancelled, or its own time had run out
+            seat.set_result(None)
+    if rest := seats[_AT_ONCE:]:
+        loop.call_soon(_wake, loop, rest)

@@ -49,7 +49,9 @@ class TokenProvider(Engine):
             raise ConfigurationError('on_store_error is "continue" or "raise"')
         if not 0 < timeout < float("inf"):
             raise ConfigurationError("timeout must be a positive number of seconds")
-        make = partial(Exchange, transport=transport, verify=tls_context(verify))
+        if transport is None:  # a transport brings its own
+            verify = tls_context(verify)
+        make = partial(Exchange, transport=transport, verify=verify)
         fleet = Alone() if store is None else _fleet(store, timeout, on_store_error == "raise")
         super().__init__(credentials, make, timeout, on_event, fleet)
         _providers.add(self)
@@ -93,7 +95,7 @@ class TokenProvider(Engine):
         deadline = self._monotonic() + self._timeout
         boarded = self._board()
         while isinstance(boarded, Flight):
-            await boarded.wait_async(deadline)
+            await boarded.seat(deadline)
             boarded = self._landed(boarded, deadline)
         return boarded
 
