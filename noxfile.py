@@ -130,7 +130,8 @@ def _wheel(session: nox.Session) -> Path:
     """Build the wheel that is tested, once a run."""
     dist = ROOT / ".nox" / "dist"
     shutil.rmtree(dist, ignore_errors=True)
-    session.run("uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--out-dir", str(dist), external=True)
+    command = ["uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--out-dir", str(dist)]
+    session.run_install(*command, external=True)
     return next(dist.glob("*.whl"))
 
 
@@ -244,7 +245,7 @@ def bench(session: nox.Session) -> None:
     """Measure this beside its peers, into docs/performance.md (15 minutes); `-- --quick` compares with a baseline."""
     pinned = "requirements-dev.txt" if "--quick" in session.posargs else "benchmarks/requirements.txt"
     # exactly these: httpx imports more where it finds click and rich
-    session.run("uv", "pip", "sync", "--quiet", "--require-hashes", pinned, external=True)
+    session.run_install("uv", "pip", "sync", "--quiet", "--require-hashes", pinned, external=True)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run("python", "benchmarks/run.py", *session.posargs)
 
@@ -301,7 +302,7 @@ def minimums(session: nox.Session) -> None:
     """Test the built wheel on the lowest declared version of every dependency."""
     lowest = str(Path(session.create_tmp()) / "lowest.txt")
     command = ["uv", "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--all-extras", "--upgrade"]
-    session.run(*command, "pyproject.toml", "-o", lowest, external=True)
+    session.run_install(*command, "pyproject.toml", "-o", lowest, external=True)
     # The tests' own needs, at whatever version goes with those.
     tools = [
         "pytest",

@@ -39,8 +39,7 @@ def _resident() -> int:
 
 def tenants(name: str, account: Account, server: Control) -> dict[str, float]:
     """Return for each number of tenants milliseconds and kB each, and nanoseconds for a held token by turns."""
-    adapter, found = load(name), {}
-    make = getattr(adapter, "make_tenant", adapter.make)
+    make, found = load(name).make, {}
     make(replace(account, username="warm")).token()
     for size in SIZES:
         server.reset()

@@ -141,6 +141,11 @@ def load_token_store() -> "Store | None":
     raise ConfigurationError(message)
 
 
+def certificate_places() -> tuple[str | None, ...]:
+    """Return what names the trusted certificates, for httpx and OpenSSL alike: `SSL_CERT_FILE`, `SSL_CERT_DIR`."""
+    return os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+
+
 def _problems(values: Mapping[str, object]) -> list[str]:
     texts = {name: v.reveal() if isinstance(v, Secret) else v for name, v in values.items()}
     missing = [f"ENKASH_{name.upper()}" for name in _REQUIRED if texts[name] in (None, "")]
