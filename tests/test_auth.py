@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials
+from conftest import Clock, Server, credentials, issued
 from enkash_auth import EnkashAuth, TokenProvider
-from enkash_auth.errors import ConfigurationError
+from enkash_auth.errors import ConfigurationError, RefusedError
+from enkash_auth.events import Event
+from enkash_auth.stores import MemoryStore
 
 Send = Callable[..., httpx.Response]
 
@@ -41,14 +44,14 @@ def provider(server: Server) -> Iterator[TokenProvider]:
 def send(request: pytest.FixtureRequest, api: Api) -> Send:
     options: dict[str, Any] = {"transport": httpx.MockTransport(api), "follow_redirects": True}
 
-    def send_sync(auth: EnkashAuth, url: str, **kwargs: Any) -> httpx.Response:
+    def send_sync(auth: EnkashAuth, what: str | httpx.Request, **kwargs: Any) -> httpx.Response:
         with httpx.Client(auth=auth, **options) as client:
-            return client.post(url, **kwargs)
+            return client.post(what, **kwargs) if isinstance(what, str) else client.send(what)
 
-    def send_async(auth: EnkashAuth, url: str, **kwargs: Any) -> httpx.Response:
+    def send_async(auth: EnkashAuth, what: str | httpx.Request, **kwargs: Any) -> httpx.Response:
         async def main() -> httpx.Response:
             async with httpx.AsyncClient(auth=auth, **options) as client:
-                return await client.post(url, **kwargs)
+                return await (client.post(what, **kwargs) if isinstance(what, str) else client.send(what))
 
         return asyncio.run(main())
 
@@ -87,6 +90,60 @@ def test_a_redirect_takes_no_token_along(send: Send, provider: TokenProvider, ap
     send(EnkashAuth(provider), "https://token.example/a")
     assert api.seen == [("https://token.example/a", "Bearer canary-token-1"), (url, None)]
     assert provider.token().access_token == "canary-token-1"
+
+
+def test_a_request_that_is_sent_again_elsewhere_leaves_the_token_behind(
+    send: Send, provider: TokenProvider, api: Api
+) -> None:
+    request = httpx.Request("POST", "https://token.example/a")
+    auth = EnkashAuth(provider)
+    for url in ("https://token.example/a", "https://other.example/a", "https://token.example/a"):
+        request.url = httpx.URL(url)
+        send(auth, request)
+    assert [token for _, token in api.seen] == ["Bearer canary-token-1", None, "Bearer canary-token-1"]
+
+
+def test_a_foreign_request_keeps_an_authorization_of_its_own(send: Send, provider: TokenProvider, api: Api) -> None:
+    send(EnkashAuth(provider), "https://other.example/a", headers={"Authorization": "Basic b3Ro"})
+    assert api.seen == [("https://other.example/a", "Basic b3Ro")]
+
+
+def test_a_base_url_that_changes_takes_the_token_along(send: Send, api: Api, server: Server, clock: Clock) -> None:
+    server.answer = lambda request: (
+        httpx.Response(401) if request.url.host == "old.example" else issued("canary-token-new")
+    )
+    with TokenProvider(credentials(base_url="https://old.example"), transport=server.transport) as provider:
+        clock.move(provider)
+        auth = EnkashAuth(provider)
+        with pytest.raises(RefusedError):
+            provider.token()
+        provider._source = lambda: credentials(base_url="https://new.example")
+        clock.passes(5)
+        for host in ("old", "old", "new"):  # the first of them signs in at the new one
+            send(auth, f"https://{host}.example/a")
+    assert [token for _, token in api.seen] == [None, None, "Bearer canary-token-new"]
+
+
+def test_a_host_in_letters_of_its_own_gets_the_token(send: Send, server: Server, api: Api) -> None:
+    for url in ("https://xn--bcher-kva.example", "https://bücher.example"):
+        with TokenProvider(credentials(base_url=url), transport=server.transport) as provider:
+            send(EnkashAuth(provider), f"{url}/a")
+    assert all(token for _, token in api.seen)
+
+
+def test_a_401_to_a_request_without_the_token_costs_nothing(
+    send: Send, provider: TokenProvider, api: Api, server: Server
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "token.example":
+            return httpx.Response(307, headers={"Location": "https://api.example/a"})
+        return httpx.Response(401)  # httpx takes no token along to another origin, listed or not
+
+    api.answer = answer
+    provider.token()
+    send(EnkashAuth(provider, origins=["https://token.example", "https://api.example"]), "https://token.example/a")
+    assert [token for _, token in api.seen] == ["Bearer canary-token-1", None]
+    assert len(server.requests) == 1
 
 
 def test_listed_origins_replace_the_default(send: Send, provider: TokenProvider, api: Api) -> None:
@@ -152,6 +209,19 @@ def test_the_same_token_again_is_not_sent_again(send: Send, provider: TokenProvi
     assert len(api.seen) == 1
 
 
+@pytest.mark.parametrize("status", [303, 307])
+def test_a_request_that_was_dealt_with_before_a_redirect_is_not_made_twice(
+    send: Send, provider: TokenProvider, api: Api, status: int
+) -> None:
+    api.answer = lambda request: (
+        httpx.Response(status, headers={"Location": "/result"}) if request.url.path == "/pay" else httpx.Response(401)
+    )
+    token = provider.token()
+    assert send(EnkashAuth(provider), "https://token.example/pay").status_code == 401
+    assert [url for url, _ in api.seen] == ["https://token.example/pay", "https://token.example/result"]
+    assert provider.token() is not token  # given up all the same
+
+
 def test_a_stream_is_not_repeated(provider: TokenProvider) -> None:
     class Wire(httpx.BaseTransport):
         calls = 0
@@ -160,16 +230,44 @@ def test_a_stream_is_not_repeated(provider: TokenProvider) -> None:
             self.calls += 1
             return httpx.Response(401)
 
-    wire = Wire()  # unlike MockTransport, it does not read the body first
+    wire, token = Wire(), provider.token()  # unlike MockTransport, it does not read the body first
     with httpx.Client(auth=EnkashAuth(provider), transport=wire) as client:
         client.post("https://token.example/a", content=iter([b"x"]))
     assert wire.calls == 1
+    assert provider.token() is not token  # the next request gets another
 
 
-def test_from_env_makes_its_provider(environment: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def configured(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("USERNAME", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET"):
         environment.setenv(f"ENKASH_{name}", "x")
     environment.setenv("ENKASH_BASE_URL", "https://token.example")
-    auth = EnkashAuth.from_env()
-    assert auth._provider.credentials.base_url == "https://token.example"
-    auth._provider.close()
+    return environment
+
+
+def test_from_env_hands_on_what_a_provider_takes(configured: pytest.MonkeyPatch, server: Server) -> None:
+    heard: list[Event] = []
+    store = MemoryStore()
+    configured.setenv("ENKASH_TOKEN_STORE", "file:///not/used")
+    with EnkashAuth.from_env(transport=server.transport, on_event=heard.append, store=store) as auth:
+        assert auth._provider.token().access_token == "canary-token-1"
+        assert auth._provider.credentials.base_url == "https://token.example"
+        assert auth._provider._own_store is None  # a store that is given is closed by its giver
+    assert [event.kind for event in heard] == ["issued"]
+    assert store._entries
+
+
+def test_from_env_takes_a_profile(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[uat]\nbasic_client_id = "of-uat"\n')
+    configured.setenv("ENKASH_CONFIG", str(tmp_path / "config.toml"))
+    with EnkashAuth.from_env(profile="uat") as auth:
+        assert auth._provider.credentials.basic_client_id == "of-uat"
+        source = auth._provider._source
+        assert source and source() == auth._provider.credentials
+
+
+def test_a_closed_auth_says_so(configured: pytest.MonkeyPatch) -> None:
+    with EnkashAuth.from_env() as auth:
+        pass
+    with pytest.raises(ConfigurationError, match="closed"), httpx.Client(auth=auth) as client:
+        client.get("https://token.example")

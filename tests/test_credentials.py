@@ -1,5 +1,6 @@
 """Where credentials come from, and what is wrong with them."""
 
+import os
 import re
 from pathlib import Path
 
@@ -30,6 +31,10 @@ def test_an_unknown_setting_is_refused(environment: pytest.MonkeyPatch) -> None:
         "token.example",
         "https://u:p@h",
         "https://h?q",
+        "https://h?",
+        "https://h/#",
+        " https://h",
+        "http://a.localhost",
         "https://h:99999",
         "https://a..b",
         "https://a b",
@@ -42,7 +47,7 @@ def test_a_base_url_that_would_show_the_password_is_refused(url: str) -> None:
     assert url not in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]", "a.localhost:8080"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]", "localhost:8080"])
 def test_http_is_for_loopback(host: str) -> None:
     assert credentials(base_url=f"http://{host}/").base_url == f"http://{host}"
 
@@ -51,6 +56,7 @@ def test_http_is_for_loopback(host: str) -> None:
     ("changed", "named"),
     [
         ({"username": "a\r\nb"}, "USERNAME"),
+        ({"password": "a\udce9"}, "PASSWORD"),
         ({"client_id": "a:b"}, "CLIENT_ID"),
         ({"basic_client_id": "a:b"}, "BASIC_CLIENT_ID"),
     ],
@@ -79,7 +85,12 @@ def test_the_first_place_that_has_a_setting_wins(environment: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [(None, "cannot be read"), ("[other]\n", "no such profile"), ("= canary-pass", "not valid TOML")],
+    [
+        (None, "cannot be read"),
+        ("[other]\n", "no such profile"),
+        ("= canary-pass", "not valid TOML"),
+        ("a = " + 9000 * "[", "cannot be read"),
+    ],
 )
 def test_a_broken_profile_is_named(environment: pytest.MonkeyPatch, tmp_path: Path, text: str | None, why: str) -> None:
     if text is not None:
@@ -91,10 +102,59 @@ def test_a_broken_profile_is_named(environment: pytest.MonkeyPatch, tmp_path: Pa
     assert "canary" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    environment.setenv("ENKASH_PASSWORD_FILE", str(tmp_path / "absent"))
-    with pytest.raises(ConfigurationError, match="ENKASH_PASSWORD_FILE"):
+def test_a_profile_of_a_user_without_a_home_is_named(environment: pytest.MonkeyPatch) -> None:
+    def nobody(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    environment.setattr(Path, "expanduser", nobody)
+    environment.setenv("ENKASH_PROFILE", "live")
+    for name in ("ENKASH_CONFIG", "XDG_CONFIG_HOME"):
+        environment.delenv(name, raising=False)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
         Credentials.load()
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A place where no setting can be read."""
+    path = tmp_path / "place"
+    if request.param == "directory":
+        path.mkdir()
+    elif request.param == "pipe":
+        os.mkfifo(path)
+    elif request.param == "bytes":
+        path.write_bytes(b"\xff")
+    elif request.param == "large":
+        path.write_text(70_000 * "x")
+    return path
+
+
+@pytest.mark.parametrize("place", ["absent", "directory", "pipe", "bytes", "large"], indirect=True)
+def test_files_that_cannot_be_read_are_named_with_all_that_is_missing(
+    environment: pytest.MonkeyPatch, place: Path
+) -> None:
+    environment.setenv("ENKASH_PASSWORD_FILE", str(place))
+    environment.setenv("ENKASH_CLIENT_SECRET_FILE", str(place))
+    with pytest.raises(ConfigurationError) as caught:
+        Credentials.load(base_url="https://token.example", username="u")
+    assert str(caught.value) == (
+        "missing: ENKASH_CLIENT_ID; ENKASH_PASSWORD_FILE cannot be read as a text file; "
+        "ENKASH_CLIENT_SECRET_FILE cannot be read as a text file"
+    )
+
+
+def test_an_editors_byte_order_mark_is_no_part_of_a_password(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "enkash_password").write_bytes(b"\xef\xbb\xbfsecret\r\n")
+    found = Credentials.load(base_url="https://token.example", **{**CANARIES, "password": None})
+    assert found.password.reveal() == "secret"
+
+
+def test_an_empty_secrets_directory_is_not_the_current_one(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "enkash_password").write_text("planted")
+    environment.chdir(tmp_path)
+    environment.setenv("ENKASH_SECRETS_DIR", "")
+    with pytest.raises(ConfigurationError, match="missing: ENKASH_PASSWORD"):
+        Credentials.load(base_url="https://token.example", **{**CANARIES, "password": None})
 
 
 def test_a_secrets_directory_that_cannot_be_looked_into_holds_nothing(environment: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,22 @@
 """Every answer a server may give ends in the right class."""
 
+import gzip
+import socket
+import traceback
+import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, issued
+from conftest import Clock, Server, credentials, issued, settings_of
 from enkash_auth import TokenProvider
 from enkash_auth._exchange import read_retry_after
-from enkash_auth.errors import EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth._outcome import Issued, Malformed, Outcome, Unavailable
+from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth.testing import Sandbox
 
 HTML = b"<html>canary-token</html>"
 SPRING = b'{"timestamp":1,"status":401,"error":"Unauthorized","message":"canary-token","path":"/oauth/token"}'
@@ -125,10 +132,117 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         ((NOW + timedelta(seconds=9)).strftime("%a, %d %b %Y %H:%M:%S -0000"), 9),
         ("soon", None),
         ("-1", None),
+        ("9" * 400, 3600),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
+        (f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
     assert read_retry_after(value, NOW.timestamp()) == seconds
+
+
+class Broken(httpx.SyncByteStream):
+    """A body that is cut off."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b'{"error":'
+        raise httpx.ReadError("reset")
+
+
+@pytest.mark.parametrize("status", [400, 401])
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, Broken()),
+        ({}, httpx.ByteStream(b"x" * 70_000)),
+        ({"Content-Encoding": "gzip"}, httpx.ByteStream(b"no gzip")),
+        ({"Content-Encoding": "gzip"}, httpx.ByteStream(gzip.compress(b'{"error":"invalid_grant"}'))),
+    ],
+)
+def test_what_may_be_a_refusal_is_one_though_its_body_cannot_be_read(
+    server: Server, status: int, headers: dict[str, str], body: httpx.SyncByteStream
+) -> None:
+    server.answer = lambda _: httpx.Response(status, headers=headers, stream=body)
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        for _ in range(2):
+            with pytest.raises(RefusedError, match="not tried again"):
+                provider.token()
+    assert len(server.requests) == 1
+
+
+BOMB = gzip.compress(b'{"access_token":"t","x":"' + 10_000_000 * b"x" + b'"}')
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "outcome"),
+    [
+        ("gzip", gzip.compress(b'{"access_token":"t"}'), Issued),
+        ("Deflate", zlib.compress(b'{"access_token":"t"}'), Issued),
+        ("gzip", BOMB, Unavailable),
+        ("gzip, gzip", gzip.compress(BOMB), Malformed),
+        ("gzip", b"no gzip", Malformed),
+        ("br", b"whatever", Malformed),
+    ],
+)
+def test_a_packed_answer_is_unpacked_to_64_kib_at_most(
+    server: Server, encoding: str, body: bytes, outcome: type[Outcome]
+) -> None:
+    headers = {"Content-Encoding": encoding}
+    server.answer = lambda _: httpx.Response(200, headers=headers, stream=httpx.ByteStream(body))
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        assert isinstance(provider._account.exchange.grant(5.0), outcome)
+
+
+def test_a_server_that_sets_cookies_gets_none_back(server: Server) -> None:
+    server.answer = lambda _: httpx.Response(200, json={"access_token": "t"}, headers={"Set-Cookie": "session=1"})
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        provider.token()
+        provider.reset()
+        provider.token()
+    assert [request.headers.get("Cookie") for request in server.requests] == [None, None]
+
+
+@pytest.fixture
+def proxy(environment: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A proxy that the environment names for everything, loopback included."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            environment.setenv(name, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        for name in ("NO_PROXY", "no_proxy", "http_proxy", "https_proxy", "all_proxy"):
+            environment.delenv(name, raising=False)
+        listening.settimeout(0)
+        yield listening
+
+
+def test_no_proxy_sees_a_sign_in_over_plain_http(proxy: socket.socket) -> None:
+    with Sandbox() as sandbox, TokenProvider(settings_of(sandbox)) as provider:
+        assert provider.token()
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+@pytest.mark.parametrize("url", ["ftp://user:canary@proxy", "http://user:canary@proxy:port"])
+def test_a_proxy_that_cannot_be_used_is_named(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("HTTPS_PROXY", url)
+    environment.delenv("https_proxy", raising=False)
+    with pytest.raises(ConfigurationError, match="HTTPS_PROXY") as caught:
+        TokenProvider(credentials())
+    assert caught.value.__context__ is None
+    caught.value.__traceback__ = caught.value.__traceback__ and caught.value.__traceback__.tb_next  # this test's own
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "canary" not in "".join(told.format())
+
+
+def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: Server) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        request.extensions["trace"]("http11.send_request_headers.started", {})  # as httpcore does, when connected
+        raise AssertionError
+
+    server.answer = answer
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        outcome = provider._account.exchange.grant(0.0)
+    assert isinstance(outcome, Unavailable)
+    assert outcome.late
 
 
 def test_a_body_that_drips_ends_at_the_deadline(server: Server) -> None:

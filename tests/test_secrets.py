@@ -3,6 +3,9 @@
 import copy
 import logging
 import pickle
+import re
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 from conftest import CANARIES, Server, credentials
 from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
 from enkash_auth._credentials import load_token_store, sources
+from enkash_auth._token import make_token
 from enkash_auth.errors import UnavailableError
 from enkash_auth.testing import Sandbox
 
@@ -69,6 +73,8 @@ def test_no_configuration_error_holds_a_secret(environment: pytest.MonkeyPatch) 
     environment.setenv("ENKASH_TOKEN_STORE", "rediss://:canary@h:x")
     attempts: list[Callable[[], object]] = [
         lambda: Credentials.load(password="canary-pass", username="canary\r"),
+        lambda: credentials(password="canary\udce9"),
+        lambda: credentials(client_secret="canary\udce9"),
         lambda: Credentials.load(**CANARIES),
         lambda: Credentials(**{**CANARIES, "base_url": "http://canary.example"}),
         lambda: stores.from_url("redis://:canary@h:x"),
@@ -108,6 +114,27 @@ def test_no_error_of_a_store_holds_a_secret(server: Server, caplog: pytest.LogCa
                 assert_clean(error)
     assert "ValueError" in caplog.text
     assert "canary" not in caplog.text
+
+
+COMPARISON = """
+from enkash_auth._token import make_token
+
+def test_it():
+    token, other = make_token("canary-" + "t", 1), make_token("canary-" + "o", 1)
+    assert token == other, "differs"
+"""
+
+
+def test_a_comparison_that_fails_shows_no_token(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(COMPARISON)
+    command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert "AssertionError: differs" in told
+    assert not {"canary-t", "canary-o"} & set(re.findall(r"canary-\w", told))
+
+
+def test_tokens_are_compared_by_value() -> None:
+    assert len({make_token("t", 1), make_token("t", 1), make_token("t", 2), make_token("u", 1)}) == 3
 
 
 def test_nothing_in_a_store_is_a_secret(server: Server) -> None:

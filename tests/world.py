@@ -169,6 +169,9 @@ class Exchange:
     def close(self) -> None:
         pass
 
+    def abandon(self) -> None:
+        pass
+
     def grant(self, timeout: float) -> Outcome:
         world, fiber = self.world, _current[-1]
 

@@ -73,9 +73,9 @@ class Account:
         """Return the account that the source names now, None where the server has refused that one, too."""
         try:
             credentials = source() if source else self.credentials
+            return None if credentials.fingerprint() in refused else self.entered(credentials, self._make)
         except Exception:  # half-way through a rotation, or not to be read now
             return None
-        return None if credentials.fingerprint() in refused else self.entered(credentials, self._make)
 
     def is_same(self, other: Account) -> bool:
         """Whether the server gives both the same tokens."""

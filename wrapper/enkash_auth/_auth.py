@@ -1,69 +1,105 @@
 """EnkashAuth: puts the token on requests to the origins it belongs to."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import httpx
 
 from ._origin import parse_origins
-from ._provider import TokenProvider
+from ._provider import Options, TokenProvider
 from ._token import Token
 
 if TYPE_CHECKING:
-    import httpx2  # not needed: where it is missing, checkers take it for Any
+    from .stores import Store
 
-    class _Auth(httpx.Auth, httpx2.Auth): ...  # type: ignore[misc]  # pyright: ignore
-else:
-    _Auth = httpx.Auth
+_SIGNED = "enkash_auth.signed"  # what this package has put into a request's Authorization
 
 
-class EnkashAuth(_Auth):
+class EnkashAuth(httpx.Auth):
     """The `auth` of an httpx client, sync or async.
 
     The token goes to `origins` only (https unless loopback), to the origin of the provider's base URL when there
     are none; a request to any other origin leaves without it. A 401 from such an origin fetches a new token and
-    repeats the request once, if its body can be sent again. Raises what `TokenProvider.token` raises.
+    repeats the request once, if its body can be sent again. Raises what `TokenProvider.token` raises. It is a context
+    manager; `close` closes its provider.
     """
+
+    if TYPE_CHECKING:  # checkers know no `isinstance` of httpx2's, whose clients take a callable as well
+
+        def __call__(self, request: Any) -> Any: ...
 
     def __init__(self, provider: TokenProvider, origins: Iterable[str] = ()) -> None:
         self._provider = provider
-        self._origins = parse_origins(origins) or {provider.credentials.origin}
+        self._listed = parse_origins(origins)
 
     @classmethod
-    def from_env(cls, origins: Iterable[str] = ()) -> Self:
-        """Return an auth over `TokenProvider.from_env()`; raises `ConfigurationError`."""
-        return cls(TokenProvider.from_env(), origins)
+    def from_env(
+        cls,
+        origins: Iterable[str] = (),
+        *,
+        profile: str | None = None,
+        store: Store | None = None,
+        **options: Unpack[Options],
+    ) -> Self:
+        """Return an auth over `TokenProvider.from_env(...)`; raises `ConfigurationError`."""
+        return cls(TokenProvider.from_env(profile=profile, store=store, **options), origins)
+
+    def close(self) -> None:
+        """Close the provider; later requests raise `ConfigurationError`."""
+        self._provider.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Sign the request; repeat it once after a 401."""
         asked = self._provider._monotonic()
         token = self._provider.token() if self._belongs(request) else None
-        response = yield _signed(request, token)
-        if token and self._mendable(request, response) and self._provider._rejected(token, asked):
+        response = yield self._signed(request, token)
+        if token and self._mendable(request, response, token, asked):
             fresh = self._provider.token()
             if fresh.access_token != token.access_token:
-                yield _signed(request, fresh)
+                yield self._signed(request, fresh)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Sign the request; repeat it once after a 401."""
         asked = self._provider._monotonic()
         token = await self._provider.atoken() if self._belongs(request) else None
-        response = yield _signed(request, token)
-        if token and self._mendable(request, response) and self._provider._rejected(token, asked):
+        response = yield self._signed(request, token)
+        if token and self._mendable(request, response, token, asked):
             fresh = await self._provider.atoken()
             if fresh.access_token != token.access_token:
-                yield _signed(request, fresh)
+                yield self._signed(request, fresh)
 
     def _belongs(self, request: Any) -> bool:
         url = request.url
-        return (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)) in self._origins
+        origin = url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+        return origin in self._listed if self._listed else origin == self._provider._origin
 
-    def _mendable(self, request: Any, response: Any) -> bool:
-        # the answer may be another origin's, reached by a redirect that httpx followed without the token
-        if response.status_code != 401 or not self._belongs(response.request):
+    def _signed(self, request: Any, token: Token | None) -> Any:
+        if token and self._belongs(request):  # still: the sign-in may have followed changed settings to another host
+            request.extensions = {**request.extensions, _SIGNED: f"Bearer {token.access_token}"}
+            request.headers["Authorization"] = request.extensions[_SIGNED]
+        elif (ours := request.extensions.get(_SIGNED)) and request.headers.get("Authorization") == ours:
+            del request.headers["Authorization"]  # a request that is sent again, to another origin by now
+        return request
+
+    def _mendable(self, request: Any, response: Any, token: Token, asked: float) -> bool:
+        """Give up a token that the API has said 401 to; return whether to send the request again with another."""
+        if response.status_code != 401:
             return False
+        ours = request.extensions.get(_SIGNED)
+        if ours is None or response.request.headers.get("Authorization") != ours:
+            return False  # the answer to a redirect, which httpx sends without the token to another origin
+        if not self._provider._rejected(token, asked) or response.history:
+            return False  # before a redirect, the API has dealt with the request: a payment is not made twice
         try:
             return request.content is not None
         except RuntimeError:  # RequestNotRead of httpx or httpx2: a stream that can be sent only once
@@ -80,9 +116,3 @@ class EnkashAuth(_Auth):
 @cache
 def _both(ours: Any, theirs: Any) -> type[Any]:
     return type(ours.__name__, (ours, theirs), {}) if theirs else ours
-
-
-def _signed(request: Any, token: Token | None) -> Any:
-    if token:
-        request.headers["Authorization"] = f"Bearer {token.access_token}"
-    return request

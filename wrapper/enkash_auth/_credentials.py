@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from attrs import field, frozen
 
 from ._origin import check_url, parse_origin
+from ._secret import Secret
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -18,32 +19,7 @@ if TYPE_CHECKING:
 _REQUIRED = ("base_url", "username", "password", "client_id", "client_secret")
 _SETTINGS = (*_REQUIRED, "basic_client_id")
 SECRETS_DIRECTORY = "/run/secrets"
-
-
-class Secret:
-    """An opaque value: `reveal()` returns it, nothing else does."""
-
-    __slots__ = ("_reveal",)
-
-    def __init__(self, value: str) -> None:
-        # a closure: no attribute for a debugger or a serializer to print
-        self._reveal: Callable[[], str] = lambda: value
-
-    def reveal(self) -> str:
-        """Return the secret text."""
-        return self._reveal()
-
-    def __repr__(self) -> str:
-        return "**********"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self.reveal() == other.reveal()
-
-    def __hash__(self) -> int:
-        return hash(self.reveal())
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a secret cannot be pickled")
+_LARGEST = 64 * 1024  # characters of a file
 
 
 def _secret(value: "str | Secret | None") -> "Secret | None":
@@ -109,7 +85,7 @@ class Credentials:
         return hmac.digest(self.client_secret.reveal().encode(), told.encode(), "sha256").hex()
 
     @classmethod
-    def load(cls, profile: str | None = None, **arguments: str | None) -> "Credentials":
+    def load(cls, profile: str | None = None, **arguments: str | Secret | None) -> "Credentials":
         """Return credentials from arguments, the environment, `*_FILE` twins, a secrets directory or a profile file.
 
         In this order, the first that has a setting wins. Raises `ConfigurationError`, which names every missing
@@ -153,8 +129,11 @@ def _problems(values: Mapping[str, object]) -> list[str]:
     for name, value in texts.items():
         if value in (None, ""):
             continue
-        if not isinstance(value, str) or re.search(r"[\x00-\x1f\x7f]", value):
-            found.append(f"ENKASH_{name.upper()} must be text without control characters")
+        if isinstance(value, ConfigurationError):  # why it could not be read
+            found.append(str(value))
+        elif not isinstance(value, str) or re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
+            # a byte of the environment that is no UTF-8 arrives as a lone surrogate
+            found.append(f"ENKASH_{name.upper()} must be text in UTF-8 without control characters")
         elif name == "base_url" and (why := check_url(value)):
             found.append(f"ENKASH_BASE_URL {why}")
         elif name == ("client_id" if not texts["basic_client_id"] else "basic_client_id") and ":" in value:
@@ -163,11 +142,18 @@ def _problems(values: Mapping[str, object]) -> list[str]:
     return found
 
 
-def _gather(profile: str | None, arguments: Mapping[str, str | None]) -> dict[str, Any]:
+def _gather(profile: str | None, arguments: Mapping[str, object]) -> dict[str, Any]:
     if unknown := arguments.keys() - set(_SETTINGS):
         raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
     table = _profile_table(profile, os.environ)
-    return {name: _first(_places(name, arguments, os.environ, table)) for name in _SETTINGS}
+    return {name: _value(_places(name, arguments, os.environ, table)) for name in _SETTINGS}
+
+
+def _value(places: "Iterator[Place]") -> Any:
+    try:
+        return _first(places)
+    except ConfigurationError as error:
+        return error  # named by `_problems`, with all else that is wrong
 
 
 @frozen
@@ -190,7 +176,7 @@ def sources(profile: str | None = None) -> dict[str, list[Place]]:
 
 
 def _places(
-    name: str, arguments: Mapping[str, str | None], environ: Mapping[str, str], table: Mapping[str, Any]
+    name: str, arguments: Mapping[str, object], environ: Mapping[str, str], table: Mapping[str, Any]
 ) -> Iterator[Place]:
     variable = f"ENKASH_{name.upper()}"
     if arguments.get(name) is not None:
@@ -199,7 +185,7 @@ def _places(
         yield Place(f"the variable {variable}", lambda: environ[variable])
     if path := environ.get(f"{variable}_FILE"):
         yield Place(f"the file of {variable}_FILE", partial(_read, Path(path), f"{variable}_FILE"), Path(path))
-    secret = Path(environ.get("ENKASH_SECRETS_DIR", SECRETS_DIRECTORY)) / variable.lower()
+    secret = Path(environ.get("ENKASH_SECRETS_DIR") or SECRETS_DIRECTORY) / variable.lower()
     if os.path.isfile(secret):  # noqa: PTH113  # Path's raises before 3.14 where this user may not look
         yield Place("the secrets directory", partial(_read, secret, f"the secret {variable.lower()}"), secret)
     if table.get(name) is not None:
@@ -212,15 +198,26 @@ def _first(places: Iterator[Place]) -> Any:
 
 def _read(path: Path, setting: str) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip("\r\n")
+        with _regular(path).open(encoding="utf-8-sig") as file:  # an editor's mark is no part of a password
+            text = file.read(_LARGEST + 1)
+        if len(text) <= _LARGEST:
+            return text.strip("\r\n")
     except (OSError, UnicodeDecodeError):
-        reason = "cannot be read as a text file"
-    raise ConfigurationError(f"{setting} {reason}")
+        pass
+    raise ConfigurationError(f"{setting} cannot be read as a text file")
+
+
+def _regular(path: Path) -> Path:
+    """Return the path if a regular file is there: a pipe could keep a sign-in waiting, a device never ends."""
+    if not path.is_file():
+        raise OSError
+    return path
 
 
 def _profile_file(environ: Mapping[str, str]) -> Path:
-    default = Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "enkash" / "config.toml"
-    return Path(environ.get("ENKASH_CONFIG") or default)
+    if given := environ.get("ENKASH_CONFIG"):
+        return Path(given)
+    return Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "enkash" / "config.toml"
 
 
 def _profile_table(profile: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -231,11 +228,11 @@ def _profile_table(profile: str | None, environ: Mapping[str, str]) -> dict[str,
         return {}
     why = "has no such profile"
     try:
-        with _profile_file(environ).open("rb") as file:
+        with _regular(_profile_file(environ)).open("rb") as file:
             table = tomllib.load(file).get(name)
             if isinstance(table, dict):
                 return table
-    except OSError:
+    except (OSError, RuntimeError):  # also: no home directory, nested too deeply
         why = "cannot be read"
     except ValueError:  # TOML or UTF-8; the parser's own message may quote a value
         why = "is not valid TOML"

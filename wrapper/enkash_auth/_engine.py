@@ -45,7 +45,8 @@ class Engine:
         self._fleet = fleet
         self._account = Account.entered(credentials, make)
         self._refusals: dict[str, Refused] = {}  # final ones, by fingerprint: they outlive a change of credentials
-        self._lock = threading.Lock()
+        self._lock, self._boarding = threading.RLock(), False
+        self._news: list[Event] = []
         self._start_clean()
 
     def _start_clean(self) -> None:
@@ -79,7 +80,7 @@ class Engine:
 
     def _after_fork(self) -> None:
         """Start clean in a child: no thread flies there, a lock may be held for ever, the sockets are the parent's."""
-        self._lock = threading.Lock()
+        self._lock, self._boarding = threading.RLock(), False
         self._start_clean()
         if not self._closed:
             self._account = self._account.again()
@@ -89,32 +90,57 @@ class Engine:
 
         `late`: the caller's flight ran out of time, but the caller did not.
         """
-        flight, took_off = self._flight, False
+        flight = self._flight
         if flight and flight.outcome is None and self._serve_until == _NEVER and self._monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
         with self._lock:
             if self._closed:
                 raise ConfigurationError("this TokenProvider is closed")
-            # a second look: a flight may have landed while this caller came for the lock
-            now, flight, again = self._outside.now(), self._flight, _NEVER
-            verdict, until = self._known.look(now) if self._known and self._held else (Verdict.WAIT, _NEVER)
-            if flight and now.monotonic >= flight.end:  # abandoned: it may never land
-                self._gate = self._gate.failed(self._overdue(), now.monotonic, self._outside.draw())
-                flight = self._flight = None
-            if flight is None and verdict is not Verdict.SERVE:
-                stop, again = self._forbidden(now.monotonic, late)
-                if stop is None:
-                    took_off, flight = True, Flight(self._outside, self._generation, now.monotonic + self._timeout)
-                elif verdict is Verdict.WAIT:
-                    self._drop()
-                    raise stop.raised()
-            if verdict is Verdict.RENEW:
-                until = min(until, flight.end if flight else again)
-            self._serve_until, self._flight = until, flight
-            boarded = flight if flight and verdict is Verdict.WAIT else self._token
-        if took_off and flight:
-            self._outside.spawn(partial(self._fly, flight))
-        return boarded
+            if self._boarding:  # a signal handler or a finalizer has interrupted this very thread
+                raise Unavailable("asked for from within", self._account.exchange.host).raised()
+            self._boarding = True
+            try:
+                boarded, took_off = self._boarded(late)
+            finally:
+                self._boarding = False
+        if took_off:
+            try:
+                self._outside.spawn(partial(self._fly, took_off))
+            except BaseException as error:
+                if not took_off.begun:
+                    self._cut_short(took_off, error)
+                raise
+        if isinstance(boarded, Token | Flight):
+            return boarded
+        raise boarded.raised()
+
+    def _boarded(self, late: bool) -> tuple[Token | Flight | Failure, Flight | None]:
+        """Return what a caller gets, and the flight that starts with it."""
+        # a second look: a flight may have landed while this caller came for the lock
+        now, flight, again = self._outside.now(), self._flight, _NEVER
+        verdict, until = self._known.look(now) if self._known and self._held else (Verdict.WAIT, _NEVER)
+        if flight and now.monotonic >= flight.end:
+            self._abandon(now.monotonic)
+            flight = None
+        took_off = None
+        if flight is None and verdict is not Verdict.SERVE:
+            stop, again = self._forbidden(now.monotonic, late)
+            if stop is None:
+                flight = took_off = Flight(self._outside, self._generation, now.monotonic + self._timeout)
+            elif verdict is Verdict.WAIT:
+                self._drop()
+                return stop, None
+        if verdict is Verdict.RENEW:
+            until = min(until, flight.end if flight else again)
+        self._serve_until, self._flight = until, flight
+        return flight if flight and verdict is Verdict.WAIT else self._token, took_off
+
+    def _abandon(self, now: float) -> None:
+        """Give up a flight that may never land; its connections are cut, so that its thread ends."""
+        self._gate = self._gate.failed(self._overdue(), now, self._outside.draw())
+        self._flight, overdue = None, self._account.exchange
+        self._account = self._account.again()
+        overdue.abandon()  # waits for nothing
 
     def _landed(self, flight: Flight, deadline: float) -> Token | Flight:
         """Return what a waiting caller gets after its wait: the token, an error, or a seat on the next flight."""
@@ -146,7 +172,7 @@ class Engine:
                 self._brake = brake
             self._known = evolve(known, rejected=True)
             self._drop()
-        publish([Event("invalidated", self._account.exchange.host, grants=self._grants)], self._on_event)
+            self._news.append(Event("invalidated", self._account.exchange.host, grants=self._grants))
 
     def _rejected(self, token: Token, asked: float) -> bool:
         """Invalidate after a 401; return whether another token may mend it: not if this was minted since `asked`."""
@@ -173,7 +199,35 @@ class Engine:
 
     def _fly(self, flight: Flight) -> None:
         """Sign in, on the flight's own thread; tell of it when its callers have been answered."""
-        began, account = self._monotonic(), self._account
+        if flight.outcome:
+            return  # its starter was interrupted
+        began, flight.begun = self._monotonic(), True
+        try:
+            account, outcome, requests = self._signed_in(flight)
+            known = outcome is self._refusals.get(account.fingerprint)
+            alive = self._land(flight, account, outcome, requests)
+        except BaseException as error:
+            self._cut_short(flight, error)
+            raise
+        flight.land(outcome)
+        if self._closed:  # closing cuts a grant's connection: no news
+            return
+        with self._lock:
+            news, self._news = self._news + self._fleet.news(), []
+        if not known:
+            told = Event("issued", account.exchange.host, self._monotonic() - began, requests, self._grants)
+            news += describe(told, outcome, alive)
+        publish(news, self._on_event)
+
+    def _cut_short(self, flight: Flight, error: BaseException) -> None:
+        """Land a flight that an interrupt, an exit or a bug has ended: nobody waits for it till its end."""
+        outcome = Unavailable(f"the sign-in was cut short ({type(error).__name__})", self._account.exchange.host)
+        self._land(flight, self._account, outcome, 0)
+        flight.land(outcome)
+
+    def _signed_in(self, flight: Flight) -> tuple[Account, Known | Failure, int]:
+        """Return with which account, how it went and how many requests that took."""
+        account = self._account
         refusal = self._refusals.get(account.fingerprint)
         if refusal and self._fleet.reopened(account, refusal, self._outside):
             with self._lock:
@@ -182,20 +236,10 @@ class Engine:
         if refusal and (changed := account.changed(self._source, self._refusals)):
             self._move_to(changed, flight)
             account, refusal = changed, None
-        outcome: Known | Failure | None = refusal
-        requests = 0
-        if outcome is None:
-            given = account, self._known, flight.end, self._outside, self._refusals
-            outcome, requests = self._fleet.sign_in(*given)
-        alive = self._land(flight, account, outcome, requests)
-        flight.land(outcome)
-        if self._closed:  # closing cuts a grant's connection: no news
-            return
-        news = self._fleet.news()
-        if refusal is None:
-            told = Event("issued", account.exchange.host, self._monotonic() - began, requests, self._grants)
-            news += describe(told, outcome, alive)
-        publish(news, self._on_event)
+        if refusal:
+            return account, refusal, 0
+        given = account, self._known, flight.end, self._outside, self._refusals
+        return account, *self._fleet.sign_in(*given)
 
     def _move_to(self, account: Account, flight: Flight) -> None:
         with self._lock:

@@ -5,9 +5,10 @@ import json
 import math
 import re
 import ssl
+import zlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from time import monotonic, time
@@ -21,6 +22,7 @@ from enkash_auth_client.models import SnakeTokenResponse, TokenRequest, TokenRes
 from enkash_auth_client.types import UNSET, Unset
 
 from ._credentials import Credentials, certificate_places
+from ._limits import LONGEST_RETRY_AFTER
 from ._outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from ._token import read_access_token, read_life
 from .errors import ConfigurationError, ProtocolError
@@ -75,14 +77,18 @@ class _StoppedError(Exception):
 
 
 class _BoundedStream(httpx.SyncByteStream):
-    """A body that ends at a size and a time: a server that drips bytes beats every read timeout."""
+    """A body, unpacked, that ends at a size and a time: a server that drips bytes beats every read timeout."""
 
-    def __init__(self, inner: httpx.SyncByteStream, end: float, host: str) -> None:
+    def __init__(self, inner: httpx.SyncByteStream, end: float, host: str, encoding: str) -> None:
         self._inner, self._end, self._host = inner, end, host
+        # none was asked for, but a proxy may do it anyway; httpx would unpack 500 bytes to 400 MB
+        self._unpacker = zlib.decompressobj(47) if encoding in ("gzip", "x-gzip", "deflate") else None  # either kind
 
     def __iter__(self) -> Iterator[bytes]:
         size = 0
         for chunk in self._inner:
+            if self._unpacker:
+                chunk = self._unpacker.decompress(chunk, _LARGEST_ANSWER + 1)
             size += len(chunk)
             if size > _LARGEST_ANSWER:
                 raise _StoppedError(Unavailable("the answer is larger than 64 KiB", self._host))
@@ -104,8 +110,9 @@ class Exchange:
         transport: httpx.BaseTransport | None = None,
         verify: bool | ssl.SSLContext = True,
     ) -> None:
-        self.host = credentials.origin[1]
-        self._credentials = credentials
+        self.origin = credentials.origin
+        self.host = self.origin[1]
+        self._credentials, self._shared = credentials, transport is not None  # others may use that one
         self._client = Client(
             base_url=credentials.base_url,
             timeout=httpx.Timeout(5.0),  # each request brings its own
@@ -121,10 +128,18 @@ class Exchange:
                     credentials.basic_client_id or credentials.client_id, credentials.client_secret.reveal()
                 ),
                 "transport": transport,
+                "mounts": {"http://": None},  # that is for loopback: no proxy may see it
                 "event_hooks": {"request": [self._on_request], "response": [self._on_response]},
             },
         )
-        self._client.get_httpx_client()  # here, not in a grant
+        try:
+            self._client.get_httpx_client()  # here, not in a grant
+            return
+        except (ImportError, ValueError, httpx.InvalidURL) as error:
+            why = type(error).__name__
+        raise ConfigurationError(
+            f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use the proxy that is named ({why})"
+        )
 
     def grant(self, timeout: float) -> Outcome:
         """Send one token request (RFC 6749 section 4.3), `timeout` seconds for it all, and return how it ended."""
@@ -149,7 +164,7 @@ class Exchange:
             return Unavailable(f"no answer within {timeout:.3g} s", self.host, late=True)
         except httpx.HTTPError as error:
             return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError, zlib.error):
             # what the generated parser raises on a body that is no JSON object of the spec's
             return Malformed("the body is not the JSON object of the spec", self.host)
         except Exception as error:  # a flight that ends in no outcome would keep its waiters till their deadline
@@ -159,25 +174,40 @@ class Exchange:
         """Close the connections."""
         self._client.get_httpx_client().close()
 
+    def abandon(self) -> None:
+        """Cut off a grant that does not end: a server that drips headers beats every timeout."""
+        if not self._shared:
+            self.close()
+
     def _on_request(self, request: httpx.Request) -> None:
         timeout = _timeout.get()
-        limits = httpx.Timeout(timeout).as_dict()
-        request.extensions = {**request.extensions, "timeout": limits, _END: monotonic() + timeout}
+        limits, end = httpx.Timeout(timeout).as_dict(), monotonic() + timeout
+
+        def trace(name: str, _: object) -> None:
+            # connecting took too long, or this process stood still: by now the password may have been refused
+            if name.endswith("send_request_headers.started") and monotonic() > end:
+                raise _StoppedError(Unavailable("no time was left", self.host, late=True))
+
+        request.extensions = {**request.extensions, "timeout": limits, "trace": trace, _END: end}
+        request.headers.pop("Cookie", None)  # each sign-in stands alone
 
     def _on_response(self, response: httpx.Response) -> None:
         """Bound the body, and end all but a 200 before the generated parser, which knows no status 520, sees it."""
         stream = response.stream
         assert isinstance(stream, httpx.SyncByteStream)
-        response.stream = _BoundedStream(stream, response.request.extensions[_END], self.host)
+        encoding = response.headers.pop("Content-Encoding", "")
+        response.stream = _BoundedStream(stream, response.request.extensions[_END], self.host, encoding.lower())
         status = response.status_code
         if status == 200:
             return
         if status == 429 or status >= 500:
             after = read_retry_after(response.headers.get("Retry-After"), time())
             raise _StoppedError(Unavailable(f"status {status}", self.host, after))
-        response.read()
-        error = _error_code(response.content)
-        final = status == 401 or (status == 400 and error == "invalid_grant")
+        try:
+            error, unread = _error_code(response.read()), False
+        except (httpx.HTTPError, zlib.error, _StoppedError):  # cut short, too long or too slow: the status still counts
+            error, unread = None, True
+        final = status == 401 or (status == 400 and (unread or error == "invalid_grant"))
         raise _StoppedError(Refused(status, error, final, self.host))
 
 
@@ -190,15 +220,18 @@ def _error_code(body: bytes) -> str | None:
 
 
 def read_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` asks for, a number or a date (RFC 9110 section 10.2.3), else None."""
+    """Return the seconds that a `Retry-After` asks for, a number or a date (RFC 9110 section 10.2.3), else None.
+
+    An hour at most.
+    """
     if value is None:
         return None
-    if re.fullmatch(r"\d{1,9}", value, re.ASCII):
-        return float(value)
     try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
+        if re.fullmatch(r"\d+", value, re.ASCII):
+            seconds = float(value)
+        else:
+            date = parsedate_to_datetime(value)
+            seconds = math.ceil((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, OverflowError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, math.ceil((date - datetime.fromtimestamp(now, UTC)).total_seconds()))
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)

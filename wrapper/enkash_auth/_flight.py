@@ -25,7 +25,7 @@ class Flight:
     """Has one outcome, for which threads and tasks wait alike, till their own deadline or its `end` (monotonic)."""
 
     def __init__(self, outside: Outside, generation: int, end: float) -> None:
-        self.generation, self.end = generation, end
+        self.generation, self.end, self.begun = generation, end, False
         self.outcome: Known | Failure | None = None
         self._monotonic = outside.monotonic
         self._landed = threading.Event()

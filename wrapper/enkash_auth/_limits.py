@@ -8,7 +8,7 @@ from ._freshness import Known, Moment
 from ._outcome import Failure, Unavailable
 
 _LONGEST_BACKOFF = 30.0  # seconds
-_LONGEST_RETRY_AFTER = 3600.0
+LONGEST_RETRY_AFTER = 3600.0
 _BUCKET, _REFILL = 2.0, 60.0  # two at once, one more a minute
 
 
@@ -24,7 +24,7 @@ class Gate:
         """Return the gate after one more failure in a row: 0.5 to 1 s, twice that each time, as `Retry-After` asks."""
         backoff = min(_LONGEST_BACKOFF, 2.0**self.failures) * (0.5 + draw / 2)
         asked = (isinstance(failure, Unavailable) and failure.retry_after) or 0.0
-        return Gate(now + max(backoff, min(_LONGEST_RETRY_AFTER, asked)), min(self.failures + 1, 10), failure)
+        return Gate(now + max(backoff, min(LONGEST_RETRY_AFTER, asked)), min(self.failures + 1, 10), failure)
 
     def stops(self, now: float) -> Failure | None:
         """Return the failure to tell while the gate is shut, None when it is open."""

@@ -1,5 +1,6 @@
 """Where a token may travel (pure)."""
 
+import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -11,31 +12,34 @@ Origin = tuple[str, str, int]
 
 def parse_origin(url: str) -> Origin:
     """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` where it is no http(s) URL."""
+    import httpx  # not for who imports this package and asks for nothing
+
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or " " in parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url):
         raise ValueError("not an http(s) URL")
-    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        host = httpx.URL(url).host  # as httpx will write it on a request: a name's letters, not its punycode
+    except httpx.InvalidURL:
+        raise ValueError("not an http(s) URL") from None
+    return parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether plain http to this host stays on the machine."""
+    """Return whether plain http to this host stays on the machine; `*.localhost` may be any resolver's answer."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return host == "localhost"
 
 
 def check_url(url: str) -> str | None:
     """Return why a token must not travel to this URL, None where it may."""
-    import httpx  # not for who imports this package and asks for nothing
-
     try:
         scheme, host, _ = parse_origin(url)
-        parts = urlsplit(url)
-        _ = httpx.URL(url).host, host.encode("idna")  # what the lookup of a host does, and may fail at
-    except (ValueError, httpx.InvalidURL):
+        host.encode("idna")  # what the lookup of a host does, and may fail at
+    except ValueError:
         return "is not an https URL"
-    if parts.username is not None or parts.query or parts.fragment:
+    if urlsplit(url).username is not None or "?" in url or "#" in url:
         return "must hold no user, query or fragment"
     if scheme != "https" and not is_loopback(host):
         return "must be https (http is for loopback only)"

@@ -6,12 +6,13 @@ import os
 import ssl
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 
 from ._account import Alone
 from ._credentials import Credentials, load_token_store
 from ._engine import Engine
 from ._flight import Flight
+from ._origin import Origin
 from ._token import Token
 from .errors import ConfigurationError
 from .events import OnEvent
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 
     from ._fleet import Fleet
     from .stores import Store
+
+
+class Options(TypedDict, total=False):
+    """What a `TokenProvider` takes by keyword, beside its store."""
+
+    timeout: float
+    transport: httpx.BaseTransport | None
+    verify: bool | ssl.SSLContext
+    on_event: OnEvent | None
+    on_store_error: Literal["continue", "raise"]
 
 
 class TokenProvider(Engine):
@@ -57,22 +68,26 @@ class TokenProvider(Engine):
         _providers.add(self)
 
     @classmethod
-    def from_env(cls) -> Self:
-        """Return a provider with `Credentials.load()`, which looks there again while the server refuses.
+    def from_env(cls, *, profile: str | None = None, store: Store | None = None, **options: Unpack[Options]) -> Self:
+        """Return a provider with `Credentials.load(profile)`, which looks there again while the server refuses.
 
-        `ENKASH_TOKEN_STORE` names its store by URL (`stores.from_url`). Raises `ConfigurationError` for missing or
-        malformed settings.
+        `ENKASH_TOKEN_STORE` names its store by URL (`stores.from_url`), unless a `store` is given; `options` are the
+        constructor's. Raises `ConfigurationError` for missing or malformed settings.
         """
-        store = load_token_store()
-        provider = cls(Credentials.load(), store=store)
-        provider._own_store = store
-        provider._source = Credentials.load
+        own = load_token_store() if store is None else None
+        provider = cls(Credentials.load(profile), store=store or own, **options)
+        provider._own_store = own
+        provider._source = partial(Credentials.load, profile)
         return provider
 
     @property
     def credentials(self) -> Credentials:
         """What the provider signs in with now."""
         return self._account.credentials
+
+    @property
+    def _origin(self) -> Origin:
+        return self._account.exchange.origin
 
     def token(self) -> Token:
         """Return a valid token, from any thread; waits for at most one grant.
@@ -106,7 +121,8 @@ class TokenProvider(Engine):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<TokenProvider for {self.credentials.origin[1]}>"
+        account = getattr(self, "_account", None)  # a traceback may show one that could not be made
+        return f"<TokenProvider for {account.exchange.host}>" if account else "<TokenProvider>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("TokenProvider holds secrets and cannot be pickled")

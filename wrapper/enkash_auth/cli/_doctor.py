@@ -94,7 +94,7 @@ def _shape(credentials: Credentials) -> Iterator[Finding]:
         text = "is not CEK and seven capitals or digits, as EnKash's company ids are: compare it with the portal"
         yield Finding("warn", "ENKASH_CLIENT_ID", text)
     scheme, host, port = credentials.origin
-    path = httpx.URL(credentials.base_url).path.rstrip("/")
+    path = httpx.URL(credentials.base_url).raw_path.decode().rstrip("/")  # as it is sent: no terminal's control codes
     if path:
         text = f"has a path: tokens are asked for at {path}/oauth/token; remove the path unless that is meant"
         yield Finding("warn", "ENKASH_BASE_URL", text)

@@ -28,8 +28,8 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
     """Look up the name, connect, ask for nothing with HEAD."""
     scheme, host, port = credentials.origin
     proxies = getproxies()
-    if (proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host):
-        yield Finding("ok", "DNS", f"a proxy is set for {scheme}, which looks {host} up")
+    if scheme == "https" and (proxies.get("https") or proxies.get("all")) and not proxy_bypass(host):
+        yield Finding("ok", "DNS", f"a proxy is set for https, which looks {host} up")
     else:
         try:
             found = within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
@@ -40,7 +40,7 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
         yield Finding("ok", "DNS", f"{host} is {', '.join(addresses)}")
     headers = {"User-Agent": f"enkash-auth/{version()}", "Cache-Control": "no-cache"}
     try:
-        client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True))
+        client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True), mounts={"http://": None})
         began = time.time()
         with client, client.stream("HEAD", credentials.base_url) as answer:
             ended = time.time()
@@ -72,7 +72,7 @@ def _certificate(connection: Any) -> Finding:
 def _skew(date: str | None, began: float, ended: float) -> Finding:
     try:
         theirs = parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return Finding("warn", "clock", "the server tells no time: see to it that this machine's is set by NTP")
     # it was true at some time of the round trip, and its fraction is cut off
     skew = began - theirs - 1 if began > theirs + 1 else min(0.0, ended - theirs)
