@@ -262,6 +262,8 @@ def test_the_request_is_the_specs(server: Server) -> None:
         provider.token()
     (request,) = server.requests
     assert request.headers["User-Agent"].startswith("enkash-auth/")
+    assert request.headers["Connection"] == "close"
+    assert request.extensions["timeout"]["connect"] < 10 / 2  # leaves time for a host's second address
     assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
     assert request.headers["Authorization"] == httpx.BasicAuth("other", "canary-s3")._auth_header
     sent = dict(pair.split("=") for pair in request.content.decode().split("&"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any
 import certifi
 import httpx
 import pytest
+from attrs import evolve
 
 from conftest import Clock, Server, credentials, issued
 from enkash_auth import Credentials, Token, TokenProvider, _flight
@@ -438,16 +440,154 @@ def test_a_closed_provider_says_so(server: Server, ask: Ask) -> None:
     provider._after_fork()
 
 
-@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": float("inf")}, {"store": "x"}, {"on_store_error": "x"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"timeout": wrong} for wrong in (0, float("inf"), float("nan"), 3601, "3", None)]
+    + [{"store": "x"}, {"on_store_error": "x"}],
+)
 def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         TokenProvider(credentials(), **wrong)
 
 
+def test_where_the_last_second_of_a_sticky_token_does_not_fit_nothing_is_sent(
+    server: Server, provider: TokenProvider, clock: Clock, ask: Ask
+) -> None:
+    end = clock.wall + 10.5
+    server.answer = lambda _: issued("sticky", int(end - clock.wall)) if clock.wall < end else issued("fresh")
+    ask(provider)
+    clock.passes(9)
+    ask(provider)  # the server is learnt
+    land(provider)
+    sent, provider._timeout = len(server.requests), 0.5
+    clock.passes(1.2)
+    for _ in range(3):
+        with pytest.raises(UnavailableError) as caught:
+            ask(provider)
+        assert 0 < (caught.value.retry_after or 0) <= 1.5
+    assert len(server.requests) == sent
+    clock.passes(1.5)
+    assert ask(provider).access_token == "fresh"
+
+
+Within = Callable[[TokenProvider], object]
+
+
+def test_who_asks_from_within_a_providers_own_step_is_answered(server: Server, clock: Clock) -> None:
+    heard: list[str] = []
+
+    def interrupted() -> float:  # as by a signal handler, or a finalizer that the garbage collector runs
+        provider._outside = clock.outside
+        with pytest.raises(UnavailableError) as caught:
+            provider.token()
+        heard.append(str(caught.value))
+        return clock.wall
+
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        clock.move(provider)
+        provider._outside = evolve(clock.outside, wall=interrupted)
+        assert provider.token().access_token == "canary-token-1"
+    assert heard == ["no token from token.example: it was asked for in the midst of a step towards one"]
+    assert len(server.requests) == 1
+
+
+def test_who_asks_on_a_flights_own_thread_is_answered(server: Server, ask: Ask) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        with pytest.raises(UnavailableError, match="in the midst"):
+            ask(provider)
+        return issued("t")
+
+    server.answer = answer
+    with TokenProvider(credentials(), transport=server.transport, timeout=3600) as provider:
+        assert ask(provider).access_token == "t"
+
+
+@pytest.mark.parametrize("step", [TokenProvider.reset, TokenProvider.close], ids=["reset", "close"])
+def test_a_reset_or_close_from_within_is_done(server: Server, clock: Clock, step: Within) -> None:
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        clock.move(provider)
+        provider._outside = Outside(provider._monotonic, lambda: (step(provider), clock.wall)[1], clock.pause)  # type: ignore[func-returns-value]
+        provider._board()
+        provider._outside = clock.outside
+        land(provider)
+        assert provider._closed == (step is TokenProvider.close)
+
+
+def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(server: Server, clock: Clock, ask: Ask) -> None:
+    started: list[Callable[[], None]] = []
+
+    def interrupted(run: Callable[[], None]) -> None:
+        started.append(run)
+        raise KeyboardInterrupt
+
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        clock.move(provider)
+        provider._outside = evolve(clock.outside, spawn=interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ask(provider)
+        provider._outside = clock.outside
+        with pytest.raises(UnavailableError, match="cut short"):
+            ask(provider)  # at once
+        started[0]()  # a thread that comes after all
+        assert not server.requests
+        clock.passes(1)
+        assert ask(provider).access_token == "canary-token-1"
+
+
+def test_an_interrupt_of_who_has_started_a_flight_is_nothing_to_the_flight(server: Server, ask: Ask) -> None:
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+
+        def interrupted(run: Callable[[], None]) -> None:
+            run()
+            raise KeyboardInterrupt
+
+        provider._outside = Outside(spawn=interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ask(provider)
+        assert ask(provider).access_token == "canary-token-1"
+        assert len(server.requests) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_transport_that_ends_its_thread_keeps_nobody_waiting(server: Server, ask: Ask) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        raise SystemExit
+
+    server.answer = answer
+    with (
+        TokenProvider(credentials(), transport=server.transport) as provider,
+        pytest.raises(UnavailableError, match="cut short"),
+    ):
+        ask(provider)
+
+
+def test_a_server_that_drips_headers_keeps_no_thread() -> None:
+    def drip() -> None:
+        connection, _ = listening.accept()
+        with suppress(OSError), connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while True:
+                connection.sendall(b"x")
+                threading.Event().wait(0.01)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with TokenProvider(credentials(base_url=url), timeout=0.1) as provider:
+            for _ in range(2):
+                with pytest.raises(UnavailableError, match="no answer within"):
+                    provider.token()
+            dripping.join(5)  # its connection is cut
+            assert not dripping.is_alive()
+            land(provider)
+
+
 def test_a_child_starts_clean(server: Server) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
         provider.token()
-        provider._lock.acquire()
+        with ThreadPoolExecutor(1) as parent:  # a thread that the child does not have
+            parent.submit(provider._lock.acquire).result()
         provider._after_fork()  # what os.fork() calls in the child
         assert provider.token().access_token == "canary-token-2"
 

@@ -41,7 +41,9 @@ class Account:
         """Send one token request or two, till `end` (monotonic seconds); return how that went, and how many."""
         now = outside.now()
         pause = known.gap(now) if known else 0.0
-        outside.pause(pause if pause < end - now.monotonic else 0.0)
+        if now.monotonic + pause >= end:
+            return Unavailable("it keeps its last token to the end", self.exchange.host, pause), 0
+        outside.pause(pause)
         outcome, requests = self._ask(known, end, outside, refused)
         now = outside.now()
         again = second_try(outcome, now, end - now.monotonic, outside.draw())

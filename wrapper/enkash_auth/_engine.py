@@ -97,7 +97,7 @@ class Engine:
             if self._closed:
                 raise ConfigurationError("this TokenProvider is closed")
             if self._boarding:  # a signal handler or a finalizer has interrupted this very thread
-                raise Unavailable("asked for from within", self._account.exchange.host).raised()
+                raise self._within().raised()
             self._boarding = True
             try:
                 boarded, took_off = self._boarded(late)
@@ -107,7 +107,7 @@ class Engine:
             try:
                 self._outside.spawn(partial(self._fly, took_off))
             except BaseException as error:
-                if not took_off.begun:
+                if took_off.thread is None:
                     self._cut_short(took_off, error)
                 raise
         if isinstance(boarded, Token | Flight):
@@ -151,6 +151,8 @@ class Engine:
                 return outcome.token
             if in_time:  # the machine slept while the caller waited
                 return self._board()
+        if outcome is None and flight.flies_here():
+            raise self._within().raised()
         late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
         if late and in_time and flight.end < deadline:
             return self._board(late=True)
@@ -185,6 +187,9 @@ class Engine:
     def _overdue(self) -> Unavailable:
         return Unavailable(f"no answer within {self._timeout:g} s", self._account.exchange.host, late=True)
 
+    def _within(self) -> Unavailable:
+        return Unavailable("it was asked for in the midst of a step towards one", self._account.exchange.host)
+
     def _forbidden(self, now: float, late: bool) -> tuple[Failure | None, float]:
         """Return what forbids a flight, if anything, and the time to ask again."""
         if refused := self._refusals.get(self._account.fingerprint):
@@ -201,7 +206,7 @@ class Engine:
         """Sign in, on the flight's own thread; tell of it when its callers have been answered."""
         if flight.outcome:
             return  # its starter was interrupted
-        began, flight.begun = self._monotonic(), True
+        began, flight.thread = self._monotonic(), threading.get_ident()
         try:
             account, outcome, requests = self._signed_in(flight)
             known = outcome is self._refusals.get(account.fingerprint)

@@ -120,6 +120,7 @@ class Exchange:
                 "User-Agent": _USER_AGENT,
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
+                "Connection": "close",  # the next grant is minutes away, and a fork would share the connection
             },
             verify_ssl=verify,
             follow_redirects=False,
@@ -160,7 +161,7 @@ class Exchange:
             return stop.outcome
         except ProtocolError as error:
             return Malformed(str(error), self.host)
-        except httpx.TimeoutException:
+        except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
             return Unavailable(f"no answer within {timeout:.3g} s", self.host, late=True)
         except httpx.HTTPError as error:
             return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
@@ -181,7 +182,8 @@ class Exchange:
 
     def _on_request(self, request: httpx.Request) -> None:
         timeout = _timeout.get()
-        limits, end = httpx.Timeout(timeout).as_dict(), monotonic() + timeout
+        # a host may have several addresses, the first of them dead
+        limits, end = httpx.Timeout(timeout, connect=timeout / 3).as_dict(), monotonic() + timeout
 
         def trace(name: str, _: object) -> None:
             # connecting took too long, or this process stood still: by now the password may have been refused

@@ -25,7 +25,8 @@ class Flight:
     """Has one outcome, for which threads and tasks wait alike, till their own deadline or its `end` (monotonic)."""
 
     def __init__(self, outside: Outside, generation: int, end: float) -> None:
-        self.generation, self.end, self.begun = generation, end, False
+        self.generation, self.end = generation, end
+        self.thread: int | None = None  # that flies it, once it has begun
         self.outcome: Known | Failure | None = None
         self._monotonic = outside.monotonic
         self._landed = threading.Event()
@@ -44,7 +45,8 @@ class Flight:
 
     def wait(self, deadline: float) -> None:
         """Return when the outcome is there, at `deadline` or at the flight's end."""
-        self._landed.wait(max(0.0, min(deadline, self.end) - self._monotonic()))
+        if not self.flies_here():
+            self._landed.wait(max(0.0, min(deadline, self.end) - self._monotonic()))
 
     def seat(self, deadline: float) -> Seat:
         """Return a future that ends when `wait` would; raises `ConfigurationError` where no asyncio loop runs."""
@@ -60,7 +62,7 @@ class Flight:
             with self._lock:  # `land` sees this loop, or what follows sees its outcome
                 seats = self._seats[loop] = []
             loop.call_later(max(0.0, self.end - self._monotonic()), self._empty, loop)  # one timer for all of them
-        if self.outcome is not None:
+        if self.outcome is not None or self.flies_here():
             seat.set_result(None)
             return seat
         seats.append(seat)
@@ -68,6 +70,10 @@ class Flight:
             timer = loop.call_later(max(0.0, deadline - self._monotonic()), _wake, loop, [seat])
             seat.add_done_callback(lambda _: timer.cancel())
         return seat
+
+    def flies_here(self) -> bool:
+        """Whether the flight's own thread asks: a finalizer, or a transport, that must not wait for itself."""
+        return self.thread == threading.get_ident()
 
     def _empty(self, loop: Loop) -> None:
         with self._lock:

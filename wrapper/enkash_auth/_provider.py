@@ -58,8 +58,8 @@ class TokenProvider(Engine):
 
         if on_store_error not in ("continue", "raise"):
             raise ConfigurationError('on_store_error is "continue" or "raise"')
-        if not 0 < timeout < float("inf"):
-            raise ConfigurationError("timeout must be a positive number of seconds")
+        if not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
+            raise ConfigurationError("timeout must be a positive number of seconds, an hour at most")
         if transport is None:  # a transport brings its own
             verify = tls_context(verify)
         make = partial(Exchange, transport=transport, verify=verify)
