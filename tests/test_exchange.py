@@ -13,7 +13,7 @@ import pytest
 
 from conftest import Clock, Server, credentials, issued, settings_of
 from enkash_auth import TokenProvider
-from enkash_auth._exchange import read_retry_after
+from enkash_auth._answers import read_retry_after
 from enkash_auth._outcome import Issued, Malformed, Outcome, Unavailable
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.testing import Sandbox
@@ -183,6 +183,7 @@ BOMB = gzip.compress(b'{"access_token":"t","x":"' + 10_000_000 * b"x" + b'"}')
         ("gzip", b"no gzip", Malformed),
         ("br", b"whatever", Malformed),
     ],
+    ids=["gzip", "deflate", "bomb", "bomb in gzip", "no gzip", "unknown"],
 )
 def test_a_packed_answer_is_unpacked_to_64_kib_at_most(
     server: Server, encoding: str, body: bytes, outcome: type[Outcome]

@@ -3,14 +3,12 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from attrs import field, frozen
 
 from ._origin import check_url, parse_origin
-from ._secret import Secret
+from ._places import Place, first, places, profile_table
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -18,8 +16,32 @@ if TYPE_CHECKING:
 
 _REQUIRED = ("base_url", "username", "password", "client_id", "client_secret")
 _SETTINGS = (*_REQUIRED, "basic_client_id")
-SECRETS_DIRECTORY = "/run/secrets"
-_LARGEST = 64 * 1024  # characters of a file
+
+
+class Secret:
+    """An opaque value: `reveal()` returns it, nothing else does."""
+
+    __slots__ = ("_reveal",)
+
+    def __init__(self, value: str) -> None:
+        # a closure: no attribute for a debugger or a serializer to print
+        self._reveal: Callable[[], str] = lambda: value
+
+    def reveal(self) -> str:
+        """Return the secret text."""
+        return self._reveal()
+
+    def __repr__(self) -> str:
+        return "**********"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.reveal() == other.reveal()
+
+    def __hash__(self) -> int:
+        return hash(self.reveal())
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret cannot be pickled")
 
 
 def _secret(value: "str | Secret | None") -> "Secret | None":
@@ -106,7 +128,7 @@ def load_token_store() -> "Store | None":
     """
     from .stores import from_url
 
-    url = _first(_places("token_store", {}, os.environ, {}))
+    url = first(places("token_store", {}, os.environ, {}))
     if url in (None, "memory:"):
         return None
     try:
@@ -145,24 +167,15 @@ def _problems(values: Mapping[str, object]) -> list[str]:
 def _gather(profile: str | None, arguments: Mapping[str, object]) -> dict[str, Any]:
     if unknown := arguments.keys() - set(_SETTINGS):
         raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
-    table = _profile_table(profile, os.environ)
-    return {name: _value(_places(name, arguments, os.environ, table)) for name in _SETTINGS}
+    table = profile_table(profile, os.environ)
+    return {name: _value(places(name, arguments, os.environ, table)) for name in _SETTINGS}
 
 
-def _value(places: "Iterator[Place]") -> Any:
+def _value(found: Iterator[Place]) -> Any:
     try:
-        return _first(places)
+        return first(found)
     except ConfigurationError as error:
         return error  # named by `_problems`, with all else that is wrong
-
-
-@frozen
-class Place:
-    """Where a setting stands; `path` where that is a file."""
-
-    name: str
-    read: Callable[[], Any] = field(repr=False)
-    path: Path | None = None
 
 
 def sources(profile: str | None = None) -> dict[str, list[Place]]:
@@ -170,70 +183,6 @@ def sources(profile: str | None = None) -> dict[str, list[Place]]:
 
     Raises `ConfigurationError` for a profile that cannot be read.
     """
-    table = _profile_table(profile, os.environ)
-    found = {f"ENKASH_{name.upper()}": list(_places(name, {}, os.environ, table)) for name in _SETTINGS}
-    return {**found, "ENKASH_TOKEN_STORE": list(_places("token_store", {}, os.environ, {}))}
-
-
-def _places(
-    name: str, arguments: Mapping[str, object], environ: Mapping[str, str], table: Mapping[str, Any]
-) -> Iterator[Place]:
-    variable = f"ENKASH_{name.upper()}"
-    if arguments.get(name) is not None:
-        yield Place("an argument", partial(arguments.get, name))
-    if environ.get(variable):
-        yield Place(f"the variable {variable}", lambda: environ[variable])
-    if path := environ.get(f"{variable}_FILE"):
-        yield Place(f"the file of {variable}_FILE", partial(_read, Path(path), f"{variable}_FILE"), Path(path))
-    secret = Path(environ.get("ENKASH_SECRETS_DIR") or SECRETS_DIRECTORY) / variable.lower()
-    if os.path.isfile(secret):  # noqa: PTH113  # Path's raises before 3.14 where this user may not look
-        yield Place("the secrets directory", partial(_read, secret, f"the secret {variable.lower()}"), secret)
-    if table.get(name) is not None:
-        yield Place("the profile", partial(table.get, name), _profile_file(environ))
-
-
-def _first(places: Iterator[Place]) -> Any:
-    return next((place.read() for place in places), None)
-
-
-def _read(path: Path, setting: str) -> str:
-    try:
-        with _regular(path).open(encoding="utf-8-sig") as file:  # an editor's mark is no part of a password
-            text = file.read(_LARGEST + 1)
-        if len(text) <= _LARGEST:
-            return text.strip("\r\n")
-    except (OSError, UnicodeDecodeError):
-        pass
-    raise ConfigurationError(f"{setting} cannot be read as a text file")
-
-
-def _regular(path: Path) -> Path:
-    """Return the path if a regular file is there: a pipe could keep a sign-in waiting, a device never ends."""
-    if not path.is_file():
-        raise OSError
-    return path
-
-
-def _profile_file(environ: Mapping[str, str]) -> Path:
-    if given := environ.get("ENKASH_CONFIG"):
-        return Path(given)
-    return Path(environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "enkash" / "config.toml"
-
-
-def _profile_table(profile: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
-    import tomllib  # here, not at import; and before a flight that looks again, for it must not import
-
-    name = profile or environ.get("ENKASH_PROFILE")
-    if not name:
-        return {}
-    why = "has no such profile"
-    try:
-        with _regular(_profile_file(environ)).open("rb") as file:
-            table = tomllib.load(file).get(name)
-            if isinstance(table, dict):
-                return table
-    except (OSError, RuntimeError):  # also: no home directory, nested too deeply
-        why = "cannot be read"
-    except ValueError:  # TOML or UTF-8; the parser's own message may quote a value
-        why = "is not valid TOML"
-    raise ConfigurationError(f"ENKASH_PROFILE {name!r}: the file that ENKASH_CONFIG names {why}")
+    table = profile_table(profile, os.environ)
+    found = {f"ENKASH_{name.upper()}": list(places(name, {}, os.environ, table)) for name in _SETTINGS}
+    return {**found, "ENKASH_TOKEN_STORE": list(places("token_store", {}, os.environ, {}))}

@@ -1,63 +1,22 @@
-"""The life of one account's token: what callers board, what a flight does, what its landing leaves behind."""
+"""The life of one account's token: what callers board, what a flight does, how it lands."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
-from attrs import evolve
-
-from ._account import Account, Alone, Make
-from ._credentials import Credentials
+from ._account import Account
 from ._flight import Flight
 from ._freshness import Known, Verdict
-from ._limits import Brake, Gate
-from ._outcome import Failure, Refused, Unavailable
-from ._outside import Outside
+from ._outcome import Failure, Unavailable
+from ._state import NEVER, State
 from ._token import Token
 from .errors import ConfigurationError
-from .events import Event, OnEvent, describe, publish
-
-if TYPE_CHECKING:
-    from .stores import Store
-
-_SOURCE_LOOK = 5.0  # seconds between two looks at the source of refused credentials
-_NEVER = float("-inf")
+from .events import Event, describe, publish
 
 
-class Engine:
-    """Holds the token and starts at most one flight. `source`, if set, is looked at again while the server refuses."""
-
-    _outside = Outside()
-    _token: Token  # the last one, also when it is held no more: a racing reader must find one
-    _serve_until: float  # monotonic; -inf where callers have to wait
-
-    def __init__(
-        self, credentials: Credentials, make: Make, timeout: float, on_event: OnEvent | None, fleet: Alone
-    ) -> None:
-        self._monotonic = self._outside.monotonic
-        self._timeout, self._on_event = timeout, on_event
-        self._source: Callable[[], Credentials] | None = None
-        self._own_store: Store | None = None
-        self._closed, self._generation, self._grants, self._looked = False, 0, 0, _NEVER
-        self._fleet = fleet
-        self._account = Account.entered(credentials, make)
-        self._refusals: dict[str, Refused] = {}  # final ones, by fingerprint: they outlive a change of credentials
-        self._lock, self._boarding = threading.RLock(), False
-        self._news: list[Event] = []
-        self._start_clean()
-
-    def _start_clean(self) -> None:
-        self._generation += 1  # what is in the air now writes nothing when it lands
-        self._flight: Flight | None = None
-        self._known: Known | None = None
-        self._gate, self._brake = Gate(), Brake()
-        self._drop()
-
-    def _drop(self) -> None:
-        self._held, self._serve_until = False, _NEVER
+class Engine(State):
+    """Starts at most one flight at a time, and lands it."""
 
     def reset(self) -> None:
         """Forget a refusal, the held token and all that was learnt, in the store, too: the next call asks the server.
@@ -91,7 +50,7 @@ class Engine:
         `late`: the caller's flight ran out of time, but the caller did not.
         """
         flight = self._flight
-        if flight and flight.outcome is None and self._serve_until == _NEVER and self._monotonic() < flight.end:
+        if flight and flight.outcome is None and self._serve_until == NEVER and self._monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
         with self._lock:
             if self._closed:
@@ -117,8 +76,8 @@ class Engine:
     def _boarded(self, late: bool) -> tuple[Token | Flight | Failure, Flight | None]:
         """Return what a caller gets, and the flight that starts with it."""
         # a second look: a flight may have landed while this caller came for the lock
-        now, flight, again = self._outside.now(), self._flight, _NEVER
-        verdict, until = self._known.look(now) if self._known and self._held else (Verdict.WAIT, _NEVER)
+        now, flight, again = self._outside.now(), self._flight, NEVER
+        verdict, until = self._known.look(now) if self._known and self._held else (Verdict.WAIT, NEVER)
         if flight and now.monotonic >= flight.end:
             self._abandon(now.monotonic)
             flight = None
@@ -157,50 +116,6 @@ class Engine:
         if late and in_time and flight.end < deadline:
             return self._board(late=True)
         raise (outcome if isinstance(outcome, Failure) and not late else self._overdue()).raised()
-
-    def invalidate(self, token: Token) -> None:
-        """Forget `token` if it is still the one held: an API has answered 401 to it.
-
-        A living token is forgotten twice at once and once more a minute at most; past that it is served on.
-        """
-        with self._lock:
-            known, now = self._known, self._outside.now()
-            if known is None or not self._held or token.access_token != known.token.access_token:
-                return
-            if known.alive(now):  # a token past its end costs nothing
-                brake = self._brake.taken(now.monotonic)
-                if brake is None:
-                    return
-                self._brake = brake
-            self._known = evolve(known, rejected=True)
-            self._drop()
-            self._news.append(Event("invalidated", self._account.exchange.host, grants=self._grants))
-
-    def _rejected(self, token: Token, asked: float) -> bool:
-        """Invalidate after a 401; return whether another token may mend it: not if this was minted since `asked`."""
-        known = self._known
-        if known and known.token.access_token == token.access_token and known.answered.monotonic > asked:
-            return not known.alive(self._outside.now())
-        self.invalidate(token)
-        return True
-
-    def _overdue(self) -> Unavailable:
-        return Unavailable(f"no answer within {self._timeout:g} s", self._account.exchange.host, late=True)
-
-    def _within(self) -> Unavailable:
-        return Unavailable("it was asked for in the midst of a step towards one", self._account.exchange.host)
-
-    def _forbidden(self, now: float, late: bool) -> tuple[Failure | None, float]:
-        """Return what forbids a flight, if anything, and the time to ask again."""
-        if refused := self._refusals.get(self._account.fingerprint):
-            look = self._looked + _SOURCE_LOOK if self._source or self._fleet.store else float("inf")
-            if now < look:
-                return refused, look
-            self._looked = now  # the flight looks whether credentials have changed, or a sibling has reset this
-            return None, now
-        if late and self._gate.failures <= 1:
-            return None, now
-        return self._gate.stops(now), self._gate.opens
 
     def _fly(self, flight: Flight) -> None:
         """Sign in, on the flight's own thread; tell of it when its callers have been answered."""
@@ -245,30 +160,3 @@ class Engine:
             return account, refusal, 0
         given = account, self._known, flight.end, self._outside, self._refusals
         return account, *self._fleet.sign_in(*given)
-
-    def _move_to(self, account: Account, flight: Flight) -> None:
-        with self._lock:
-            if flight.generation == self._generation:
-                if not account.is_same(self._account):
-                    self._known = None
-                    self._drop()
-                self._account, self._gate = account, Gate()
-
-    def _land(self, flight: Flight, account: Account, outcome: Known | Failure, requests: int) -> bool:
-        """Keep what a flight brought; return whether its callers had a living token meanwhile."""
-        with self._lock:
-            self._grants += requests > 0
-            if flight.generation != self._generation:
-                return False
-            if isinstance(outcome, Refused) and outcome.final:
-                self._refusals[account.fingerprint] = outcome  # an abandoned flight's too
-            if flight is not self._flight:
-                return False
-            now, self._flight = self._outside.now(), None
-            alive = self._held and self._known is not None and self._known.alive(now)
-            if isinstance(outcome, Known):
-                self._token, self._known, self._held, self._gate = outcome.token, outcome, True, Gate()
-            elif not (isinstance(outcome, Refused) and outcome.final):
-                self._gate = self._gate.failed(outcome, now.monotonic, self._outside.draw())
-            self._serve_until = now.monotonic if self._held else _NEVER  # the next caller looks
-            return alive

@@ -1,18 +1,12 @@
 """The gateway: the only importer of the generated client. A grant goes in, an outcome comes out, nothing is raised."""
 
 import encodings.idna  # noqa: F401  # looking up a host needs it, and a flight must not import (a fork may come)
-import json
-import math
-import re
 import ssl
 import zlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from time import monotonic, time
-from weakref import WeakValueDictionary
 
 import httpx
 
@@ -21,8 +15,8 @@ from enkash_auth_client.api.authentication import get_authentication_token
 from enkash_auth_client.models import SnakeTokenResponse, TokenRequest, TokenResponse
 from enkash_auth_client.types import UNSET, Unset
 
-from ._credentials import Credentials, certificate_places
-from ._limits import LONGEST_RETRY_AFTER
+from ._answers import read_error_code, read_retry_after
+from ._credentials import Credentials
 from ._outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from ._token import read_access_token, read_life
 from .errors import ConfigurationError, ProtocolError
@@ -31,41 +25,6 @@ _LARGEST_ANSWER = 64 * 1024
 _END = "enkash_auth.end"
 _USER_AGENT = f"enkash-auth/{version('enkash-auth')}"
 _timeout: ContextVar[float] = ContextVar("timeout")
-_contexts: WeakValueDictionary[tuple[str | None, ...], ssl.SSLContext] = WeakValueDictionary()
-# RFC 6749 section 5.2, RFC 6750 section 3.1, and two of Spring's. Other text could hold anything, a token too.
-_ERROR_CODES = {
-    "invalid_request",
-    "invalid_client",
-    "invalid_grant",
-    "unauthorized_client",
-    "unsupported_grant_type",
-    "invalid_scope",
-    "invalid_token",
-    "insufficient_scope",
-    "server_error",
-    "temporarily_unavailable",
-    "unauthorized",
-    "access_denied",
-}
-
-
-def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
-    """Return what `verify` means; providers that live at the same time share what True means.
-
-    Reading the certificates takes 30 to 90 ms and 0.8 MB, most of what a provider costs. Raises `ConfigurationError`
-    where those that `SSL_CERT_FILE` or `SSL_CERT_DIR` name cannot be read.
-    """
-    if verify is not True:
-        return httpx.create_ssl_context(verify=verify)
-    places = certificate_places()
-    if context := _contexts.get(places):
-        return context
-    try:
-        context = _contexts[places] = httpx.create_ssl_context()
-        return context
-    except OSError as error:
-        why = type(error).__name__
-    raise ConfigurationError(f"SSL_CERT_FILE or SSL_CERT_DIR: the certificates cannot be read ({why})")
 
 
 class _StoppedError(Exception):
@@ -206,34 +165,8 @@ class Exchange:
             after = read_retry_after(response.headers.get("Retry-After"), time())
             raise _StoppedError(Unavailable(f"status {status}", self.host, after))
         try:
-            error, unread = _error_code(response.read()), False
+            error, unread = read_error_code(response.read()), False
         except (httpx.HTTPError, zlib.error, _StoppedError):  # cut short, too long or too slow: the status still counts
             error, unread = None, True
         final = status == 401 or (status == 400 and (unread or error == "invalid_grant"))
         raise _StoppedError(Refused(status, error, final, self.host))
-
-
-def _error_code(body: bytes) -> str | None:
-    try:
-        error = json.loads(body).get("error")
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    return error if isinstance(error, str) and error in _ERROR_CODES else None
-
-
-def read_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` asks for, a number or a date (RFC 9110 section 10.2.3), else None.
-
-    An hour at most.
-    """
-    if value is None:
-        return None
-    try:
-        if re.fullmatch(r"\d+", value, re.ASCII):
-            seconds = float(value)
-        else:
-            date = parsedate_to_datetime(value)
-            seconds = math.ceil((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
-    except (ValueError, OverflowError):
-        return None
-    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)

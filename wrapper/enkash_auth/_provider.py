@@ -54,7 +54,8 @@ class TokenProvider(Engine):
         on_event: OnEvent | None = None,
         on_store_error: Literal["continue", "raise"] = "continue",
     ) -> None:
-        from ._exchange import Exchange, tls_context  # the generated client: not at import, and never inside a flight
+        from ._exchange import Exchange  # the generated client: not at import, and never inside a flight
+        from ._tls import tls_context
 
         if on_store_error not in ("continue", "raise"):
             raise ConfigurationError('on_store_error is "continue" or "raise"')

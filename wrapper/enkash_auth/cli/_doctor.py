@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, distribution, requires
 
 import httpx
 
-from enkash_auth._credentials import Credentials, Place, load_token_store, sources
+from enkash_auth._credentials import Credentials, load_token_store, sources
+from enkash_auth._places import Place
 from enkash_auth._provider import TokenProvider
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 

@@ -1,0 +1,52 @@
+"""What an answer that is no token says (pure)."""
+
+import json
+import math
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from ._limits import LONGEST_RETRY_AFTER
+
+# RFC 6749 section 5.2, RFC 6750 section 3.1, and two of Spring's.
+_ERROR_CODES = {
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_token",
+    "insufficient_scope",
+    "server_error",
+    "temporarily_unavailable",
+    "unauthorized",
+    "access_denied",
+}
+
+
+def read_error_code(body: bytes) -> str | None:
+    """Return the OAuth error code that a body names, None for any other text: that could hold anything, a token too."""
+    try:
+        error = json.loads(body).get("error")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return error if isinstance(error, str) and error in _ERROR_CODES else None
+
+
+def read_retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds that a `Retry-After` asks for, a number or a date (RFC 9110 section 10.2.3), else None.
+
+    An hour at most.
+    """
+    if value is None:
+        return None
+    try:
+        if re.fullmatch(r"\d+", value, re.ASCII):
+            seconds = float(value)
+        else:
+            date = parsedate_to_datetime(value)
+            seconds = math.ceil((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
