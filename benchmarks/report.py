@@ -20,6 +20,8 @@ BEGIN, END = "<!-- the last run -->", "<!-- end of the last run -->"
 SIZES = sorted({*growth.SIZES, *fleet.REPLICAS})
 ABSOLUTE = ("_ms", "_mb", "_ns", "_us", "_kb", "megabytes", "modules")  # times and sizes are compared as ratios only
 NEAR = 1.1  # what differs by less than this is called equal
+# where a ratio of 1 is the least there is (a comparison, a caller alone, a header that never changes): less is noise
+FLOORED = ("A held token", "200 threads", "10,000 tasks", "Steady load")
 Found = dict[str, dict[str, dict[str, Any]]]
 Column = tuple[str, str, str]  # heading, key, format
 
@@ -98,8 +100,9 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
     (
         "Tokens of 20 s, default settings",
         "short_life",
-        "Token requests a life, while a caller asks twenty times a second.",
-        [("requests a life", "requests_per_life", ".1f")],
+        "Token requests a life, while a caller asks twenty times a second; and the caller's longest wait after its first "
+        "token, over the 100 ms that the server takes.",
+        [("requests a life", "requests_per_life", ".1f"), ("longest wait", "wait_ratio", ".2f")],
     ),
     (
         "20 processes that start together",
@@ -110,14 +113,15 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
     (
         "Import",
         "imports",
-        "Time, modules and resident memory, each with its ratio to `import httpx`.",
+        "Time, modules and resident memory, each with its ratio to `import httpx`, of what a service imports: here "
+        "`from enkash_auth import EnkashAuth`, which loads httpx.",
         [
             ("ms", "time_ms", ".0f"),
-            ("ratio", "time_ratio", ".2f"),
+            ("time ratio", "time_ratio", ".2f"),
             ("modules", "modules", ".0f"),
-            ("ratio", "modules_ratio", ".2f"),
+            ("modules ratio", "modules_ratio", ".2f"),
             ("MB", "memory_mb", ".0f"),
-            ("ratio", "memory_ratio", ".2f"),
+            ("memory ratio", "memory_ratio", ".2f"),
         ],
     ),
     (
@@ -159,8 +163,8 @@ GOALS: list[tuple[str, str, str, float]] = [
     ("attempts with a wrong password, 50 calls", "wrong_password", "calls", 1),
     ("the same, 20 threads", "wrong_password", "threads", 1),
     ("the same, 20 processes on a store", "wrong_password", "processes", 1),
-    ("import time over `import httpx`", "imports", "time_ratio", 1.25),
-    ("import modules over `import httpx`", "imports", "modules_ratio", 1.25),
+    ("`import enkash_auth`: time over `import httpx`", "imports", "light_time_ratio", 1.25),
+    ("the same, modules", "imports", "light_modules_ratio", 1.25),
 ]
 
 
@@ -196,9 +200,10 @@ def second(found: Found) -> list[str]:
             if mine is None or form == "s" or not rest or key.endswith(ABSOLUTE):
                 continue
             name = min(rest, key=lambda name: rest[name])
-            if mine > max(rest[name] * NEAR, rest[name] + 10 ** -int(form[1:-1] or 0) if form != "d" else rest[name]):
-                ours, best = (cell(of[who], key, form) for who in ("enkash", name))
-                lines.append(row([f"{title}, {head}", ours, best, peers.load(name).TITLE]))
+            best = max(rest[name], 1.0) if key.endswith("_ratio") and title.startswith(FLOORED) else rest[name]
+            if mine > max(best * NEAR, best + 10 ** -int(form[1:-1] or 0) if form != "d" else best):
+                ours, theirs = (cell(of[who], key, form) for who in ("enkash", name))
+                lines.append(row([f"{title}, {head}", ours, theirs, peers.load(name).TITLE]))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""One module for each thing measured: `NEEDS` of a peer to take part, and `run(peer name, account, server, quick)`.
+"""One module for each thing measured, with `run(peer name, account, server, quick)`.
 
 Each run is a process of its own. It returns numbers by name; a time is in a ratio to something of the same run wherever
 it is to be compared.

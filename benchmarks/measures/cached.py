@@ -12,7 +12,6 @@ import httpx
 from peers import Account, load
 from server import Control
 
-NEEDS = "token"
 CALLS, ROUNDS = 2_000, 100
 REQUESTS, FLOW_ROUNDS = 20, 300
 

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from peers import Account, load
 from server import Control
 
-NEEDS = "token"
 REPLICAS = (1, 4, 16, 20, 64)
 
 

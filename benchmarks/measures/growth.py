@@ -12,7 +12,6 @@ from measures.stampede import LATENCY, by_tasks
 from peers import Account, load
 from server import Control
 
-NEEDS = "token"
 SIZES = (1, 10, 100, 1_000, 10_000)
 BUDGET, OURS = 12.0, 60.0  # seconds that the next size may be expected to take
 

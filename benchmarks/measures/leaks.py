@@ -13,7 +13,6 @@ from pathlib import Path
 from peers import Account, load
 from server import Control
 
-NEEDS = "token"
 HERE = str(Path(__file__).parents[1])
 
 

@@ -9,8 +9,6 @@ from packaging.requirements import Requirement
 from peers import Account, load
 from server import Control
 
-NEEDS = "token"
-
 
 def closure(name: str, extra: str = "") -> set[str]:
     """Return the names of a distribution and of all that it needs here."""

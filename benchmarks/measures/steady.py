@@ -15,7 +15,6 @@ from measures import at
 from peers import Account, load, text
 from server import Control
 
-NEEDS = "token"
 THREADS, RATE, SECONDS, LIFE, LATENCY = 8, 100, 12.0, 4.0, 0.1
 EARLY = 0.3 * LIFE
 

@@ -11,7 +11,6 @@ from measures.stampede import by_threads
 from peers import Account, load
 from server import Control
 
-NEEDS = "token"
 CALLS, THREADS, PROCESSES = 50, 20, 20
 
 

@@ -6,6 +6,7 @@ from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
 from peers import Account
 
 TITLE, PACKAGE, IMPORT, SHARES = "**enkash-auth**", "enkash-auth", "enkash_auth._auth", True
+LIGHT = "enkash_auth"
 
 
 class Peer:

@@ -15,6 +15,7 @@ creds: Credentials = Credentials(
 loaded: Credentials = Credentials.load(profile=None)
 provider: TokenProvider = TokenProvider(creds, store=None, timeout=10.0, transport=None, verify=True)
 from_env: TokenProvider = TokenProvider.from_env()
+from_profile: TokenProvider = TokenProvider.from_env(profile="uat", timeout=5.0, on_store_error="raise")
 token: Token = provider.token()
 text: str = token.access_token
 end: datetime = token.expires_at
@@ -24,6 +25,8 @@ provider.close()
 auth: EnkashAuth = EnkashAuth(provider, origins=())
 client = httpx.Client(auth=EnkashAuth.from_env(origins=["https://api"]))
 async_client = httpx.AsyncClient(auth=auth)
+with EnkashAuth.from_env(timeout=5.0) as closing:
+    checked: EnkashAuth = closing
 second_client = httpx2.Client(auth=auth)
 second_async_client = httpx2.AsyncClient(auth=auth)
 
