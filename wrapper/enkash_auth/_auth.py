@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import httpx
 
-from ._origin import parse_origins
+from ._origin import Origin, parse_origins
 from ._provider import Options, TokenProvider
 from ._token import Token
 
@@ -60,41 +60,31 @@ class EnkashAuth(httpx.Auth):
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Sign the request; repeat it once after a 401."""
-        asked = self._provider._monotonic()
-        token = self._provider.token() if self._belongs(request) else None
-        response = yield self._signed(request, token)
-        if token and self._mendable(request, response, token, asked):
+        asked, origin = self._provider._monotonic(), _origin(request.url)
+        token = self._provider.token() if self._belongs(origin) else None
+        # again: a sign-in may have followed changed settings to another host
+        response = yield _signed(request, token if self._belongs(origin) else None)
+        if response.status_code == 401 and token and self._mendable(request, response, token, asked):
             fresh = self._provider.token()
-            if fresh.access_token != token.access_token:
-                yield self._signed(request, fresh)
+            if fresh.access_token != token.access_token and self._belongs(origin):
+                yield _signed(request, fresh)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Sign the request; repeat it once after a 401."""
-        asked = self._provider._monotonic()
-        token = await self._provider.atoken() if self._belongs(request) else None
-        response = yield self._signed(request, token)
-        if token and self._mendable(request, response, token, asked):
+        asked, origin = self._provider._monotonic(), _origin(request.url)
+        token = await self._provider.atoken() if self._belongs(origin) else None
+        # again: a sign-in may have followed changed settings to another host
+        response = yield _signed(request, token if self._belongs(origin) else None)
+        if response.status_code == 401 and token and self._mendable(request, response, token, asked):
             fresh = await self._provider.atoken()
-            if fresh.access_token != token.access_token:
-                yield self._signed(request, fresh)
+            if fresh.access_token != token.access_token and self._belongs(origin):
+                yield _signed(request, fresh)
 
-    def _belongs(self, request: Any) -> bool:
-        url = request.url
-        origin = url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+    def _belongs(self, origin: Origin) -> bool:
         return origin in self._listed if self._listed else origin == self._provider._origin
-
-    def _signed(self, request: Any, token: Token | None) -> Any:
-        if token and self._belongs(request):  # still: the sign-in may have followed changed settings to another host
-            request.extensions = {**request.extensions, _SIGNED: f"Bearer {token.access_token}"}
-            request.headers["Authorization"] = request.extensions[_SIGNED]
-        elif (ours := request.extensions.get(_SIGNED)) and request.headers.get("Authorization") == ours:
-            del request.headers["Authorization"]  # a request that is sent again, to another origin by now
-        return request
 
     def _mendable(self, request: Any, response: Any, token: Token, asked: float) -> bool:
         """Give up a token that the API has said 401 to; return whether to send the request again with another."""
-        if response.status_code != 401:
-            return False
         ours = request.extensions.get(_SIGNED)
         if ours is None or response.request.headers.get("Authorization") != ours:
             return False  # the answer to a redirect, which httpx sends without the token to another origin
@@ -116,3 +106,16 @@ class EnkashAuth(httpx.Auth):
 @cache
 def _both(ours: Any, theirs: Any) -> type[Any]:
     return type(ours.__name__, (ours, theirs), {}) if theirs else ours
+
+
+def _origin(url: Any) -> Origin:
+    scheme = url.scheme
+    return scheme, url.host, url.port or (443 if scheme == "https" else 80)
+
+
+def _signed(request: Any, token: Token | None) -> Any:
+    if token:
+        request.extensions[_SIGNED] = request.headers["Authorization"] = f"Bearer {token.access_token}"
+    elif (ours := request.extensions.get(_SIGNED)) and request.headers.get("Authorization") == ours:
+        del request.headers["Authorization"]  # a request that is sent again, to another origin by now
+    return request
