@@ -145,7 +145,7 @@ def test_a_reset_is_the_whole_fleets(member: Member, server: Server, clock: Cloc
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_a_refusal_from_before_a_reset_does_not_undo_it(member: Member, server: Server, who: int) -> None:
+def test_a_refusal_from_before_a_reset_does_not_undo_it(member: Member, server: Server, clock: Clock, who: int) -> None:
     members = [member(), member()]
 
     def answer(_: httpx.Request) -> httpx.Response:
@@ -157,6 +157,8 @@ def test_a_refusal_from_before_a_reset_does_not_undo_it(member: Member, server: 
         members[0].token()
     server.answer = lambda _: issued("t")
     assert members[1].token().access_token == member().token().access_token == "t"
+    clock.passes(400)
+    assert members[0].token().access_token == "t"
 
 
 def test_a_reset_is_good_for_one_attempt(member: Member, server: Server, clock: Clock) -> None:
@@ -259,6 +261,7 @@ def test_trouble_from_before_a_reset_does_not_undo_it(member: Member, server: Se
     with pytest.raises(UnavailableError):
         other.token()
     server.answer = lambda _: issued("t")
+    assert member().token().access_token == "t"  # at once: no gate of that time counts
     clock.passes(5)
     assert idle.token().access_token == other.token().access_token == "t"
 

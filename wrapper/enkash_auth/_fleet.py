@@ -89,6 +89,7 @@ class Fleet(Alone):
                 self._look(sealed, None, now, 0.0, opened=True)
             if requests and self._opened == opened:  # else it was begun before a reset, and writes nothing
                 _share(sealed, outcome, seen, sticky is not None, opened, outside)
+            self._opened = opened  # a reset that came meanwhile is news for this process, too
             sealed.release()
         except Exception as error:
             self._fails(error, account, outside, sealed)

@@ -28,8 +28,8 @@ class FileStore:
     """Keeps entries in `directory`, which it creates as 0700, in files of mode 0600.
 
     Time is the machine's wall clock; an entry from the future is not there, unless it is to live for years: a refusal
-    outlasts a clock that is set back. Nor is a file there that is a link, another user's or open to others. Raises
-    `ConfigurationError` for a directory that others may enter or that is a link; later trouble is a `StoreError`.
+    outlasts a clock that is set back. Nor is what is no file, a link, or another user's. A directory that others may
+    enter or that is a link raises `ConfigurationError`; later trouble is a `StoreError`.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -111,7 +111,7 @@ class FileStore:
             raise
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
                 return None
             head, _, value = file.read(_LARGEST).partition(b"\n")
         try:
