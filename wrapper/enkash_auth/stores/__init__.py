@@ -42,8 +42,6 @@ def from_url(url: str) -> Store:
         return _made(url)
     except ConfigurationError as error:
         message = str(error)
-    except Exception as error:
-        message = f"the token store's URL cannot be read ({type(error).__name__})"
     del url  # it may hold a password: none of its text may stand in a frame of the traceback
     raise ConfigurationError(message)
 
