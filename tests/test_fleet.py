@@ -14,6 +14,8 @@ import pytest
 
 from conftest import Clock, Server, credentials, issued
 from enkash_auth import TokenProvider
+from enkash_auth._outside import Outside
+from enkash_auth._sealed import Sealed
 from enkash_auth.errors import ConfigurationError, RefusedError, UnavailableError
 from enkash_auth.events import Event
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, StoreError
@@ -143,7 +145,7 @@ def test_a_reset_is_the_whole_fleets(member: Member, server: Server, clock: Cloc
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_a_refusal_from_before_a_reset_does_not_undo_it(member: Member, server: Server, who: int) -> None:
+def test_a_refusal_from_before_a_reset_does_not_undo_it(member: Member, server: Server, clock: Clock, who: int) -> None:
     members = [member(), member()]
 
     def answer(_: httpx.Request) -> httpx.Response:
@@ -155,6 +157,8 @@ def test_a_refusal_from_before_a_reset_does_not_undo_it(member: Member, server: 
         members[0].token()
     server.answer = lambda _: issued("t")
     assert members[1].token().access_token == member().token().access_token == "t"
+    clock.passes(400)
+    assert members[0].token().access_token == "t"
 
 
 def test_a_reset_is_good_for_one_attempt(member: Member, server: Server, clock: Clock) -> None:
@@ -187,6 +191,24 @@ def test_a_refusal_that_the_store_has_lost_is_told_again(
     assert len(server.requests) == 1
 
 
+def test_a_refusal_from_a_time_without_the_store_does_not_undo_a_reset(
+    member: Member, server: Server, store: Flaky, clock: Clock
+) -> None:
+    server.answer = lambda _: REFUSAL
+    one = member()
+    store.error = StoreError("x")
+    with pytest.raises(RefusedError):
+        one.token()
+    store.error = None
+    member().reset()
+    for _ in range(3):
+        clock.passes(5)
+        with pytest.raises(RefusedError):
+            one.token()
+    server.answer = lambda _: issued("t")
+    assert member().token().access_token == "t"
+
+
 def test_a_refusal_from_a_time_without_the_store_outlives_an_old_reset(
     member: Member, server: Server, store: Flaky, clock: Clock
 ) -> None:
@@ -201,6 +223,79 @@ def test_a_refusal_from_a_time_without_the_store_outlives_an_old_reset(
     with pytest.raises(RefusedError):
         one.token()
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("answers", [[], [httpx.Response(503)] * 2], ids=["success", "trouble"])
+def test_a_process_that_was_refused_before_a_reset_does_not_undo_it(
+    member: Member, server: Server, clock: Clock, answers: list[httpx.Response]
+) -> None:
+    server.answer = lambda _: REFUSAL
+    idle, other = member(), member()
+    for one in (idle, other):
+        with pytest.raises(RefusedError):
+            one.token()
+    other.reset()
+    server.answer = lambda _: answers.pop() if answers else issued("t", 60)
+    with suppress(UnavailableError):
+        other.token()
+    clock.passes(1000)  # what stood in the way is forgotten, and the token has ended
+    with suppress(RefusedError):
+        idle.token()
+    land()
+    clock.passes(61)
+    assert other.token().access_token == member().token().access_token == "t"
+
+
+def test_trouble_from_before_a_reset_does_not_undo_it(member: Member, server: Server, clock: Clock) -> None:
+    server.answer = lambda _: REFUSAL
+    idle, other = member(), member()
+    with pytest.raises(RefusedError):
+        idle.token()
+    member().reset()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        member().reset()
+        return httpx.Response(503)
+
+    server.answer = answer
+    with pytest.raises(UnavailableError):
+        other.token()
+    server.answer = lambda _: issued("t")
+    assert member().token().access_token == "t"  # at once: no gate of that time counts
+    clock.passes(5)
+    assert idle.token().access_token == other.token().access_token == "t"
+
+
+def test_a_living_token_reopens_where_the_store_has_lost_the_reset(
+    member: Member, server: Server, store: Flaky, clock: Clock
+) -> None:
+    server.answer = lambda _: REFUSAL
+    idle, other = member(), member()
+    for one in (idle, other):
+        with pytest.raises(RefusedError):
+            one.token()
+    clock.passes(1)
+    other.reset()
+    store._entries.clear()
+    server.answer = lambda _: issued("t")
+    assert other.token().access_token == "t"
+    clock.passes(5)
+    assert idle.token().access_token == "t"
+    clock.passes(300)
+    assert other.token().access_token == "t"
+
+
+def test_a_token_from_before_a_refusal_does_not_reopen(member: Member, server: Server, clock: Clock) -> None:
+    one, other = member(), member()
+    one.invalidate(one.token())
+    clock.passes(1)
+    server.answer = lambda _: REFUSAL
+    for _ in range(3):
+        with pytest.raises(RefusedError):
+            one.token()
+        clock.passes(5)
+    assert other.token().access_token == "canary-token-1"
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("answer", [httpx.Response(503), httpx.Response(403), httpx.Response(200)])
@@ -288,7 +383,7 @@ def test_a_process_that_comes_after_the_last_token_knows_that_the_server_is_stic
     assert len(server.requests) == 3  # no early renewal
 
 
-def test_a_token_in_its_last_second_makes_the_fleet_wait_for_the_next(
+def test_a_token_that_no_sibling_can_have_makes_none_wait_for_its_end(
     member: Member, server: Server, clock: Clock
 ) -> None:
     server.answer = lambda _: issued("last", 0)
@@ -296,7 +391,54 @@ def test_a_token_in_its_last_second_makes_the_fleet_wait_for_the_next(
     server.answer = lambda _: issued("next")
     asked = clock.monotonic
     assert member().token().access_token == "next"
-    assert clock.monotonic - asked >= 1
+    assert clock.monotonic == asked
+
+
+def test_a_sticky_servers_token_in_its_last_second_makes_the_fleet_wait_for_the_next(
+    member: Member, server: Server, clock: Clock
+) -> None:
+    server.answer = lambda _: issued("same", int(1e9 + 300.9 - clock.wall))
+    one = member()
+    one.token()
+    clock.passes(290)
+    one.token()
+    land()
+    clock.passes(10)
+    server.answer = lambda _: issued("next")
+    asked = clock.monotonic
+    assert member().token().access_token == "next"
+    assert clock.monotonic - asked >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry"),
+    [
+        ("token", {"access_token": "canary"}),
+        ("token", {"access_token": "t", "answered": "x", "lower": 9, "upper": 9, "sticky": 0}),
+        ("stop", {"kind": "Throttled", "fields": {}}),
+        ("stop", {"kind": "Refused", "fields": {"status": 400, "since": 1}}),
+        ("reset", {}),
+    ],
+)
+def test_an_entry_of_another_version_is_not_there(
+    member: Member, store: Flaky, clock: Clock, heard: list[Event], kind: Any, entry: dict[str, Any]
+) -> None:
+    Sealed(store, credentials(), clock.outside).save(kind, entry, 600.0)
+    assert member().token().access_token == member().token().access_token == "canary-token-1"
+    land()
+    assert [event.kind for event in heard] == ["issued", "adopted"]
+
+
+def test_an_entry_is_as_old_as_its_writing(store: Flaky, clock: Clock) -> None:
+    sealed = Sealed(store, credentials(), clock.outside)
+    assert sealed.lease(6.0)
+    written = clock.outside.now()
+    clock.passes(5)  # the process was stopped
+    assert sealed.save("token", {}, 60.0, written)
+    found = sealed.load("token")
+    assert found
+    assert found[1:] == pytest.approx((5, 55))
+    assert not sealed.save("token", {}, 5.0, written)
 
 
 def test_a_new_server_that_is_not_sticky_is_unlearnt_by_the_fleet(
@@ -320,11 +462,7 @@ class TestWaiting:
 
     def lease(self, member: Member, store: Flaky, seconds: float) -> Any:
         """Take the lease as a process would that is killed in its grant."""
-        with TokenProvider(credentials(), store=store) as killed:
-            assert killed._fleet
-            from enkash_auth._sealed import Sealed
-
-            return Sealed(store, killed.credentials, killed._outside).lock(seconds)
+        return Sealed(store, credentials(), Outside()).lease(seconds)
 
     def test_a_killed_holder_delays_others_no_longer_than_its_lease(
         self, member: Member, store: Flaky, clock: Clock
@@ -377,6 +515,66 @@ class TestWaiting:
         with suppress(RefusedError):
             member().token()
         assert len(server.requests) == 1
+
+    @pytest.mark.parametrize("seconds", [5.1, 7.0])
+    def test_a_holder_that_was_stopped_before_its_request_sends_none(
+        self, member: Member, server: Server, store: Flaky, clock: Clock, seconds: float
+    ) -> None:
+        lock = store.lock
+
+        def stopped(*given: Any) -> Any:
+            lease = lock(*given)
+            clock.passes(seconds)
+            return lease
+
+        store.lock = stopped  # type: ignore[method-assign]
+        with pytest.raises(UnavailableError):
+            member().token()
+        assert server.requests == []
+
+    def test_a_late_holders_success_leaves_a_younger_refusal(
+        self, member: Member, server: Server, store: Flaky, clock: Clock
+    ) -> None:
+        server.answer = lambda _: httpx.Response(503)
+        with pytest.raises(UnavailableError):
+            member().token()
+        clock.passes(1)
+
+        def answer(_: httpx.Request) -> httpx.Response:
+            clock.passes(7)
+            server.answer = lambda _: REFUSAL
+            with pytest.raises(RefusedError):
+                member().token()
+            return issued("late")
+
+        server.answer = answer
+        assert member().token().access_token == "late"
+        asked = len(server.requests)
+        with pytest.raises(RefusedError):
+            member().token()
+        assert len(server.requests) == asked
+
+    @pytest.mark.parametrize("operation", ["save", "second look"])
+    def test_a_holder_whose_store_fails_gives_the_lease_back(
+        self, member: Member, server: Server, store: Flaky, clock: Clock, operation: str
+    ) -> None:
+        lock = store.lock
+
+        def fail(*_: Any) -> Any:
+            raise StoreError("it is full")
+
+        def taken(*given: Any) -> Any:
+            store.load = fail  # type: ignore[method-assign]
+            return lock(*given)
+
+        if operation == "save":
+            store.save = fail  # type: ignore[method-assign]
+        else:
+            store.lock = taken  # type: ignore[method-assign]
+        asked = clock.monotonic
+        assert [member().token().access_token for _ in range(2)] == ["canary-token-1", "canary-token-2"]
+        assert clock.monotonic == asked
+        assert not store._leases
 
 
 class TestWithoutTheStore:
@@ -458,6 +656,7 @@ class TestWithoutTheStore:
         with pytest.raises(UnavailableError, match="token store failed"):
             one.reset()
         assert "canary" not in str(caught.value)
+        assert caught.value.__context__ is None
         assert server.requests == []
 
     def test_where_it_is_needed_a_living_token_serves_on(self, member: Member, store: Flaky, clock: Clock) -> None:
@@ -475,6 +674,46 @@ class TestWithoutTheStore:
         store.load = lambda key: hangs.wait(30)  # type: ignore[method-assign,assignment]
         assert member().token().access_token == "canary-token-1"
         hangs.set()
+
+    def test_a_call_that_still_hangs_is_the_only_one(
+        self, member: Member, store: Flaky, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("enkash_auth._sealed._PATIENCE", 0.01)
+        server.answer = lambda _: issued("t", 1)
+        hangs, hung = threading.Event(), list[threading.Thread]()
+
+        def hang(key: str) -> Any:
+            hung.append(threading.current_thread())
+            hangs.wait(30)
+
+        load, store.load = store.load, hang  # type: ignore[method-assign]
+        one = member()
+        for _ in range(4):
+            assert one.token().access_token == "t"
+            clock.passes(5)
+        assert len(hung) == 1
+        store.load = load  # type: ignore[method-assign]
+        hangs.set()
+        hung[0].join()
+        one.token()
+        assert store._entries
+
+    def test_a_slow_stores_calls_share_its_patience(
+        self, member: Member, store: Flaky, clock: Clock, server: Server, heard: list[Event]
+    ) -> None:
+        load = store.load
+
+        def slow(key: str) -> Any:
+            clock.passes(0.8)
+            return load(key)
+
+        store.load = slow  # type: ignore[method-assign]
+        asked = clock.monotonic
+        assert member().token().access_token == "canary-token-1"
+        assert clock.monotonic - asked < 3
+        assert not store._leases
+        land()
+        assert [event.kind for event in heard] == ["store_down", "issued"]
 
     def test_a_missing_extra_is_named(self, member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "enkash_auth._fleet", None)

@@ -54,11 +54,10 @@ class Lossy(MemoryStore):
         self._left()
         return super().load(key)
 
-    def save(self, *given: Any) -> bool:
+    def save(self, key: str, value: bytes, seconds: float, lock: Any = None) -> bool:
         called = self.world.true
         kept = self._meet(True)
-        late = self.world.true - called > 0.1 and len(given) > 3 and given[3] is not None
-        saved = kept and not late and super().save(*given)
+        saved = kept and super().save(key, value, seconds - (self.world.true - called), lock)
         self._left()
         return saved
 

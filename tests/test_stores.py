@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import resource
+import socket
 import subprocess
 import sys
 import threading
@@ -15,21 +16,63 @@ from typing import Any
 
 import pytest
 import redis
+from redis.crc import key_slot
 
 from enkash_auth import stores
 from enkash_auth.errors import ConfigurationError
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, Store, StoreError, from_url
 from enkash_auth.testing import StoreContract
 from proxy import Proxy, certificate
+from test_secrets import assert_clean
 from valkey_server import Valkey, free_port
 
 database = itertools.count()
+DOCS = Path(__file__).parents[1] / "docs" / "fleet.md"
+FORK = """
+import os, sys, threading
+import redis
+from redis.sentinel import Sentinel
+from enkash_auth.stores import RedisStore
+
+port = int(sys.argv[2])
+if sys.argv[1] == "Sentinel":
+    sentinel = Sentinel([])
+    sentinel.discover_master = lambda name: ("127.0.0.1", port)
+    client = sentinel.master_for("m", socket_timeout=1)
+else:
+    pools = {"Connection": redis.ConnectionPool, "Blocking": redis.BlockingConnectionPool}
+    client = redis.Redis(connection_pool=pools[sys.argv[1]](host="127.0.0.1", port=port, socket_timeout=1))
+store = RedisStore(client)
+store.save("fork-1", b"1", 60.0)
+held = threading.Event()
+
+def hold():
+    with client.connection_pool._lock:
+        held.set()
+        threading.Event().wait()
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    os.write(1, f"{store.load('fork-1')[0]}\\n".encode())
+    os._exit(0)
+os.waitpid(child, 0)
+"""
 
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[Valkey]:
     with Valkey(free_port()) as server:
         yield server
+
+
+@pytest.fixture
+def admin(valkey: Valkey) -> Iterator[redis.Redis]:
+    """A client of database 15, which is empty."""
+    with redis.Redis(unix_socket_path=str(valkey.socket), db=15) as client:
+        client.flushdb()
+        yield client
 
 
 class TestMemoryStore(StoreContract):
@@ -63,7 +106,7 @@ class TestRedisStore(StoreContract):
 def test_redis_forgets_what_has_ended(valkey: Valkey) -> None:
     client = redis.Redis(unix_socket_path=str(valkey.socket), db=15)
     RedisStore(client).save("token-1", b"1", 60.0)
-    assert 59_000 < client.pttl("enkash-auth:token-1") <= 60_000
+    assert 59_000 < client.pttl("enkash-auth:{1}:token-1") <= 60_000
 
 
 @pytest.mark.parametrize(
@@ -89,14 +132,18 @@ def test_a_url_names_a_store(tmp_path: Path, url: str, kind: type) -> None:
         "file:canary",
         "file://canary/x",
         "file:///x?canary",
+        "file:///canary%00",
         "redis://h:canary",
+        "redis://:canary@h?db=canary",
+        "redis://:canary@h?maint_notifications_config=x",
+        "redis://:canary@h?decode_responses=True",
         "x://[",
     ],
 )
 def test_a_wrong_url_is_refused_unseen(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         from_url(url)
-    assert "canary" not in str(caught.value)
+    assert_clean(caught.value)
 
 
 @pytest.mark.parametrize(("name", "extra"), [("FileStore", "file"), ("RedisStore", "redis")])
@@ -145,6 +192,11 @@ class TestFiles:
         with pytest.raises(StoreError, match="0700"):
             store.load("token-1")
 
+    def test_a_missing_directory_holds_nothing_and_stays_missing(self, store: FileStore, tmp_path: Path) -> None:
+        assert store.load("token-1") is None
+        store.delete("token-1")
+        assert not (tmp_path / "store").exists()
+
     def test_a_link_to_a_directory_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "real").mkdir(mode=0o700)
         (tmp_path / "store").symlink_to(tmp_path / "real")
@@ -152,27 +204,41 @@ class TestFiles:
             FileStore(tmp_path / "store")
 
     @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
-    def test_a_looser_file_is_not_read(self, store: FileStore, tmp_path: Path, mode: int) -> None:
+    def test_a_file_that_was_loosened_counts_until_it_is_replaced(
+        self, store: FileStore, tmp_path: Path, mode: int
+    ) -> None:
         store.save("token-1", b"1", 60.0)
         (tmp_path / "store" / "token-1").chmod(mode)
-        with pytest.raises(StoreError, match="0600"):
-            store.load("token-1")
+        found = store.load("token-1")
+        assert found
+        assert found[0] == b"1"
+        store.save("token-1", b"2", 60.0)
+        assert (tmp_path / "store" / "token-1").stat().st_mode & 0o777 == 0o600
 
-    def test_a_link_is_not_followed(self, store: FileStore, tmp_path: Path) -> None:
+    def test_a_link_is_not_followed_and_mended(self, store: FileStore, tmp_path: Path) -> None:
         store.save("token-1", b"1", 60.0)
         (tmp_path / "store" / "token-1").rename(tmp_path / "elsewhere")
         (tmp_path / "store" / "token-1").symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(StoreError):
-            store.load("token-1")
+        assert store.load("token-1") is None
         before = (tmp_path / "elsewhere").read_bytes()
         store.save("token-1", b"2", 60.0)
         assert (tmp_path / "elsewhere").read_bytes() == before
+        assert store.load("token-1")
 
-    def test_a_pipe_does_not_hang_it(self, store: FileStore, tmp_path: Path) -> None:
+    def test_a_pipe_does_not_hang_it_and_is_mended(self, store: FileStore, tmp_path: Path) -> None:
         store.save("token-2", b"1", 60.0)
         os.mkfifo(tmp_path / "store" / "token-1", 0o600)
-        with pytest.raises(StoreError):
-            store.load("token-1")
+        assert store.load("token-1") is None
+        store.save("token-1", b"2", 60.0)
+        assert store.load("token-1")
+
+    def test_a_file_that_cannot_be_opened_is_trouble(self, store: FileStore, tmp_path: Path) -> None:
+        store.save("token-2", b"1", 60.0)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(tmp_path / "store" / "token-1"))
+            with pytest.raises(StoreError) as caught:
+                store.load("token-1")
+        assert caught.value.__context__ is None
 
     @pytest.mark.parametrize("content", [b"", b"\0\xff", b"1", b"nan", b"1 2 3\n", b"x y\nz", b"nan nan\nz"])
     def test_a_damaged_file_is_not_there(self, store: FileStore, tmp_path: Path, content: bytes) -> None:
@@ -184,6 +250,13 @@ class TestFiles:
         store.save("token-1", b"1", 60.0)
         monkeypatch.setattr("enkash_auth.stores._file.time.time", lambda: 1e9)
         assert store.load("token-1") is None
+
+    def test_a_refusal_outlasts_a_clock_that_is_set_back(
+        self, store: FileStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.save("stop-1", b"1", 1e8)
+        monkeypatch.setattr("enkash_auth.stores._file.time.time", lambda: 1e9)
+        assert store.load("stop-1") == (b"1", 1e8)
 
     def test_a_directory_that_cannot_be_made_is_trouble(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
@@ -230,8 +303,9 @@ class TestServers:
                 "lock": lambda: store.lock("grant-2", 60.0),
                 "release": lease.release,
             }
-            with pytest.raises(StoreError, match="ConnectionError"):
+            with pytest.raises(StoreError, match="ConnectionError") as caught:
                 calls[operation]()
+            assert caught.value.__context__ is None  # redis-py's frames hold the password
 
     def test_a_restarted_server_is_found_again_at_once(self) -> None:
         with Valkey() as server:
@@ -249,7 +323,7 @@ class TestServers:
             with pytest.raises(StoreError, match="TimeoutError"):
                 store.load("token-1")
 
-    def test_what_a_server_that_hung_runs_late_is_not_kept(self) -> None:
+    def test_what_a_server_that_hung_runs_late_lives_shorter(self) -> None:
         with Valkey() as server:
             store = from_url(server.url + "&socket_timeout=0.2")
             lease = store.lock("grant-1", 60.0)
@@ -257,8 +331,72 @@ class TestServers:
             with pytest.raises(StoreError):
                 store.save("token-1", b"1", 60.0, lease)
             server.resume()
-            assert store.load("token-1") is None
-            assert store.save("token-1", b"1", 60.0, lease)
+            found = store.load("token-1")
+            assert found
+            assert found[1] <= 59.8
+
+    def test_what_arrives_after_its_end_is_not_kept(self, valkey: Valkey, admin: redis.Redis) -> None:
+        store = from_url(f"unix://{valkey.socket}?db=15")
+        lease: Any = store.lock("grant-1", 60.0)
+        lease.clock -= 5  # as if the save had taken so long
+        assert store.save("token-1", b"1", 4.0, lease) is False
+        assert store.save("token-1", b"1", 60.0, lease) is True
+        found = store.load("token-1")
+        assert found
+        assert 54 < found[1] <= 55
+
+    def test_a_lease_that_is_asked_for_again_because_the_answer_was_lost_is_had(
+        self, valkey: Valkey, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = from_url(f"unix://{valkey.socket}?db=15")
+        monkeypatch.setattr("enkash_auth.stores._redis.secrets.token_hex", lambda count: "same")
+        assert store.lock("grant-1", 60.0)
+        assert store.lock("grant-1", 60.0)
+
+    def test_a_user_who_may_not_ask_for_the_time_leaves_no_lease(self, valkey: Valkey, admin: redis.Redis) -> None:
+        rules = "reset", "on", ">pw", "~enkash-auth:*", "+get", "+set", "+pttl", "+del", "+eval", "+select"
+        admin.execute_command("ACL", "SETUSER", "svc", *rules)
+        with pytest.raises(StoreError):
+            from_url(f"unix://svc:pw@{valkey.socket}?db=15").lock("grant-1", 60.0)
+        assert admin.keys() == []
+
+    def test_the_documented_rights_suffice(self, valkey: Valkey, admin: redis.Redis) -> None:
+        _, _, text = DOCS.read_text().partition("an ACL must allow, with")
+        rights = re.findall(r"`([A-Z]+)`", text.partition(".")[0])
+        rules = ["reset", "on", ">pw", "~enkash-auth:*", *(f"+{right.lower()}" for right in rights)]
+        admin.execute_command("ACL", "SETUSER", "svc", *rules)
+        store = from_url(f"unix://svc:pw@{valkey.socket}?db=15")
+        lease = store.lock("grant-1", 60.0)
+        assert lease
+        assert store.save("token-1", b"1", 60.0, lease)
+        assert store.load("token-1")
+        store.delete("token-1")
+        lease.release()
+        assert admin.keys() == []
+
+    def test_all_keys_are_in_one_slot_of_a_cluster(self, valkey: Valkey, admin: redis.Redis) -> None:
+        store = from_url(f"unix://{valkey.socket}?db=15")
+        store.save("stop-1", b"1", 60.0)
+        assert store.lock("grant-2", 60.0)
+        keys = admin.keys("*")
+        assert len(keys) == 2
+        assert len({key_slot(key) for key in keys}) == 1
+
+    def test_a_connection_that_was_idle_for_long_is_not_used_again(self, valkey: Valkey) -> None:
+        store: Any = from_url(f"unix://{valkey.socket}?db=15")
+        first = store._client.client_id()
+        assert store._client.client_id() == first
+        store._used -= 6
+        assert store._client.client_id() != first
+
+    def test_a_client_that_decodes_is_refused(self) -> None:
+        with pytest.raises(ConfigurationError, match="decode_responses"):
+            RedisStore(redis.Redis(decode_responses=True))
+
+    @pytest.mark.parametrize("kind", ["Connection", "Blocking", "Sentinel"])
+    def test_a_forked_child_has_connections_of_its_own_whatever_the_pool(self, valkey: Valkey, kind: str) -> None:
+        command = [sys.executable, "-c", FORK, kind, str(valkey.port)]
+        assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "b'1'\n"
 
     def test_an_answer_cut_short_is_trouble(self, valkey: Valkey) -> None:
         with Proxy(valkey.socket) as proxy:

@@ -12,6 +12,7 @@ from ._outcome import Failure, Malformed, Refused, Unavailable
 from ._token import make_token
 
 _FAILURES: dict[str, type[Failure]] = {kind.__name__: kind for kind in (Refused, Unavailable, Malformed)}
+FOREIGN = (KeyError, TypeError, ValueError)  # what an entry of another version of this package may raise
 _LATE = 0.1  # seconds that a save may take to reach its store, where its time begins
 
 

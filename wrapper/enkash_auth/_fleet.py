@@ -7,19 +7,20 @@ others time for one of their own.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from attrs import evolve
 
 from ._account import Account, Alone
 from ._credentials import Credentials
-from ._entries import Seen, adopt, merge, read_known, read_stop, write_failure, write_known
+from ._entries import FOREIGN, Seen, adopt, merge, read_known, read_stop, write_failure, write_known
 from ._freshness import Known, Moment
 from ._outcome import Failure, Refused, Unavailable
 from ._outside import Outside
 from ._sealed import Sealed
 from .events import Event
-from .stores import Lock, Store, StoreError
+from .stores import Store, StoreError
 
 _FOREVER = 10 * 365 * 86_400.0  # seconds that a refusal is kept
 _MEMORY = 300.0  # seconds that failures in a row are counted after the last
@@ -35,6 +36,8 @@ class Fleet(Alone):
         self._timeout, self._strict = timeout, strict
         self._down_until: float | None = None  # monotonic; None while the store answers
         self._opened: str | None = None  # the last reset that this process knows; "" where it knows of none
+        self._refused = float("-inf"), ""  # the last refusal: when (monotonic), and after which reset it was asked for
+        self._hung: list[Callable[[], bool]] = []  # a call of the store, as `Sealed` keeps it
         self._news: list[Event] = []
 
     def news(self) -> list[Event]:
@@ -42,10 +45,13 @@ class Fleet(Alone):
         news, self._news = self._news, []
         return news
 
+    def _sealed(self, credentials: Credentials, outside: Outside) -> Sealed:
+        return Sealed(self._store, credentials, outside, self._hung)
+
     def look(self, credentials: Credentials, outside: Outside) -> Seen:
         """Return what the store has of an account, and change nothing; raise `StoreError` where it does not answer."""
         try:
-            return self._look(Sealed(self._store, credentials, outside), None, outside.now(), 0.5)
+            return self._look(self._sealed(credentials, outside), None, outside.now(), 0.5)
         except Exception as error:
             why = _named(error)
         raise StoreError(why)
@@ -56,108 +62,125 @@ class Fleet(Alone):
         """Do as `Account.sign_in`, or bring what a sibling has; then no request was sent."""
         if self._down_until is not None and outside.monotonic() < self._down_until and not self._strict:
             return self._alone(account, known, end, outside, refused)
-        sealed = Sealed(self._store, account.credentials, outside)
+        sealed = self._sealed(account.credentials, outside)
         try:
-            outcome, seen, lock = self._board(sealed, known, end, outside)
-            sticky = sealed.load("sticky") if lock and outcome is None else None
+            outcome, seen = self._board(sealed, known, end, outside)
+            sticky = sealed.load("sticky") if sealed.held and outcome is None else None
             self._answers(account.exchange.host)
         except Exception as error:
-            self._fails(error, account, outside)
+            end = sealed.until(end, self._timeout / 2)
+            self._fails(error, account, outside, sealed)
             if self._strict:
                 return Unavailable(f"the token store failed ({_named(error)})", account.exchange.host), 0
             return self._alone(account, known, end, outside, refused)
-        requests, now, opened = 0, outside.now(), self._opened
+        requests, now, opened = 0, outside.now(), self._opened or ""
         known = seen.known
         if outcome is None:
             if known and sticky:
                 known = evolve(known, sticky_until=now.monotonic + sticky[2])
-            limit = min(end, now.monotonic + self._timeout / 2)
+            limit = sealed.until(end, self._timeout / 2)
             outcome, requests = account.sign_in(known, limit, outside, refused)
             if isinstance(outcome, Known) and known is None and sticky:
                 outcome = evolve(outcome, sticky_until=now.monotonic + sticky[2])
+        self._remember(outcome, opened, outside)
         try:
-            if lock:
-                if isinstance(outcome, Refused) and outcome.final:
-                    self._look(sealed, None, now, 0.0)
-                if requests and self._opened == opened:  # else it was begun before a reset, and writes nothing
-                    _share(sealed, outcome, seen, sticky is not None, lock, outside)
-                sealed.release(lock)
+            sealed.begin()
+            if requests and isinstance(outcome, Refused) and outcome.final:
+                self._look(sealed, None, now, 0.0, opened=True)
+            if requests and self._opened == opened:  # else it was begun before a reset, and writes nothing
+                _share(sealed, outcome, seen, sticky is not None, opened, outside)
+            self._opened = opened  # a reset that came meanwhile is news for this process, too
+            sealed.release()
         except Exception as error:
-            self._fails(error, account, outside)
+            self._fails(error, account, outside, sealed)
         return outcome, requests
 
     def _alone(
         self, account: Account, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
     ) -> tuple[Known | Failure, int]:
         self._opened = None  # a refusal may come before a sibling's reset or after it
-        return account.sign_in(known, end, outside, refused)
+        outcome, requests = account.sign_in(known, end, outside, refused)
+        self._remember(outcome, "", outside)
+        return outcome, requests
+
+    def _remember(self, outcome: Known | Failure, opened: str, outside: Outside) -> None:
+        if isinstance(outcome, Refused) and outcome.final:
+            self._refused = outside.monotonic(), opened
 
     def _board(
         self, sealed: Sealed, known: Known | None, end: float, outside: Outside
-    ) -> tuple[Known | Failure | None, Seen, Lock | None]:
+    ) -> tuple[Known | Failure | None, Seen]:
         """Wait for a sibling's outcome or the lease, whichever comes first; no outcome means to sign in."""
-        poll, lock = _FIRST_POLL, None
+        poll = _FIRST_POLL
         while True:
             now = outside.now()
-            seen = self._look(sealed, known, now, outside.draw())
+            seen = self._look(sealed, known, now, outside.draw(), opened=sealed.held)
             if outcome := adopt(known, seen, now):
-                return outcome, seen, lock
-            if lock:  # and this was the second look: a sibling may have landed between the first and the lease
-                return None, seen, lock
-            lock = sealed.lock(0.6 * self._timeout)
-            if lock is None:
+                return outcome, seen
+            if sealed.held:  # and this was the second look: a sibling may have landed between the first and the lease
+                return None, seen
+            if not sealed.lease(0.6 * self._timeout):
                 # before a sticky server's token has ended for certain, the sibling waits itself
                 pause = poll * (0.5 + outside.draw()) + (seen.known.gap(now) if seen.known else 0.0)
                 if now.monotonic + pause >= end:
-                    return Unavailable("another process is signing in", sealed.host, late=True), seen, None
+                    return Unavailable("another process is signing in", sealed.host, late=True), seen
                 outside.pause(pause)
                 poll = min(_POLL, 1.5 * poll)
+                sealed.begin()
 
-    def _look(self, sealed: Sealed, known: Known | None, now: Moment, draw: float) -> Seen:
+    def _look(self, sealed: Sealed, known: Known | None, now: Moment, draw: float, *, opened: bool = False) -> Seen:
+        """Read the token and what stops a sign-in; with `opened`, the last reset also where nothing does."""
         if found := sealed.load("token"):
             entry, age, _ = found
-            known = merge(known, read_known(entry, now.after(-age), draw))
+            with suppress(*FOREIGN):
+                known = merge(known, read_known(entry, now.after(-age), draw))
         stop = sealed.load("stop")
-        if stop and (opened := stop[0].get("opened")):
-            self._opened, stop = opened, None
-        self._opened = self._opened or ""
-        if stop is None:
-            return Seen(known)
-        entry, age, _ = stop
-        return read_stop(entry, known, now.monotonic - age, now.monotonic)
+        reset = sealed.load("reset") if stop or opened else None
+        self._opened = (reset and reset[0].get("opened")) or self._opened or ""
+        if stop and (reset is None or stop[0].get("opened") == self._opened):  # else it is from before the reset
+            entry, age, _ = stop
+            with suppress(*FOREIGN):
+                return read_stop(entry, known, now.monotonic - age, now.monotonic)
+        return Seen(known)
 
     def reopened(self, account: Account, refusal: Refused, outside: Outside) -> bool:
-        """Return whether a sibling has reset this refusal since; if the store does not know it, tell it."""
-        before, sealed = self._opened, Sealed(self._store, account.credentials, outside)
+        """Return whether these credentials work again, by a sibling's reset or token; else let the store know."""
+        before, (refused, opened) = self._opened, self._refused
+        sealed, works = self._sealed(account.credentials, outside), False
         try:
             now = outside.now()
-            seen = self._look(sealed, None, now, 0.0)
-            if seen.stop is None and self._opened == before:
-                sealed.save("stop", write_failure(refusal), _FOREVER)
+            seen = self._look(sealed, None, now, 0.0, opened=True)
+            works = bool(seen.known and seen.known.alive(now) and seen.known.answered.monotonic > refused)
+            if not works and seen.stop is None and self._opened == opened:
+                sealed.save("stop", {**write_failure(refusal), "opened": opened}, _FOREVER)
             self._answers(account.exchange.host)
         except Exception as error:
-            self._fails(error, account, outside)
+            self._fails(error, account, outside, sealed)
         # a process that had not looked before its own refusal cannot know which came first
-        return before is not None and self._opened != before
+        return works or (before is not None and self._opened != before)
 
     def reset(self, account: Account, outside: Outside) -> None:
         """Forget the account's token and its refusal, for all processes."""
-        sealed, opened = Sealed(self._store, account.credentials, outside), secrets.token_hex(8)
+        sealed, opened, why = self._sealed(account.credentials, outside), secrets.token_hex(8), ""
         try:
-            sealed.delete("token")
-            sealed.save("stop", {"opened": opened}, _FOREVER)
+            sealed.save("reset", {"opened": opened}, _FOREVER)
             self._opened = opened
+            sealed.delete("stop")
+            sealed.delete("token")
         except Exception as error:
-            self._fails(error, account, outside)
-            if self._strict:
-                raise Unavailable(f"the token store failed ({_named(error)})", account.exchange.host).raised() from None
+            self._fails(error, account, outside, sealed)
+            why = _named(error)
+        if why and self._strict:
+            raise Unavailable(f"the token store failed ({why})", account.exchange.host).raised()
 
     def _answers(self, host: str) -> None:
         if self._down_until is not None:
             self._down_until = None
             self._news.append(Event("store_back", host))
 
-    def _fails(self, error: Exception, account: Account, outside: Outside) -> None:
+    def _fails(self, error: Exception, account: Account, outside: Outside, sealed: Sealed) -> None:
+        with suppress(Exception):  # siblings wait for the lease
+            sealed.release()
         if self._down_until is None:
             self._news.append(Event("store_down", account.exchange.host, reason=_named(error)))
         self._down_until = outside.monotonic() + _DOWN
@@ -167,21 +190,23 @@ def _named(error: Exception) -> str:
     return str(error) if isinstance(error, StoreError) else type(error).__name__
 
 
-def _share(sealed: Sealed, outcome: Known | Failure, seen: Seen, sticky: bool, lock: Lock, outside: Outside) -> None:
+def _share(sealed: Sealed, outcome: Known | Failure, seen: Seen, sticky: bool, opened: str, outside: Outside) -> None:
     """Tell the siblings; nobody's newer word is overwritten, for the lease has to be held still."""
     now = outside.now()
     if isinstance(outcome, Known):
-        entry = write_known(outcome, now)
-        sealed.save("token", entry, entry["upper"], lock)
+        if not outcome.fleeting or outcome.sticky(now):  # else it is no sibling's, and none has to wait for its end
+            entry = write_known(outcome, now)
+            sealed.save("token", entry, entry["upper"], now)
         if outcome.sticky(now) and not sticky:
-            sealed.save("sticky", {}, outcome.sticky_until - now.monotonic, lock)
+            sealed.save("sticky", {}, outcome.sticky_until - now.monotonic, now)
         elif sticky and not outcome.sticky(now):
             sealed.delete("sticky")
         if seen.gate.failures:
-            sealed.delete("stop")
+            sealed.save("stop", {}, _MEMORY, now)
     elif isinstance(outcome, Refused) and outcome.final:
-        sealed.save("stop", write_failure(outcome), _FOREVER)  # also when the lease was lost: it is a fact
+        entry = {**write_failure(outcome), "opened": opened}
+        sealed.save("stop", entry, _FOREVER)  # also when the lease was lost: it is a fact
     else:
         gate = seen.gate.failed(outcome, now.monotonic, outside.draw())
-        entry = write_failure(outcome, gate, now.monotonic)
-        sealed.save("stop", entry, entry["opens"] + _MEMORY, lock)
+        entry = {**write_failure(outcome, gate, now.monotonic), "opened": opened}
+        sealed.save("stop", entry, entry["opens"] + _MEMORY, now)

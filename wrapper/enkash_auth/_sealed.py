@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -14,13 +16,15 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ._credentials import Credentials
+from ._freshness import Moment
 from ._outside import Outside
-from .stores import Lock, Store
+from .stores import Lock, Store, StoreError
 
-# the account's token, and whether its server is sticky; what stops these very credentials
-Kind = Literal["token", "sticky", "stop"]
+T = TypeVar("T")
+# the account's token, and whether its server is sticky; what stops these very credentials, and their last reset
+Kind = Literal["token", "sticky", "stop", "reset"]
 _NONCE = 12  # bytes
-_PATIENCE = 2.0  # seconds with a store that has no timeout of its own, or does not keep it
+_PATIENCE = 2.0  # seconds with a store before a sign-in, and again after it; its calls share them
 
 
 def _derived(secret: str, purpose: bytes) -> bytes:
@@ -28,28 +32,58 @@ def _derived(secret: str, purpose: bytes) -> bytes:
 
 
 class Sealed:
-    """The entries of one set of credentials.
+    """The entries of one set of credentials, and the lease on their account's sign-in.
 
-    A name is the same for all credentials of an account (but for `stop`), and tells nothing without the client secret.
-    What other credentials have sealed, what is damaged and what claims to be from the future is not there.
+    A name is the same for all credentials of an account (but for `stop` and `reset`), and tells nothing without the
+    client secret. What other credentials have sealed, what is damaged and what claims to be from the future is not
+    there. `hung`: whether a call that did not come back still runs, for all `Sealed` of one store.
     """
 
-    def __init__(self, store: Store, credentials: Credentials, outside: Outside) -> None:
-        self._store, self._within, self._fingerprint = store, outside.within, credentials.fingerprint()
+    def __init__(
+        self, store: Store, credentials: Credentials, outside: Outside, hung: list[Callable[[], bool]] | None = None
+    ) -> None:
+        self._store, self._outside, self._fingerprint = store, outside, credentials.fingerprint()
+        self._hung = [] if hung is None else hung
         self.host = credentials.origin[1]
         client_secret = credentials.client_secret.reveal()
         self._cipher = AESGCM(_derived(f"{client_secret}\0{self._fingerprint}", b"seal"))
         name = HMAC(_derived(client_secret, b"name"), hashes.SHA256())
         name.update("\0".join(credentials.account).encode())
         self._account = name.finalize().hex()[:40]
+        self._lock: Lock | None = None
+        self._leased = 0.0  # when the lease was asked for (monotonic): it begins no sooner
+        self.begin()
+
+    def begin(self) -> None:
+        """Give the store its time anew."""
+        self._left = _PATIENCE
+
+    def _call(self, call: Callable[[], T]) -> T:
+        """Return what the store does in the time that is left; one that still hangs in an earlier call gets none."""
+        if self._left <= 0 or any(runs() for runs in self._hung):  # no thread runs on in a forked child
+            raise StoreError("the token store is too slow")
+        threads: list[Callable[[], bool]] = []
+        began = self._outside.monotonic()
+
+        def run() -> T:
+            threads.append(threading.current_thread().is_alive)
+            return call()
+
+        try:
+            return cast(T, self._outside.within(self._left, run))
+        except TimeoutError:
+            self._hung[:] = threads
+            raise
+        finally:
+            self._left -= self._outside.monotonic() - began
 
     def _name(self, kind: Kind) -> str:
-        return f"{kind}-{self._fingerprint[:40] if kind == 'stop' else self._account}"
+        return f"{kind}-{self._fingerprint[:40] if kind in ('stop', 'reset') else self._account}"
 
     def load(self, kind: Kind) -> tuple[dict[str, Any], float, float] | None:
-        """Return an entry, the seconds since it was saved and the seconds it still lives."""
+        """Return an entry, the seconds since it was written and the seconds it still lives."""
         name = self._name(kind)
-        found = self._within(_PATIENCE, partial(self._store.load, name))
+        found = self._call(partial(self._store.load, name))
         if found is None:
             return None
         sealed, left = found
@@ -60,20 +94,39 @@ class Sealed:
         age = entry.pop("seconds") - left
         return (entry, max(0.0, age), left) if left > 0 and age > -0.1 else None  # a store may round
 
-    def save(self, kind: Kind, entry: dict[str, Any], seconds: float, lock: Lock | None = None) -> bool:
-        """Keep an entry for `seconds`, while the `lock` is held if there is one."""
+    def save(self, kind: Kind, entry: dict[str, Any], seconds: float, held: Moment | None = None) -> bool:
+        """Keep an entry for `seconds`; with `held`, the time it was written, only while the lease is held."""
         name, nonce = self._name(kind), os.urandom(_NONCE)
         text = json.dumps({**entry, "seconds": seconds}).encode()
         sealed = nonce + self._cipher.encrypt(nonce, text, name.encode())
-        return bool(self._within(_PATIENCE, partial(self._store.save, name, sealed, seconds, lock)))
+        end = (held or self._outside.now()).after(seconds)
+
+        def save() -> bool:  # an entry that this process was stopped with is as old as it is
+            left = self._outside.now().until(end)
+            return left > 0 and self._store.save(name, sealed, left, self._lock if held else None)
+
+        return bool(self._call(save))
 
     def delete(self, kind: Kind) -> None:
-        self._within(_PATIENCE, partial(self._store.delete, self._name(kind)))
+        self._call(partial(self._store.delete, self._name(kind)))
 
-    def lock(self, seconds: float) -> Lock | None:
-        """Return a lease on the account's sign-in, None while another process holds it."""
-        lock: Lock | None = self._within(_PATIENCE, partial(self._store.lock, f"grant-{self._account}", seconds))
-        return lock
+    def lease(self, seconds: float) -> bool:
+        """Take the lease on the account's sign-in; return whether it is held, and not by another process."""
+        self._leased = self._outside.monotonic()
+        self._lock = self._call(partial(self._store.lock, f"grant-{self._account}", seconds))
+        return self.held
 
-    def release(self, lock: Lock) -> None:
-        self._within(_PATIENCE, lock.release)
+    @property
+    def held(self) -> bool:
+        """Whether the lease was taken and not given back; it may have ended."""
+        return self._lock is not None
+
+    def until(self, end: float, seconds: float) -> float:
+        """Return the time until which a sign-in may last: `end`, and with a lease so many `seconds` of that."""
+        return min(end, self._leased + seconds) if self.held else end
+
+    def release(self) -> None:
+        """Give the lease back, if it was taken."""
+        lock, self._lock = self._lock, None
+        if lock is not None:  # also when the store's time is over: siblings wait
+            self._outside.within(_PATIENCE / 2, lock.release)

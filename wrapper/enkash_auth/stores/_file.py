@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -15,55 +16,62 @@ from filelock import FileLock, Timeout
 
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lock, StoreError
+from ._protocol import Lock, StoreError, told
 
 _LARGEST = 64 * 1024
 _TIMEOUT = 1.0  # seconds; the lock is held for single reads and writes only
+_LONG = 365 * 86_400.0  # seconds; what lives longer, a refusal, counts also when the clock was set back since
+_told = told("the token store's directory failed", OSError, Timeout)
 
 
 class FileStore:
     """Keeps entries in `directory`, which it creates as 0700, in files of mode 0600.
 
-    Time is the machine's wall clock; an entry from the future is not there. Raises `ConfigurationError` for a
-    directory that others may enter or that is a link; later trouble is a `StoreError`.
+    Time is the machine's wall clock; an entry from the future is not there, unless it is to live for years: a refusal
+    outlasts a clock that is set back. Nor is what is no file, a link, or another user's. A directory that others may
+    enter or that is a link raises `ConfigurationError`; later trouble is a `StoreError`.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self._directory = Path(directory).absolute()
+        self._directory, why = Path(directory).absolute(), ""
         try:
-            self._check_directory()
-        except FileNotFoundError:
-            pass  # made when first needed
+            self._exists()
         except StoreError as error:
-            raise ConfigurationError(str(error)) from None
-        except OSError as error:
-            raise ConfigurationError(f"the token store's directory cannot be used ({type(error).__name__})") from None
+            why = str(error)
+        except (OSError, ValueError) as error:
+            why = f"the token store's directory cannot be used ({type(error).__name__})"
+        if why:
+            raise ConfigurationError(why)
 
+    @_told
     def load(self, key: str) -> tuple[bytes, float] | None:
-        with self._trouble():
-            return self._read(key)
+        return self._read(key) if self._exists() else None
 
+    @_told
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         saved = time.time()
-        with self._trouble():
-            if lock is None:
+        self._make()
+        if lock is None:
+            self._write(key, value, saved, seconds)
+            return True
+        if not isinstance(lock, _Lease):
+            return False
+        with self._alone(lock.key):
+            held = lock.held()
+            if held:
                 self._write(key, value, saved, seconds)
-                return True
-            if not isinstance(lock, _Lease):
-                return False
-            with self._alone(lock.key):
-                held = lock.held()
-                if held:
-                    self._write(key, value, saved, seconds)
-                return held
+            return held
 
+    @_told
     def delete(self, key: str) -> None:
-        with self._trouble():
+        if self._exists():
             (self._directory / key).unlink(missing_ok=True)
 
+    @_told
     def lock(self, key: str, seconds: float) -> Lock | None:
         lease = _Lease(self, f"{key}.lease")
-        with self._trouble(), self._alone(lease.key):
+        self._make()
+        with self._alone(lease.key):
             if self._read(lease.key):
                 return None
             self._write(lease.key, lease.owner, time.time(), seconds)
@@ -72,22 +80,21 @@ class FileStore:
     def close(self) -> None:
         pass
 
-    def _check_directory(self) -> None:
+    def _exists(self) -> bool:
         """A link would let who owns it choose the place; a looser mode would let others put entries there."""
-        found = self._directory.lstat()
+        try:
+            found = self._directory.lstat()
+        except FileNotFoundError:
+            return False
         private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
         if not private:
             raise StoreError("the token store's directory must be a directory of this user's, mode 0700, and no link")
+        return True
 
-    @contextmanager
-    def _trouble(self) -> Iterator[None]:
-        try:
-            if not self._directory.exists():
-                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._check_directory()
-            yield
-        except (OSError, Timeout) as error:
-            raise StoreError(f"the token store's directory failed ({type(error).__name__})") from None
+    def _make(self) -> None:
+        if not self._exists():
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._exists()
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
@@ -98,20 +105,22 @@ class FileStore:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(self._directory / key, flags)
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):
+                return None
+            raise
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-                raise StoreError("a file of the token store is not a file of this user's with mode 0600")
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+                return None
             head, _, value = file.read(_LARGEST).partition(b"\n")
         try:
             saved, seconds = map(float, head.split())
         except ValueError:
             return None  # cut off or not ours: the next save mends it
         now = time.time()
-        left = saved + seconds - now
-        return (value, left) if saved <= now and left > 0 else None
+        left = min(seconds, saved + seconds - now)
+        return (value, left) if left > 0 and (saved <= now or seconds > _LONG) else None
 
     def _write(self, key: str, value: bytes, saved: float, seconds: float) -> None:
         """Replace the file in one step: a reader sees the old entry or the new one, whoever is killed."""
@@ -138,7 +147,8 @@ class _Lease:
     def held(self) -> bool:
         return (self._store._read(self.key) or (b"",))[0] == self.owner
 
+    @_told
     def release(self) -> None:
-        with self._store._trouble(), self._store._alone(self.key):
+        with self._store._alone(self.key):
             if self.held():
                 (self._store._directory / self.key).unlink()

@@ -1,6 +1,11 @@
 """What a store has to do."""
 
-from typing import Protocol
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class StoreError(Exception):
@@ -29,7 +34,7 @@ class Store(Protocol):
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         """Keep the value for `seconds` from now; with a `lock`, only while that is held. Return whether it was kept.
 
-        With a `lock`, a value that arrives more than 0.1 s late is not kept: it would seem younger than it is.
+        With a `lock`, a value that arrives late lives shorter by that: else it would seem younger than it is.
         """
         ...
 
@@ -42,3 +47,20 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give back what the store holds open."""
+
+
+def told(what: str, *errors: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a method raise `StoreError` instead of `errors`, whose text and frames may tell more than `what`."""
+
+    def made(method: Callable[P, T]) -> Callable[P, T]:
+        @wraps(method)
+        def telling(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return method(*args, **kwargs)
+            except errors as error:
+                why = type(error).__name__
+            raise StoreError(f"{what} ({why})")
+
+        return telling
+
+    return made

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -15,40 +14,61 @@ from redis.retry import Retry
 
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lock, StoreError
+from ._protocol import Lock, told
 
-_PREFIX = "enkash-auth:"
+_PREFIX = "enkash-auth:{1}:"  # one hash slot of a cluster, for a script's keys have to share one
 _TIMEOUT = 1.0  # seconds to connect, and again to answer
-_LATE = 0.1  # seconds that a save may take to arrive: a server that hung runs what has piled up, and time counts anew
+_IDLE = 5.0  # seconds after which a connection is not used again: the network may have forgotten it
 # one round trip each, and no step of another client's between
 _LOAD = "local v = redis.call('GET', KEYS[1]); return v and {v, redis.call('PTTL', KEYS[1])}"
-_LOCK = "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and redis.call('TIME')"
+# sent again, because its answer was lost, it finds its own lease
+_LOCK = """
+local now = redis.call('TIME')
+local held = redis.call('GET', KEYS[1]) == ARGV[1] or redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+return held and now"""
+# a server that hung runs what has piled up, and time counts anew: the value lives shorter by that
 _SAVE = """
 local now = redis.call('TIME')
-if now[1] + now[2] / 1000000 > tonumber(ARGV[4]) or redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local late = math.max(0, now[1] + now[2] / 1000000 - tonumber(ARGV[4]))
+local left = math.floor(tonumber(ARGV[2]) - 1000 * late)
+if left <= 0 or redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', left)
 return 1"""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 
 
+_told = told("the token store's server failed", redis.RedisError, OSError, ValueError)
+
+
 class RedisStore:
-    """Keeps entries in the server that `client`, a `redis.Redis`, speaks to; it should have timeouts."""
+    """Keeps entries in the server that `client`, a `redis.Redis`, speaks to; it should have timeouts.
+
+    Raises `ConfigurationError` for a client that decodes its answers.
+    """
+
+    _idle = float("inf")
 
     def __init__(self, client: redis.Redis) -> None:
-        self._own, self._pid = client, os.getpid()
+        if client.get_encoder().decode_responses:
+            raise ConfigurationError("the token store's client must not have decode_responses: entries are bytes")
+        self._own, self._pid, self._used = client, os.getpid(), time.monotonic()
 
     @property
     def _client(self) -> redis.Redis:
-        """The client; in a forked child one with a pool of its own.
+        """The client, without connections that were idle for long.
 
-        redis-py resets an inherited pool under a lock that another thread of the parent may have held in the fork.
+        In a forked child redis-py resets its pool under locks that another thread of the parent may have held in the
+        fork.
         """
+        pool = self._own.connection_pool
         if self._pid != os.getpid():  # pragma: no cover - a forked child's coverage is not written
-            pool = self._own.connection_pool
-            fresh = type(pool)(
-                connection_class=pool.connection_class, max_connections=pool.max_connections, **pool.connection_kwargs
-            )
-            self._own, self._pid = redis.Redis(connection_pool=fresh), os.getpid()
+            for lock in ("_fork_lock", "_lock"):
+                setattr(pool, lock, threading.RLock())
+            pool.reset()
+            self._pid = os.getpid()
+        if time.monotonic() - self._used > self._idle:
+            pool.disconnect(inuse_connections=False)
+        self._used = time.monotonic()
         return self._own
 
     @classmethod
@@ -58,48 +78,51 @@ class RedisStore:
         Raises `ConfigurationError` for a URL that redis-py does not understand.
         """
         # a connection that died while it was idle is replaced once; a server that does not answer is not asked again
-        retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+        retry, client, why = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)), None, ""
         try:
             client = redis.Redis.from_url(
                 url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=retry, retry_on_error=[]
             )
-        except (ValueError, TypeError) as error:
+        except Exception as error:  # what redis-py raises depends on the option that is wrong
             why = type(error).__name__
-        else:
-            return cls(client)
-        raise ConfigurationError(f"the token store's URL is not one of redis-py's ({why})")
+        del url  # it may hold a password: none of its text may stand in a frame of the traceback
+        if client is None:
+            raise ConfigurationError(f"the token store's URL is not one of redis-py's ({why})")
+        store = cls(client)
+        store._idle = _IDLE
+        return store
 
+    @_told
     def load(self, key: str) -> tuple[bytes, float] | None:
-        with _trouble():
-            found: Any = self._client.eval(_LOAD, 1, _PREFIX + key)
-            return (bytes(found[0]), found[1] / 1000) if found else None
+        found: Any = self._client.eval(_LOAD, 1, _PREFIX + key)
+        return (bytes(found[0]), found[1] / 1000) if found else None
 
+    @_told
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         milliseconds = int(seconds * 1000)
         if milliseconds <= 0 or not (lock is None or isinstance(lock, _Lease)):
             return False
-        with _trouble():
-            if lock is None:
-                return bool(self._client.set(_PREFIX + key, value, px=milliseconds))
-            given = value, milliseconds, lock.owner, f"{lock.server_time() + _LATE:.6f}"
-            return bool(self._client.eval(_SAVE, 2, _PREFIX + key, lock.key, *given))
+        if lock is None:
+            return bool(self._client.set(_PREFIX + key, value, px=milliseconds))
+        given = value, milliseconds, lock.owner, f"{lock.server_time():.6f}"
+        return bool(self._client.eval(_SAVE, 2, _PREFIX + key, lock.key, *given))
 
+    @_told
     def delete(self, key: str) -> None:
-        with _trouble():
-            self._client.delete(_PREFIX + key)
+        self._client.delete(_PREFIX + key)
 
+    @_told
     def lock(self, key: str, seconds: float) -> Lock | None:
         lease = _Lease(self, f"{_PREFIX}{key}-lease")
-        with _trouble():
-            taken: Any = self._client.eval(_LOCK, 1, lease.key, lease.owner, int(seconds * 1000))
-            if not taken:
-                return None
-            lease.clock = int(taken[0]) + int(taken[1]) / 1e6 - time.monotonic()
-            return lease
+        taken: Any = self._client.eval(_LOCK, 1, lease.key, lease.owner, int(seconds * 1000))
+        if not taken:
+            return None
+        lease.clock = int(taken[0]) + int(taken[1]) / 1e6 - time.monotonic()
+        return lease
 
+    @_told
     def close(self) -> None:
-        with _trouble():
-            self._client.close()
+        self._client.close()
 
 
 class _Lease:
@@ -110,18 +133,6 @@ class _Lease:
     def server_time(self) -> float:
         return time.monotonic() + self.clock
 
+    @_told
     def release(self) -> None:
-        with _trouble():
-            self._store._client.eval(_RELEASE, 1, self.key, self.owner)
-
-
-@contextmanager
-def _trouble() -> Iterator[None]:
-    """What redis-py and the socket raise may name the server's user; its class says enough."""
-    try:
-        yield
-    except (redis.RedisError, OSError, ValueError) as error:
-        why = type(error).__name__
-    else:
-        return
-    raise StoreError(f"the token store's server failed ({why})")
+        self._store._client.eval(_RELEASE, 1, self.key, self.owner)
