@@ -13,6 +13,7 @@ clean:
 # pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest: here nox, whose sessions bring
 # their own.
 .venv/ready: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	awk '/^[^ ]/ {of = /^uv==/} of' requirements-dev.txt > .venv/uv.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt

@@ -106,7 +106,7 @@ def test_no_telemetry_holds_a_secret(server: Server, seen: Seen) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "word"), [("enkash_auth", ""), ("enkash_auth.otel", "pip install 'enkash-auth[otel]'")]
+    ("module", "word"), [("enkash_auth", ""), ("enkash_auth.otel", "the extra enkash-auth[otel]")]
 )
 def test_only_the_extra_needs_opentelemetry(module: str, word: str) -> None:
     script = f"import sys; sys.modules['opentelemetry'] = None; import {module}"

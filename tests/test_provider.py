@@ -570,7 +570,7 @@ def test_a_server_that_drips_headers_keeps_no_thread() -> None:
                 threading.Event().wait(0.01)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        dripping = threading.Thread(target=drip)
+        dripping = threading.Thread(target=drip, daemon=True)
         dripping.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         with TokenProvider(credentials(base_url=url), timeout=0.1) as provider:
