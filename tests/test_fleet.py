@@ -478,7 +478,7 @@ class TestWithoutTheStore:
 
     def test_a_missing_extra_is_named(self, member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "enkash_auth._fleet", None)
-        with pytest.raises(ConfigurationError, match="needs its extra"):
+        with pytest.raises(ConfigurationError, match=r"needs the extra enkash-auth\[file\] or enkash-auth\[redis\]"):
             member()
 
     @pytest.mark.parametrize("found", [(b"", 60.0), (b"x" * 50, 60.0), ("text", 60.0), 1])

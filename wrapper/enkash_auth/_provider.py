@@ -135,7 +135,7 @@ def _fleet(store: Store, timeout: float, strict: bool) -> Fleet:
     try:
         from ._fleet import Fleet
     except ImportError as missing:
-        raise ConfigurationError("a store needs its extra: pip install 'enkash-auth[file]' or [redis]") from missing
+        raise ConfigurationError("a store needs the extra enkash-auth[file] or enkash-auth[redis]") from missing
     return Fleet(store, timeout, strict)
 
 

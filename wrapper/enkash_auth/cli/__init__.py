@@ -8,7 +8,7 @@ def main() -> None:
     try:
         import click  # noqa: F401
     except ImportError:
-        sys.exit("Error: enkash-auth needs its extra: pip install 'enkash-auth[cli]'")
+        sys.exit("Error: this command needs the extra enkash-auth[cli]")
     from ._commands import cli
 
     cli(prog_name="enkash-auth")

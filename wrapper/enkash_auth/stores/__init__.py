@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     except ImportError as missing:
         extra = _ROOMS[name].removeprefix("_")
-        raise ConfigurationError(f"{name} needs its extra: pip install 'enkash-auth[{extra}]'") from missing
+        raise ConfigurationError(f"{name} needs the extra enkash-auth[{extra}]") from missing
 
 
 def from_url(url: str) -> Store:

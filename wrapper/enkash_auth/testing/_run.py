@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ._transport import SandboxTransport
 
-_EXTRA = "enkash_auth.testing needs its extra: pip install 'enkash-auth[testing]'"
+_EXTRA = "enkash_auth.testing needs the extra enkash-auth[testing]"
 
 
 class Sandbox(State):
