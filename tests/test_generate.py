@@ -90,14 +90,40 @@ def test_line_endings_are_not_a_change(root: Path) -> None:
     assert codegen.is_current(root)
 
 
-@pytest.mark.parametrize("gone", ["enkash_auth_client", "provenance.toml", "enkash_auth_client/py.typed"])
-def test_provenance_alone_is_no_tree(root: Path, gone: str) -> None:
+GONE = ["", "enkash_auth_client", "provenance.toml", "enkash_auth_client/py.typed", "enkash_auth_client/types.py"]
+
+
+@pytest.mark.parametrize("gone", GONE)
+def test_a_tree_that_lacks_a_file_is_out_of_date(root: Path, gone: str) -> None:
     path = root / "generated" / gone
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink()
     assert not codegen.is_current(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("enkash_auth_client/types.py", b"# by hand\n"),
+        ("enkash_auth_client/types.py", b"<<<<<<< HEAD\n=======\n>>>>>>> other\n"),
+        ("provenance.toml", b"<<<<<<< HEAD\n"),
+        ("provenance.toml", b"\xff"),
+        ("enkash_auth_client/stale.py", b""),
+    ],
+)
+def test_a_tree_that_was_written_to_is_out_of_date(root: Path, name: str, content: bytes) -> None:
+    with (root / "generated" / name).open("ab") as file:
+        file.write(content)
+    assert not codegen.is_current(root)
+
+
+def test_what_python_caches_beside_the_tree_is_not_of_it(root: Path) -> None:
+    cache = root / "generated" / "enkash_auth_client" / "__pycache__"
+    cache.mkdir()
+    (cache / "errors.pyc").touch()
+    assert codegen.is_current(root)
 
 
 def test_a_missing_pin_is_an_error(root: Path) -> None:
@@ -574,6 +600,18 @@ def test_a_tree_that_is_up_to_date_is_judged_too(project: Path) -> None:
     assert done.stdout.startswith("generated/ is up to date\n")
     assert "### Version bump: none" in done.stdout
     assert done.returncode == 0
+
+
+@pytest.mark.generator
+def test_a_broken_tree_is_generated_anew(project: Path) -> None:
+    package = project / "generated" / "enkash_auth_client"
+    (package / "types.py").write_text("<<<<<<< HEAD\n", encoding="utf-8")
+    (package / "errors.py").unlink()
+    done = _generate(project)
+    assert done.stdout.startswith("generated/ is new\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert codegen.differences(ROOT / "generated", project / "generated") == []
+    assert _generate(project).stdout.startswith("generated/ is up to date\n")
 
 
 @pytest.mark.generator

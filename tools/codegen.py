@@ -43,7 +43,7 @@ def _spec_version(spec: str) -> str:
 
 
 def fingerprint(root: Path) -> str:
-    """The text of provenance.toml: all that the generated tree depends on, and no time of day."""
+    """The first lines of provenance.toml: all that the generated tree depends on, and no time of day."""
     requirements = (root / PINS).read_text(encoding="utf-8")
     return (
         f'spec_version = "{_spec_version((root / SPEC).read_text(encoding="utf-8"))}"\n'
@@ -54,17 +54,21 @@ def fingerprint(root: Path) -> str:
     )
 
 
+def _provenance(root: Path, folder: Path) -> str:
+    """The text of provenance.toml: what the tree in `folder` came from, and a digest of the tree itself."""
+    digest = hashlib.sha256()
+    for name, content in sorted(_files(folder).items()):
+        if name != PROVENANCE:  # a length before each, so that no two trees are the same bytes in a row
+            for part in (name.encode(), content):
+                digest.update(b"%d:" % len(part) + part)
+    return f'{fingerprint(root)}tree_sha256 = "{digest.hexdigest()}"\n'
+
+
 def is_current(root: Path) -> bool:
-    """Whether the tree exists and says that it came from these very inputs."""
+    """Whether the tree came from these very inputs, and is as the generator left it."""
     provenance = root / TARGET / PROVENANCE
-    package = root / TARGET / PACKAGE
-    try:
-        return (
-            provenance.is_file()
-            and (package / "__init__.py").is_file()
-            and (package / "py.typed").is_file()
-            and provenance.read_text(encoding="utf-8") == fingerprint(root)
-        )
+    try:  # as bytes: a provenance that is no text, or has other line endings, is not the recorded one
+        return provenance.is_file() and provenance.read_bytes() == _provenance(root, root / TARGET).encode()
     except GenerationError:  # generating says what is wrong
         return False
 
@@ -84,7 +88,7 @@ def generate_into(root: Path, bin_dir: Path, folder: Path) -> None:
     if done.returncode != 0:
         raise GenerationError(f"the generator does not take {SPEC}:\n{_gist(done.stdout + done.stderr)}")
     (folder / PACKAGE / "py.typed").touch()
-    (folder / PROVENANCE).write_text(fingerprint(root), encoding="utf-8", newline="\n")
+    (folder / PROVENANCE).write_text(_provenance(root, folder), encoding="utf-8", newline="\n")
 
 
 def _gist(said: str) -> str:
