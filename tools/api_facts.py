@@ -13,6 +13,7 @@ from changes import Change, Fact, Facts, Level, diff, in_order
 
 _ATTRS = {f"{package}.{name}" for package in ("attr", "attrs") for name in ("define", "frozen", "mutable")}
 _ENUMS = {f"enum.{name}" for name in ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag")}
+MOVED = griffe.BreakageKind.PARAMETER_MOVED.value.lower()
 _STARS = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
 
 
