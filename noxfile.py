@@ -266,9 +266,7 @@ def publish(session: nox.Session) -> None:
     Credentials: TWINE_USERNAME and TWINE_PASSWORD, or keyring. HEAD must carry the version's tag.
     """
     try:  # before nox prints them
-        for word in session.posargs:
-            if word not in ("--simple", "--dry-run"):
-                release.check_url(word.removeprefix("--simple="))
+        release.check_words(session.posargs)
     except release.ReleaseError as error:
         session.error(str(error))
     _install(session)
