@@ -13,7 +13,7 @@ clean:
 # pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest: here nox, whose sessions bring
 # their own.
 .venv/ready: requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit("Python 3.11 or later is needed, and $(PYTHON) is %d.%d: say make PYTHON=python3.11" % v[:2] if v < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	awk '/^[^ ]/ {of = /^uv==/} of' requirements-dev.txt > .venv/uv.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt

@@ -1,11 +1,13 @@
 """Every check and every step of the project: `nox -l` lists them.
 
-All sessions install from the one hash-pinned file requirements-dev.txt, whose pins the generated client is also
-bound to.
+Sessions install from the hash-pinned file requirements-dev.txt, whose pins the generated client is also bound to. Three
+differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own, and
+`minimums` takes the lowest versions that pyproject.toml allows.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ import nox
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "tools"))
 
+import browser  # noqa: E402
 import codegen  # noqa: E402
 import release  # noqa: E402
 
@@ -47,6 +50,18 @@ def _interpreters() -> list[str]:
 
 
 PRESENT = _interpreters()
+SKIPPED: list[str] = []
+
+
+@atexit.register
+def _say_what_was_skipped() -> None:
+    if SKIPPED:  # a warning in the middle of minutes of output is no answer to "what was checked?"
+        print(f"not checked on this machine: {'; '.join(SKIPPED)}", file=sys.stderr)
+
+
+def _skip(session: nox.Session, what: str) -> None:
+    session.warn(f"skipped: {what}")
+    SKIPPED.append(what)
 
 
 def _install(session: nox.Session) -> None:
@@ -79,14 +94,7 @@ def api(session: nox.Session) -> None:
 def drift(session: nox.Session) -> None:
     """Fail if generated/ is not what the spec generates, byte by byte."""
     _install(session)
-    fresh = Path(session.create_tmp()) / "fresh"
-    shutil.rmtree(fresh, ignore_errors=True)
-    try:
-        codegen.generate_into(ROOT, Path(session.bin), fresh)
-    except codegen.GenerationError as error:
-        session.error(str(error))
-    if wrong := codegen.differences(fresh, ROOT / codegen.TARGET):
-        session.error("generated/ is not what the spec generates:\n" + "\n".join(wrong))
+    session.run("python", "tools/generate.py", "--check")
 
 
 @nox.session
@@ -95,7 +103,7 @@ def spec(session: nox.Session) -> None:
     _install(session)
     session.run("openapi-spec-validator", str(codegen.SPEC))
     if shutil.which("node") is None or shutil.which("npm") is None:
-        session.warn("Redocly skipped: no node or no npm")
+        _skip(session, "the spec by Redocly (no node or no npm)")
         return
     scratch = Path(session.create_tmp()) / "redocly"
     scratch.mkdir(exist_ok=True)
@@ -127,7 +135,7 @@ def types(session: nox.Session) -> None:
 
 
 def _wheel(session: nox.Session) -> Path:
-    """Build the wheel that is tested, once a run."""
+    """Build the wheel that the session tests or runs."""
     dist = ROOT / ".nox" / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     command = ["uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--out-dir", str(dist)]
@@ -142,7 +150,7 @@ def tests(session: nox.Session) -> None:
         session.error(f"none of Python {', '.join(SUPPORTED)} is present")
     for version in SUPPORTED:
         if version not in PRESENT:
-            session.warn(f"Python {version} is not present: skipped")
+            _skip(session, f"Python {version} (not present)")
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     rules = "not release and not once and not alone and not generator"  # what may depend on the interpreter
@@ -213,7 +221,7 @@ def docs(session: nox.Session) -> None:
     vendor = ROOT / "docs" / "vendor"
     shutil.rmtree(vendor, ignore_errors=True)
     if shutil.which("node") is None or shutil.which("npm") is None:
-        session.warn("diagrams and fonts left out, and no look in a browser: no node or no npm")
+        _skip(session, "the site's diagrams and fonts, and its look in a browser (no node or no npm)")
     else:  # what the theme would fetch from a CDN at reading time
         scratch = Path(session.create_tmp()) / "npm"
         scratch.mkdir(exist_ok=True)
@@ -238,6 +246,8 @@ def docs(session: nox.Session) -> None:
     shutil.rmtree(ROOT / "site", ignore_errors=True)
     session.run("zensical", "build", "--clean", "--strict", env={"NO_COLOR": "1"})
     session.run("python", "tools/docsite.py")
+    if vendor.exists() and browser.find() is None:  # docsite.py says how to get one
+        _skip(session, "the site's look in a browser (no Chromium)")
 
 
 @nox.session
@@ -273,9 +283,7 @@ def publish(session: nox.Session) -> None:
     Credentials: TWINE_USERNAME and TWINE_PASSWORD, or keyring. HEAD must carry the version's tag.
     """
     try:  # before nox prints them
-        for word in session.posargs:
-            if word not in ("--simple", "--dry-run"):
-                release.check_url(word.removeprefix("--simple="))
+        release.check_words(session.posargs)
     except release.ReleaseError as error:
         session.error(str(error))
     _install(session)

@@ -16,8 +16,8 @@ from enkash_auth.testing import Sandbox
 LIFE, SECONDS, THREADS, TASKS, CALLS_EACH, SLOT = 4, 10, 8, 8, 160, 0.25
 EXPLANATION = f"""\
 A stand-in for EnKash's token server starts on this machine; its tokens live {LIFE} seconds.
-For {SECONDS} seconds {THREADS} threads and {TASKS} asyncio tasks then make {(THREADS + TASKS) * CALLS_EACH} API calls,
-all with one token provider.
+For about {SECONDS} seconds {THREADS} threads and {TASKS} asyncio tasks then make {(THREADS + TASKS) * CALLS_EACH} API
+calls, all with one token provider.
 None of them handles a token: the provider fetches one, shares it and replaces it in time.
 What to look for: no call fails, and only a handful of requests for a token.
 """

@@ -1,6 +1,8 @@
 """The pages' examples run, what they list is complete, and a dead link is found."""
 
+import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +62,22 @@ def test_every_setting_is_listed() -> None:
 
 def test_every_event_is_listed() -> None:
     assert [kind for kind in get_args(Kind) if f"`{kind}`" not in page("engine")] == []
+
+
+def test_lower_rooms_use_upper_ones_never_the_reverse() -> None:
+    table = re.findall(r"^\| (`[\w./`, ]+`) \|", page("design"), re.MULTILINE)
+    rooms = [(row, name) for row, names in enumerate(table) for name in re.findall("`(.+?)`", names)]
+    rows = {name.rstrip("/").removesuffix(".py"): row for row, name in rooms}
+    wrong = []
+    for name, row in rows.items():
+        place = Path(enkash_auth.__file__).parent / name
+        for path in place.glob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
+            tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            modules = [node.module or "" for node in tree if isinstance(node, ast.ImportFrom)]
+            used = {module.removeprefix("enkash_auth.").split(".")[0] for module in modules}
+            wrong += [f"{name} uses {other}" for other in used & rows.keys() if rows[other] > row]
+    assert {"stores", "_credentials", "_auth"} <= rows.keys()
+    assert wrong == []
 
 
 def test_every_public_name_has_its_place() -> None:
@@ -149,6 +167,27 @@ def test_a_page_without_a_place_is_found(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / "docs" / f"{name}.md").touch()
     assert lost_pages(tmp_path) == ["docs/c.md needs a line in the nav of zensical.toml"]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_tells_an_old_interpreter_in_one_line(tmp_path: Path) -> None:
+    shutil.copy(DOCS.parent / "Makefile", tmp_path)
+    (tmp_path / "requirements-dev.txt").touch()
+    old = tmp_path / "old"
+    old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 10, 0); $2"\n')
+    old.chmod(0o755)
+    done = subprocess.run(["make", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == (
+        f"Python 3.11 or later is needed, and {old} is 3.10: say make PYTHON=python3.11"
+    )
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_a_run_of_nox_ends_with_what_it_skipped() -> None:
+    script = "import types, noxfile; noxfile._skip(types.SimpleNamespace(warn=print), 'a (no b)'); print('more')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=DOCS.parent, capture_output=True, text=True, check=True)
+    assert done.stderr == "not checked on this machine: a (no b)\n"
 
 
 def test_no_page_is_lost() -> None:

@@ -302,6 +302,15 @@ def _add_an_enum(document: Document) -> None:
     _schema(document, "TokenRequest")["properties"]["grant_type"]["enum"] = ["password"]
 
 
+def _close_an_answer(document: Document) -> None:
+    _schema(document, "SnakeTokenResponse")["properties"]["token_type"]["enum"] = ["bearer"]
+
+
+def _answer_more(document: Document) -> None:
+    fields = _schema(document, "SnakeTokenResponse")["properties"]
+    _schema(document, "SnakeTokenResponse")["properties"] = {"jti": {"type": "string"}, **fields}
+
+
 def _add_an_operation(document: Document) -> None:
     answers = {"204": {"description": "unknown"}}
     document["paths"]["/oauth/revoke"] = {"post": {"operationId": "revoke", "tags": ["a"], "responses": answers}}
@@ -386,6 +395,23 @@ def _lines(text: str, stand: str) -> list[int]:
             id="add-an-enum",
         ),
         pytest.param(
+            _close_an_answer,
+            [
+                "\nYes.\n\n### Risky, though it type-checks\n\n- `schema SnakeTokenResponse`, `field token_type` takes "
+                "only `'bearer'`: a server that says anything else would be refused\n"
+            ],
+            "major",
+            None,
+            id="close-an-answer",
+        ),
+        pytest.param(
+            _answer_more,
+            ["\n- `schema SnakeTokenResponse`, `field jti` added: `string, optional`\n", " was moved"],
+            "minor",
+            None,
+            id="answer-more",
+        ),
+        pytest.param(
             _add_an_operation,
             ["- `POST /oauth/revoke` added", "- `enkash_auth_client.api.a` added"],
             "minor",
@@ -428,7 +454,8 @@ def test_an_edit_ends_in_a_report(
     spec.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     done = _generate(project)
     assert [line for line in told if line not in done.stdout] == []
-    assert f"### Version bump: {bump}\n" in done.stdout
+    assert f"### Bump of the spec's `info.version`: {bump}\n" in done.stdout
+    assert ("**breaks callers:**" in done.stdout) is (bump == "major")
     assert "Traceback" not in done.stdout + done.stderr
     assert _whole(project)
     assert done.returncode == (1 if mend else 0)
@@ -506,7 +533,7 @@ def test_hostile_names_and_descriptions_are_only_text(project: Path, tmp_path: P
     assert not [path for path in project.rglob("*evil*") if "api" not in path.parts]
     # one line for each change, whatever its name holds, and no markup of its own
     changed = [line for line in done.stdout.splitlines() if "schema TokenResponse" in line]
-    assert len(changed) == 7
+    assert len(changed) == 8  # the closed one is risky, too
     assert all(line.isprintable() for line in done.stdout.splitlines())
     assert "`` field `| <script>alert(1)</script> **c** \\x85 ``" in done.stdout
     modules = sorted((project / "generated").rglob("*.py"))
@@ -582,15 +609,16 @@ def test_watching_generates_on_each_save(project: Path) -> None:
         return lambda: text in output.read_text(encoding="utf-8")
 
     with _running(project, "--watch") as process:
-        _until(said("### Version bump: none"))
+        _until(said("`info.version`: none"))
         _edit(project / "spec" / "enkash-auth.yaml", "paths:\n", "paths: [\n")
         _until(said("invalid YAML"))
         _edit(project / "spec" / "enkash-auth.yaml", "paths: [\n", "paths:\n")
         _edit(project / "spec" / "enkash-auth.yaml", SCOPE, "")
-        _until(said("### Version bump: major"))
+        _until(said("`info.version`: major"))
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(30) == 130
     assert "Traceback" not in output.read_text(encoding="utf-8")
+    assert "already dead" not in output.read_text(encoding="utf-8")
     assert _whole(project)
 
 
@@ -598,7 +626,7 @@ def test_watching_generates_on_each_save(project: Path) -> None:
 def test_a_tree_that_is_up_to_date_is_judged_too(project: Path) -> None:
     done = _generate(project)
     assert done.stdout.startswith("generated/ is up to date\n")
-    assert "### Version bump: none" in done.stdout
+    assert "### Bump of the spec's `info.version`: none" in done.stdout
     assert done.returncode == 0
 
 
@@ -612,6 +640,58 @@ def test_a_broken_tree_is_generated_anew(project: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert codegen.differences(ROOT / "generated", project / "generated") == []
     assert _generate(project).stdout.startswith("generated/ is up to date\n")
+
+
+@pytest.mark.generator
+def test_drift_names_the_files_and_the_remedy(project: Path) -> None:
+    assert _generate(project, "--check").returncode == 0
+    (project / "generated" / "enkash_auth_client" / "types.py").write_text("", encoding="utf-8")
+    done = _generate(project, "--check")
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        [
+            "generated/ is not what the spec generates:",
+            "edited: enkash_auth_client/types.py",
+            "run nox -s generate, and commit what it writes",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("", "", "the document is not a mapping"),
+        ("/TokenRequest'", "/Gone'", "#/paths//oauth/token/post/"),
+    ],
+    ids=["empty", "ref"],
+)
+def test_drift_from_no_spec_is_one_line(project: Path, old: str, new: str, says: str) -> None:
+    spec = project / "spec" / "enkash-auth.yaml"
+    spec.write_text(spec.read_text(encoding="utf-8").replace(old, new) if old else "", encoding="utf-8")
+    done = _generate(project, "--check")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"spec/enkash-auth.yaml: {says}")
+
+
+def test_ctrl_c_while_the_tools_load_is_quiet(project: Path) -> None:
+    (project / "tools" / "judge.py").write_text("raise KeyboardInterrupt\n", encoding="utf-8")
+    done = _generate(project)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.generator
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process group by another way there")
+def test_ctrl_c_while_watching_lets_its_run_end_and_is_quiet(project: Path) -> None:
+    _edit(project / "spec" / "enkash-auth.yaml", SCOPE, "")
+    with _running(project, "--watch") as process:
+        _until(lambda: list(project.glob(".generated-*/fresh")))
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 130
+    output = (project.parent / "output").read_text(encoding="utf-8")
+    assert "Traceback" not in output
+    assert output.count("interrupted") == 1
+    assert not list(project.glob(".generated-*"))
 
 
 @pytest.mark.generator
@@ -634,4 +714,4 @@ def test_the_wrapper_is_judged_by_its_public_api(project: Path) -> None:
         "`str | None = None` → `str | None`",
         "- `enkash_auth.TokenProvider.clear` added",
     ]
-    assert "### Version bump: major" in done.stdout
+    assert "### Bump of the package's `version`: major" in done.stdout

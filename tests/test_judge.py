@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ from typing import Any
 import pytest
 
 import api_facts
+import judge
 import spec_facts
 from changes import Change, Fact, Level, bump, code, diff, line
-from judge import JudgementError, api_changes, reference, render, spec_changes
+from judge import JudgementError, api_changes, client_changes, reference, render, spec_changes, spec_risks
 
 A, B, NEEDED = Fact("a"), Fact("b"), Fact("a", required=True)
 
@@ -141,6 +144,36 @@ def test_an_edit_of_the_spec_is_named(path: tuple[str, ...], name: str, value: o
     assert all(row[3] in c.what for c, row in zip(found, expected, strict=True))
 
 
+def test_a_raised_info_version_is_named_and_breaks_nobody() -> None:
+    (change,) = spec_changes(_edited((), "info", {"version": "1.0.0"}), _edited((), "info", {"version": "2.0.0"}))
+    told = (change.level, change.owner, change.item, change.old, change.new)
+    assert told == (Level.PATCH, "document", "info.version", "1.0.0", "2.0.0")
+
+
+def _x(field: object) -> str:
+    return _edited(FIELDS, "x", field)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "risky"),
+    [
+        (_x({"type": "string"}), _x({"enum": ["a"]}), "`schema S`, `field x` takes only `'a'`"),
+        (_x({"type": "string"}), _x({"const": "a"}), "`schema S`, `field x` takes only `'a'`"),
+        (_x({"enum": ["a", "b"]}), _x({"enum": ["a"]}), "`schema S`, `field x` takes only `'a'`"),
+        (_x({"type": "string"}), _x({"type": "array", "items": {"enum": [1]}}), "`schema S`, `field x` takes only `1`"),
+        (_x({}), _x({"properties": {"i": {"enum": [1]}}}), "`schema S`, `field x, field i` takes only `1`"),
+        (_x({"enum": ["a"]}), _x({"enum": ["a", "b"]}), None),
+        (_x({"enum": ["a"]}), _x({"enum": ["a"]}), None),
+        (_x({"enum": ["a"]}), _x({"type": "string"}), None),
+        (_x({}), _edited((*OPERATION, "requestBody"), "content", {"a/b": {"schema": {"enum": ["a"]}}}), None),
+        ("", _x({"enum": ["a"]}), None),
+    ],
+)
+def test_a_newly_closed_set_of_values_in_an_answer_is_risky(old: str, new: str, risky: str | None) -> None:
+    expected = [f"- {risky}: a server that says anything else would be refused"] if risky else []
+    assert spec_risks(old, new) == expected
+
+
 def test_fields_of_inline_schemas_are_fields() -> None:
     inline = {"type": "object", "properties": {"a": {"type": "object", "properties": {"b": {"type": "string"}}}}}
     content = {"application/json": {"schema": {"anyOf": [inline, {"type": "string"}]}}}
@@ -213,8 +246,8 @@ class Failed(ValueError): ...
 """
 
 
-def _package(root: Path, **modules: str) -> Path:
-    package = root / "p"
+def _package(root: Path, name: str = "p", /, **modules: str) -> Path:
+    package = root / name
     package.mkdir(parents=True)
     for name, text in {"__init__": "", **modules}.items():
         (package / f"{name}.py").write_text(text, encoding="utf-8")
@@ -355,8 +388,37 @@ def test_a_ref_that_is_no_commit_is_refused(tmp_path: Path, git: Callable[..., N
 
 
 def test_a_report_without_a_commit_judges_no_version() -> None:
-    assert "### Version bump: not known" in render(None, {}, [])
+    assert "### Bump of n: not known" in render(None, {}, [], "n")
 
 
 def test_a_report_quotes_the_wrappers_lines() -> None:
-    assert "\n    wrapper/x.py:1: error: e\n" in render("v1", {"The spec": []}, ["wrapper/x.py:1: error: e"])
+    assert "\n    wrapper/x.py:1: error: e\n" in render("v1", {"The spec": []}, ["wrapper/x.py:1: error: e"], "n")
+
+
+def test_a_report_names_the_number_that_its_first_section_moves() -> None:
+    sections = {"The spec": [Change(MINOR, "o", "i", "added")], "The API": [Change(MAJOR, "o", "", "removed")]}
+    assert render("v1", sections, [], "the spec's `info.version`").endswith(
+        "Bump of the spec's `info.version`: minor\n"
+    )
+
+
+def test_the_order_of_a_generated_model_s_fields_is_no_promise(tmp_path: Path) -> None:
+    before = _package(tmp_path / "old", "enkash_auth_client", m=BASE)
+    edited = BASE.replace('    b: str = "x"\n', '    z: int = 0\n    b: str = "x"\n')
+    after = _package(tmp_path / "new", "enkash_auth_client", m=edited)
+    assert bump(api_changes(before, after, "enkash_auth_client")) is MAJOR
+    assert bump(client_changes(before, after)) is MINOR
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD\n", "from .gone import x\n__all__ = ['x']\n"])
+def test_python_that_cannot_be_read_is_one_line(tmp_path: Path, git: Callable[..., None], text: str) -> None:
+    package = tmp_path / "wrapper" / "enkash_auth"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(text, encoding="utf-8")
+    git("add", ".")
+    git("commit", "-m", "one")
+    command = [sys.executable, "-c", "import judge, pathlib; judge.tell(pathlib.Path(), None, client=False)"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(judge.__file__).parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("nothing can be judged, for some Python cannot be read: ")

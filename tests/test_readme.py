@@ -15,7 +15,7 @@ def test_the_examples_run(environment: pytest.MonkeyPatch, capsys: pytest.Captur
     with Sandbox() as sandbox:
         for name, value in sandbox.environment().items():
             environment.setenv(name, value)
-        scope: dict[str, object] = {"API_URL": sandbox.base_url}
+        scope: dict[str, object] = {}
         exec("\n".join([*blocks, "import asyncio", "asyncio.run(main())", "auth._provider.close()"]), scope)
     assert sandbox.token_requests == 1
     assert capsys.readouterr().out.count("True") == 2

@@ -127,6 +127,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, repository / name)
     git(repository, "init", "-q")
     git(repository, "add", "--all")
+    ok(run(sys.executable, "-m", "towncrier", "build", "--yes", "--version", VERSION, cwd=repository))
     git(repository, "commit", "-q", "-m", "release")
     git(repository, "tag", f"v{VERSION}")
     return repository
@@ -229,6 +230,39 @@ def test_an_index_is_an_https_url_without_secrets(url: str, wrong: str | None) -
 )
 def test_the_tag_is_the_version(tags: list[str], demanded: bool, wrong: str | None) -> None:
     assert release.wrong_tag("1.2.3", tags, demanded=demanded) == wrong
+
+
+@pytest.mark.parametrize(
+    ("fragments", "changelog", "wrong"),
+    [
+        ([], "# Changelog\n\n## 1.2.3 (2026-01-01)\n", None),
+        (["+b.added.md", "+a.fixed.md"], "## 1.2.3 (2026-01-01)\n", "changes/ still holds +a.fixed.md, +b.added.md: "),
+        ([], "# Changelog\n", "CHANGELOG.md says nothing of 1.2.3: "),
+        ([], "## 1.2.30 (2026-01-01)\n## 11.2.3 (2026-01-01)\n## 1.2x3 (-)\n", "CHANGELOG.md says nothing of 1.2.3: "),
+    ],
+)
+def test_a_release_has_its_place_in_the_changelog(fragments: list[str], changelog: str, wrong: str | None) -> None:
+    expected = wrong and f"{wrong}nox -s changelog -- --yes"
+    assert release.unfinished("1.2.3", fragments, changelog) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["https://index.example/", "--dry-run"], None),
+        (["https://index.example/", "--simple", "https://index.example/s/"], None),
+        (["https://index.example/", "--simple=https://index.example/s/"], None),
+        (["https://index.example/", "--dryrun"], "there is no --dryrun: publish knows --simple URL and --dry-run"),
+        (["--password=canary"], "there is no --password: publish knows"),
+        (["--simple=http://index.example/"], "must be reached by https"),
+    ],
+)
+def test_an_unknown_word_is_named(words: list[str], wrong: str | None) -> None:
+    if wrong is None:
+        return release.check_words(words)
+    with pytest.raises(release.ReleaseError, match=wrong) as raised:
+        release.check_words(words)
+    assert "canary" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -355,6 +389,32 @@ def test_a_commit_without_its_tag_is_not_published(repository: Path) -> None:
     assert said == f"HEAD has no tag v{VERSION}"
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_another_version_s_tag_is_refused_once(repository: Path, dry: tuple[str, ...]) -> None:
+    git(repository, "tag", "-d", f"v{VERSION}")
+    git(repository, "tag", "v99.0")
+    done = releasing(repository, "publish", "http://127.0.0.1:9/", *dry, **CREDENTIALS)
+    assert one_line(done) == f"HEAD is tagged v99.0, but pyproject.toml says {VERSION}"
+    assert done.stdout == ""
+
+
+def test_an_unfinished_changelog_is_not_published(repository: Path) -> None:
+    (repository / "changes").mkdir(exist_ok=True)
+    (repository / "changes" / "+word.added.md").write_text("Text.\n")
+    git(repository, "add", "--all")
+    git(repository, "commit", "-q", "--amend", "-m", "release")
+    git(repository, "tag", "-f", f"v{VERSION}")
+    trouble = "changes/ still holds +word.added.md: nox -s changelog -- --yes"
+    assert one_line(releasing(repository, "publish", "http://127.0.0.1:9/", **CREDENTIALS)) == trouble
+    said = releasing(repository, "publish", "http://127.0.0.1:9/", "--dry-run", **CREDENTIALS).stdout
+    assert f"warning: {trouble}: without --dry-run this is refused" in said
+
+
+def test_a_url_without_an_index_is_refused(tagged: Path, internal: Index) -> None:
+    said = one_line(releasing(tagged, "publish", f"{internal.url}nosuch/", "--dry-run", **CREDENTIALS))
+    assert re.fullmatch(r"127\.0\.0\.1:\d+ has no index at /nosuch/simple/ \(status 404\)", said)
+
+
 def test_without_credentials_nothing_is_sent(tagged: Path) -> None:
     said = one_line(releasing(tagged, "publish", "http://127.0.0.1:9/"))
     assert said.startswith("no credentials for 127.0.0.1:9: set TWINE_USERNAME and TWINE_PASSWORD")
@@ -439,6 +499,7 @@ def test_a_change_of_what_ships_brings_a_well_named_fragment(
     clone = tmp_path / "clone"
     git(tagged, "clone", "-q", str(tagged), str(clone))
     git(clone, "checkout", "-q", "-b", "branch")
+    (clone / "changes").mkdir(exist_ok=True)  # empty after a release, and so unknown to git
     (clone / path).write_text("Text.\n")
     git(clone, "add", "--all")
     git(clone, "commit", "-q", "-m", "change")
@@ -449,6 +510,7 @@ def test_a_change_of_what_ships_brings_a_well_named_fragment(
 
 def test_without_a_branch_to_compare_with_the_names_are_checked_still(repository: Path) -> None:
     assert "was not checked" in ok(releasing(repository, "fragments"))
+    (repository / "changes").mkdir(exist_ok=True)
     (repository / "changes" / "word.md").touch()
     assert releasing(repository, "fragments").returncode == 1
 
@@ -474,12 +536,10 @@ def test_the_example_runs_from_an_installed_release(
     else:
         install = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--index-url", f"{internal.url}simple/"]
     ok(run(*install, what, cwd=tmp_path, NETRC=str(netrc), PIP_CONFIG_FILE=os.devnull))
-    (example,) = re.findall(r"```python\n(import httpx.*?)```", README.read_text(), re.DOTALL)[:1]
-    (tmp_path / "example.py").write_text(example.replace("API_URL", "__import__('os').environ['API_URL']"))
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[:1]
+    (tmp_path / "example.py").write_text(example)
     with Sandbox() as sandbox:
-        assert "True" in ok(
-            run(python, "-I", "example.py", cwd=tmp_path, API_URL=sandbox.base_url, **sandbox.environment())
-        )
+        assert "True" in ok(run(python, "-I", "example.py", cwd=tmp_path, **sandbox.environment()))
 
 
 def test_the_guide_names_every_extra() -> None:

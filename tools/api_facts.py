@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from attrs import evolve
 
 from changes import Change, Fact, Facts, Level, diff, in_order
 
+logging.getLogger("griffe").setLevel(logging.CRITICAL)  # what it raises it logs, too, with a traceback
 _ATTRS = {f"{package}.{name}" for package in ("attr", "attrs") for name in ("define", "frozen", "mutable")}
 _ENUMS = {f"enum.{name}" for name in ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag")}
+MOVED = griffe.BreakageKind.PARAMETER_MOVED.value.lower()
 _STARS = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
 
 

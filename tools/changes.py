@@ -19,10 +19,14 @@ class Level(IntEnum):
 
 @frozen
 class Fact:
-    """One thing that callers can rely on, as text; `required` where a caller must give it."""
+    """One thing that callers can rely on, as text; `required` where a caller must give it.
+
+    `reach` is how far a change of its text reaches.
+    """
 
     text: str
     required: bool = False
+    reach: Level = Level.MAJOR
 
 
 @frozen
@@ -55,7 +59,7 @@ def diff(old: Facts, new: Facts) -> list[Change]:
                 what = "added, and required" if after[item].required else "added"
                 found.append(Change(level, owner, item, what, new=after[item].text))
             elif before[item] != after[item]:
-                found.append(Change(Level.MAJOR, owner, item, "changed", before[item].text, after[item].text))
+                found.append(Change(after[item].reach, owner, item, "changed", before[item].text, after[item].text))
     return in_order(found)
 
 

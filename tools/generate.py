@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-import codegen
-import judge
-import spec_facts
+try:  # these load for most of a second, in which Ctrl-C is quiet, too
+    import codegen
+    import judge
+    import spec_facts
+except KeyboardInterrupt:
+    sys.exit(130)
 
 
 def once(root: Path, against: str | None) -> int:
@@ -20,30 +24,58 @@ def once(root: Path, against: str | None) -> int:
         else:
             codegen.regenerate(root, Path(sys.executable).parent)
             print("generated/ is new", flush=True)
-    except spec_facts.SpecError as error:
-        problem = f"{codegen.SPEC}: {error}"
-    except codegen.GenerationError as error:
-        problem = str(error)
-    else:
-        return judge.tell(root, against, client=True)
-    print(f"{problem}\ngenerated/ is as it was", file=sys.stderr)
-    return 1
+    except (spec_facts.SpecError, codegen.GenerationError) as error:
+        print(f"{_told(error)}\ngenerated/ is as it was", file=sys.stderr)
+        return 1
+    return judge.tell(root, against, client=True)
+
+
+def check(root: Path) -> int:
+    """Return 0 where generated/ is what the spec generates, byte by byte; print what is wrong where not."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        fresh = Path(scratch, "fresh")
+        try:
+            spec_facts.read(root / codegen.SPEC)
+            codegen.generate_into(root, Path(sys.executable).parent, fresh)
+        except (spec_facts.SpecError, codegen.GenerationError) as error:
+            print(_told(error), file=sys.stderr)
+            return 1
+        wrong = codegen.differences(fresh, root / codegen.TARGET)
+    if wrong:
+        lines = ["generated/ is not what the spec generates:", *wrong, "run nox -s generate, and commit what it writes"]
+        print("\n".join(lines), file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _told(error: Exception) -> str:
+    return f"{codegen.SPEC}: {error}" if isinstance(error, spec_facts.SpecError) else str(error)
 
 
 def forever(root: Path, against: str | None) -> None:
-    """Do `once` now and on each save of the spec, in a process of its own, until an interrupt."""
-    from watchfiles import run_process
+    """Do `once` now and after each save of the spec, in a process of its own, until an interrupt."""
+    from watchfiles import watch
 
     command = [sys.executable, __file__, *(["--against", against] if against else [])]
-    run_process(root / codegen.SPEC.parent, target=shlex.join(command), target_type="command")
+    run = subprocess.Popen(command)
+    try:
+        for _ in watch(root / codegen.SPEC.parent):
+            run.wait()  # cut short, it would have to say so
+            run = subprocess.Popen(command)
+    finally:
+        run.wait()  # Ctrl-C reached it, too
 
 
 if __name__ == "__main__":
     parser = judge.parser(__doc__)
-    parser.add_argument("--watch", action="store_true", help="again on each save of the spec")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--watch", action="store_true", help="again on each save of the spec")
+    kind.add_argument("--check", action="store_true", help="only compare generated/ with what the spec generates")
     given = parser.parse_args()
     try:
+        if given.check:
+            sys.exit(check(judge.ROOT))
         sys.exit((forever if given.watch else once)(judge.ROOT, given.against))
     except KeyboardInterrupt:
-        print("interrupted: generated/ is as it was, or new as a whole", file=sys.stderr)
+        if not given.watch:  # its run says so
+            print("interrupted: generated/ is as it was, or new as a whole", file=sys.stderr)
         sys.exit(130)

@@ -10,6 +10,9 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from attrs import evolve
+from griffe import GriffeError
+
 import api_facts
 import changes
 import spec_facts
@@ -18,6 +21,7 @@ from codegen import PACKAGE, SPEC, TARGET
 
 ROOT = Path(__file__).resolve().parents[1]
 WRAPPER = "enkash_auth"
+SPECS_NUMBER, PACKAGES_NUMBER = "the spec's `info.version`", "the package's `version`"
 
 
 class JudgementError(Exception):
@@ -75,6 +79,19 @@ def spec_changes(old: str, new: str) -> list[Change]:
     return found
 
 
+def spec_risks(old: str, new: str) -> list[str]:
+    """Return the fields of answers that take only certain values now, and took others: no type check sees it."""
+    if not old:
+        return []
+    before, after = (spec_facts.closed(spec_facts.load(text)) for text in (old, new))
+    return [
+        f"- {', '.join(map(changes.code, filter(None, place)))} takes only {changes.code(', '.join(sorted(values)))}: "
+        "a server that says anything else would be refused"
+        for place, values in after.items()
+        if place not in before or before[place] - values
+    ]
+
+
 def type_errors(root: Path) -> list[str]:
     """Return what is wrong between the wrapper and the client, one `file:line: error: what` each."""
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-color-output", "--no-pretty"]
@@ -88,8 +105,10 @@ def type_errors(root: Path) -> list[str]:
     return errors
 
 
-def render(ref: str | None, sections: dict[str, list[Change]], errors: list[str]) -> str:
-    """Return the report in Markdown."""
+def render(
+    ref: str | None, sections: dict[str, list[Change]], errors: list[str], number: str, risks: list[str] | None = None
+) -> str:
+    """Return the report in Markdown; `number` is the version whose bump follows from the first section."""
     since = f"since {changes.code(ref)}" if ref else "is not known: there is no commit to compare with"
     lines = [f"## What changed {since}"]
     for title, found in sections.items():
@@ -97,35 +116,42 @@ def render(ref: str | None, sections: dict[str, list[Change]], errors: list[str]
     lines += ["", "### Does the wrapper type-check?", "", "**No**, mend it:" if errors else "Yes."]
     if errors:
         lines += ["", *(f"    {error}" for error in errors)]
-    level = changes.bump(change for found in sections.values() for change in found)
-    return "\n".join([*lines, "", f"### Version bump: {level.name.lower() if ref else 'not known'}", ""])
+    if risks:
+        lines += ["", "### Risky, though it type-checks", "", *risks]
+    level = changes.bump(next(iter(sections.values()), []))
+    return "\n".join([*lines, "", f"### Bump of {number}: {level.name.lower() if ref else 'not known'}", ""])
 
 
-def _client(old: Path, new: Path) -> dict[str, list[Change]]:
+def _client(old: Path, new: Path) -> tuple[dict[str, list[Change]], list[str]]:
     before = (old / SPEC).read_text(encoding="utf-8") if (old / SPEC).is_file() else ""
+    after = (new / SPEC).read_text(encoding="utf-8")
     try:
-        of_spec = spec_changes(before, (new / SPEC).read_text(encoding="utf-8"))
+        of_spec, risks = spec_changes(before, after), spec_risks(before, after)
     except spec_facts.SpecError as error:  # the new one has been generated from
         raise JudgementError(f"{SPEC} as it was: {error}") from None
-    return {
-        "The spec": of_spec,
-        "The generated Python API": api_changes(old / TARGET, new / TARGET, PACKAGE),
-    }
+    return {"The spec": of_spec, "The generated Python API": client_changes(old / TARGET, new / TARGET)}, risks
 
 
-def _wrapper(old: Path, new: Path) -> dict[str, list[Change]]:
-    return {"The wrapper's public API": api_changes(old / "wrapper", new / "wrapper", WRAPPER)}
+def client_changes(old: Path, new: Path) -> list[Change]:
+    """Return what changed in the generated API; the order of a model's fields is no promise: the spec has none."""
+    found = api_changes(old, new, PACKAGE)
+    return changes.in_order(evolve(one, level=Level.PATCH) if one.what == api_facts.MOVED else one for one in found)
 
 
 def report(root: Path, against: str | None, *, client: bool) -> tuple[str, bool]:
     """Return the report on the generated client (or on the wrapper) and whether the wrapper type-checks."""
-    ref, sections = reference(root, against), {}
+    ref = reference(root, against)
+    sections: dict[str, list[Change]] = {}
+    risks: list[str] = []
     if ref is not None:
         with tempfile.TemporaryDirectory() as scratch:
-            unpack(root, ref, Path(scratch))
-            sections = (_client if client else _wrapper)(Path(scratch), root)
+            unpack(root, ref, old := Path(scratch))
+            if client:
+                sections, risks = _client(old, root)
+            else:
+                sections = {"The wrapper's public API": api_changes(old / "wrapper", root / "wrapper", WRAPPER)}
     errors = type_errors(root)
-    return render(ref, sections, errors), not errors
+    return render(ref, sections, errors, SPECS_NUMBER if client else PACKAGES_NUMBER, risks), not errors
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -141,6 +167,9 @@ def tell(root: Path, against: str | None, *, client: bool) -> int:
         text, sound = report(root, against, client=client)
     except JudgementError as error:
         print(error, file=sys.stderr)
+        return 1
+    except GriffeError as error:
+        print(f"nothing can be judged, for some Python cannot be read: {error}", file=sys.stderr)
         return 1
     print(text, flush=True)
     return 0 if sound else 1

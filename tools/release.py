@@ -69,6 +69,25 @@ def wrong_tag(version: str, tags: list[str], *, demanded: bool) -> str | None:
     return f"HEAD has no tag v{version}" if demanded else None
 
 
+def check_words(words: list[str]) -> None:
+    """Refuse what `publish` does not know, and a URL that is none, before nox prints the words."""
+    for word in words:
+        if word in ("--simple", "--dry-run"):
+            continue
+        if word.startswith("-") and not word.startswith("--simple="):
+            raise ReleaseError(f"there is no {word.partition('=')[0]}: publish knows --simple URL and --dry-run")
+        check_url(word.removeprefix("--simple="))
+
+
+def unfinished(version: str, fragments: list[str], changelog: str) -> str | None:
+    """Return what the changelog lacks before this version is released, or None."""
+    if fragments:
+        return f"changes/ still holds {', '.join(sorted(fragments))}: nox -s changelog -- --yes"
+    if not re.search(rf"^## {re.escape(version)} ", changelog, re.MULTILINE):
+        return f"CHANGELOG.md says nothing of {version}: nox -s changelog -- --yes"
+    return None
+
+
 def incomplete(names: list[str]) -> str | None:
     """Return what a wheel with these files lacks or has too much, or None."""
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
@@ -100,11 +119,18 @@ def require_clean(root: Path) -> None:
         raise ReleaseError(f"the tree is not clean, commit or remove: {names}")
 
 
-def _check_tag(root: Path, *, demanded: bool, only_warn: bool = False) -> None:
-    if trouble := wrong_tag(version(root), _git(root, "tag", "--points-at", "HEAD").split(), demanded=demanded):
-        if not only_warn:
-            raise ReleaseError(trouble)
-        print(f"warning: {trouble}: without --dry-run this is refused")
+def _tag_trouble(root: Path, *, demanded: bool) -> str | None:
+    return wrong_tag(version(root), _git(root, "tag", "--points-at", "HEAD").split(), demanded=demanded)
+
+
+def _check_tag(root: Path) -> None:
+    if trouble := _tag_trouble(root, demanded=False):
+        raise ReleaseError(trouble)
+
+
+def _changelog_trouble(root: Path) -> str | None:
+    fragments = [Path(name).name for name in _git(root, "ls-files", "changes").splitlines()]
+    return unfinished(version(root), fragments, (root / "CHANGELOG.md").read_text(encoding="utf-8"))
 
 
 # Building
@@ -113,7 +139,7 @@ def _check_tag(root: Path, *, demanded: bool, only_warn: bool = False) -> None:
 def build(root: Path) -> list[Path]:
     """Fill dist/ from the commit at HEAD, and return the sdist and the wheel that was built from it."""
     require_clean(root)
-    _check_tag(root, demanded=False)
+    _check_tag(root)
     environment = _environment(SOURCE_DATE_EPOCH=_git(root, "log", "-1", "--format=%ct").strip())
     with tempfile.TemporaryDirectory() as scratch:
         # From the commit, not from the tree, where files lie that git ignores. Twice: what differs between two
@@ -187,7 +213,11 @@ def publish(root: Path, index: str, simple: str, *, dry_run: bool) -> None:
     """Build, upload exactly that to `index`, then install it from `simple` into a clean environment."""
     host = urlsplit(index).netloc
     require_clean(root)
-    _check_tag(root, demanded=True, only_warn=dry_run)
+    _check_tag(root)  # another version's tag is refused at once, in a dry run too
+    for trouble in filter(None, (_tag_trouble(root, demanded=True), _changelog_trouble(root))):
+        if not dry_run:
+            raise ReleaseError(trouble)
+        print(f"warning: {trouble}: without --dry-run this is refused")
     settings = _settings(index)
     mine = version(root)
     if mine in _published(simple, settings):
@@ -246,9 +276,13 @@ def _published(simple: str, settings: Settings) -> set[str]:
     host = urlsplit(simple).netloc
     try:
         with PyPISimple(simple, auth=(settings.username, settings.password), session=Session()) as client:
-            page = client.get_project_page(NAME, timeout=30.0)
+            try:
+                page = client.get_project_page(NAME, timeout=30.0)
+            except NoSuchProjectError:  # as it is before the first release; and where there is no index at all
+                client.s.get(simple, timeout=30.0, stream=True).raise_for_status()
+                return set()
     except NoSuchProjectError:
-        return set()
+        raise ReleaseError(f"{host} sends those who ask for its index on to another") from None
     except (requests.RequestException, UnsupportedContentTypeError) as error:
         raise ReleaseError(_refusal(error, host)) from None
     return {
@@ -264,6 +298,8 @@ def _refusal(error: Exception, host: str) -> str:
         return (
             f"{host} refused the credentials (status {answer.status_code}): TWINE_USERNAME, TWINE_PASSWORD or keyring"
         )
+    if answer.status_code == 404:
+        return f"{host} has no index at {urlsplit(answer.url).path} (status 404)"
     return f"{host} answered with status {answer.status_code}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from changes import Fact
+from changes import Fact, Level
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _NARROWING = (
@@ -82,6 +82,38 @@ def facts(document: dict[str, Any]) -> dict[str, dict[str, Fact]]:
         found[f"security scheme {name}"] = {"": Fact(" ".join(str(scheme.get(k, "")) for k in ("type", "scheme")))}
     found["document"] = {f"server {server['url']}": Fact("") for server in document.get("servers") or []}
     found["document"]["security"] = Fact(_security(document))
+    if number := (document.get("info") or {}).get("version"):
+        found["document"]["info.version"] = Fact(str(number), reach=Level.PATCH)
+    return found
+
+
+def closed(document: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
+    """Return the fields of answers that take certain values only, as owner and item (see `facts`), and the values."""
+    found: dict[tuple[str, str], set[str]] = {}
+
+    def look(owner: str, item: str, schema: Any) -> None:
+        if not isinstance(schema, dict):
+            return
+        if "$ref" in schema:
+            if (name := f"schema {_type(schema)}") not in seen:
+                seen.add(name)
+                look(name, "", _at(document, schema["$ref"]))
+            return
+        if values := [schema["const"]] if "const" in schema else schema.get("enum"):
+            found[owner, item] = {repr(value) for value in values}
+        for name, field in (schema.get("properties") or {}).items():
+            look(owner, f"{item}, field {name}".removeprefix(", "), field)
+        for part in [schema.get("items"), *(part for word in _COMPOSED for part in schema.get(word) or [])]:
+            look(owner, item, part)
+
+    seen: set[str] = set()
+    for path, item in (document.get("paths") or {}).items():
+        for method in _METHODS:
+            for status, answer in ((item.get(method) or {}).get("responses") or {}).items():
+                if "$ref" in answer:
+                    answer = _at(document, answer["$ref"]) or {}
+                for media, content in (answer.get("content") or {}).items():
+                    look(f"{method.upper()} {path}", f"answer {status} {media}", content.get("schema"))
     return found
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ._answers import Faults
 from ._contract import StoreContract
 from ._leaks import LeakCheck
-from ._run import Sandbox
+from ._sandbox import Sandbox
 
 if TYPE_CHECKING:
     from ._transport import SandboxTransport

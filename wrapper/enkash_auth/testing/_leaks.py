@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
-    from ._run import Sandbox
+    from ._sandbox import Sandbox
 
 
 class LeakCheck:

@@ -1,185 +1,81 @@
-"""What the sandbox remembers and how it decides: no sockets, no threads, no web framework."""
+"""The sandbox's server on a loopback port."""
 
 from __future__ import annotations
 
-import base64
-import secrets
-import time
-from collections.abc import Callable
-from typing import Literal
-from urllib.parse import parse_qsl, quote_plus
+import asyncio
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
 
-from ._answers import NO_STORE, Answer, Body, Fault
-from ._traffic import Traffic
+from ._app import EXTRA
 
-SCOPE = "read write trust"
-_REQUIRED = ("username", "password", "clientId")
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 
-class State(Traffic):
-    """Account, tokens, faults and counters, behind one lock."""
+class Server:
+    """uvicorn on a daemon thread."""
 
-    def __init__(
-        self,
-        life: float | None = 300,
-        *,
-        sticky: bool = True,
-        casing: Literal["snake", "camel"] = "snake",
-        latency: float = 0.0,
-        lock_after: int = 3,
-        clock: Callable[[], float] = time.time,
-        username: str | None = None,
-        password: str | None = None,
-        client_id: str | None = None,
-        client_secret: str | None = None,
-        basic_client_id: str | None = None,
-    ) -> None:
-        if casing not in ("snake", "camel"):
-            raise ValueError("casing is 'snake' or 'camel'")
-        super().__init__(clock)
-        self.life, self.sticky, self.casing, self.latency = life, sticky, casing, latency
-        self.lock_after = lock_after
-        self.username = username or f"sandbox-{secrets.token_hex(4)}@example.com"
-        self.password = password or secrets.token_urlsafe(16)
-        self.client_id = client_id or "CEK" + secrets.token_hex(4)[:7].upper()
-        self.client_secret = client_secret or secrets.token_hex(20)
-        self.basic_client_id = basic_client_id or self.client_id
-        self.attempts_refused = 0
-        self.tokens_issued = 0
-        self.api_calls = 0
-        self.api_unauthorized = 0
-        self._failures = 0
-        self._minted: list[tuple[str, str]] = []
-        self._live: dict[str, float | None] = {}
-        self._current: tuple[str, str] | None = None
+    _loop: asyncio.AbstractEventLoop
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(life={self.life}, sticky={self.sticky}, casing={self.casing!r})"
-
-    @property
-    def locked(self) -> bool:
-        """Whether the account is locked."""
-        return self._failures >= self.lock_after
-
-    def lock(self) -> None:
-        """Lock the account, as so many wrong passwords do: every grant is refused."""
-        with self._guard:
-            self._failures = self.lock_after
-
-    def unlock(self) -> None:
-        """Unlock the account and forget its failures."""
-        with self._guard:
-            self._failures = 0
-
-    def revoke(self) -> None:
-        """Kill every live token."""
-        with self._guard:
-            self._live.clear()
-            self._current = None
-
-    def expire(self) -> None:
-        """End every live token now: API calls meet a 401, and the next grant makes a new token."""
-        self.revoke()
-
-    def canaries(self) -> dict[str, list[str]]:
-        """What must not show anywhere, by name, in each form that it takes on the wire."""
-        pair = f"{self.basic_client_id}:{self.client_secret}"
-        with self._guard:
-            access, refresh = zip(*self._minted, strict=True) if self._minted else ((), ())
-        return {
-            "password": [self.password, quote_plus(self.password)],
-            "client secret": [self.client_secret, quote_plus(self.client_secret)],
-            "Basic pair": [base64.b64encode(pair.encode()).decode()],
-            "access token": [*access],
-            "refresh token": [*refresh],
-        }
-
-    def answer(self, fault: Fault | None, authorization: str, content_type: str, body: bytes) -> Answer:
-        """Answer one token request with the fault that it met, if any; `dropped` has no answer."""
-        if fault and fault.kind != "slow":
-            return fault.answer()
-        return self.grant(authorization, content_type, body)
-
-    def grant(self, authorization: str, content_type: str, body: bytes) -> Answer:
-        """Decide one token request."""
-        with self._guard:
-            answer = self._grant(authorization, content_type, body)
-            self.attempts_refused += answer.status in (400, 401)
-            return answer
-
-    def _grant(self, authorization: str, content_type: str, body: bytes) -> Answer:
-        if _basic_pair(authorization) != (self.basic_client_id, self.client_secret):
-            # Not OAuth JSON: the Basic filter refuses before the token endpoint is reached.
-            refusal = {"timestamp": int(self.clock() * 1000), "status": 401, "error": "Unauthorized"}
-            refusal |= {"message": "Bad credentials", "path": "/oauth/token"}
-            return Answer(401, refusal, {"WWW-Authenticate": 'Basic realm="oauth2/client"'})
-        if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-            return Answer.error(400, "invalid_request", "The body must be a form")
+    def __init__(self, app: ASGIApp) -> None:
         try:
-            pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
-        except ValueError:
-            return Answer.error(400, "invalid_request", "The body cannot be decoded")
-        form = dict(pairs)
-        if len(form) != len(pairs):
-            return Answer.error(400, "invalid_request", "A field is repeated")
-        if form.get("client_id", self.basic_client_id) != self.basic_client_id:
-            return Answer.error(401, "invalid_client", "Given client ID does not match authenticated client")
-        if not form.get("grant_type"):
-            return Answer.error(400, "invalid_request", "Missing grant type")
-        if form["grant_type"] != "password":
-            return Answer.error(400, "unsupported_grant_type", "Unsupported grant type")
-        if not all(form.get(name) for name in _REQUIRED):
-            return Answer.error(400, "invalid_request", "A required field is missing")
-        if form["username"] == self.username and self.locked:
-            return Answer.error(400, "invalid_grant", "User account is locked")
-        wanted = (self.username, self.password, self.client_id)
-        if tuple(form[name] for name in _REQUIRED) != wanted:
-            self._failures += form["username"] == self.username
-            return Answer.error(400, "invalid_grant", "Bad credentials")
-        self._failures = 0
-        return Answer(200, self._token(), NO_STORE)
+            import uvicorn
+            from uvicorn.protocols.http.h11_impl import H11Protocol
+        except ImportError as missing:
+            raise ImportError(EXTRA) from missing
+        started, self._stop = threading.Event(), asyncio.Event()
 
-    def _token(self) -> Body:
-        now = self.clock()
-        if not (self.sticky and self._current and self._alive(self._current[0], now)):
-            self._current = (secrets.token_urlsafe(20), secrets.token_urlsafe(20))
-            self._live[self._current[0]] = None if self.life is None else now + self.life
-            self._minted.append(self._current)
-            self.tokens_issued += 1
-        access, refresh = self._current
-        answer: dict[str, object] = {"access_token": access, "token_type": "bearer", "refresh_token": refresh}
-        end = self._live[access]
-        if end is not None:
-            answer["expires_in"] = int(end - now)
-        if self.casing == "snake":
-            return {**answer, "scope": SCOPE}
-        names = {"access_token": "accessToken", "token_type": "tokenType", "refresh_token": "refreshToken"}
-        return {names.get(name, "expiresIn"): value for name, value in answer.items()}
+        class Protocol(H11Protocol):
+            # The only way for an app to close its connection unanswered is to hold the transport.
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+                super().connection_made(transport)
+                inner = self.app
 
-    def _alive(self, token: str, now: float) -> bool:
-        end = self._live.get(token, 0.0)
-        return end is None or now < end
+                async def app(scope: Any, receive: Any, send: Any) -> None:
+                    await inner({**scope, "enkash_auth.transport": transport}, receive, send)
 
-    def call(self, authorization: str) -> Answer:
-        """Decide one call of the guarded API."""
-        scheme, _, token = authorization.partition(" ")
-        with self._guard:
-            self.api_calls += 1
-            bearer = scheme.lower() == "bearer"
-            if bearer and self._alive(token, self.clock()):
-                return Answer(200, {"ok": True})
-            self.api_unauthorized += 1
-        # Old Spring puts the token itself into the text; a client must not log it.
-        error = ("invalid_token", f"Access token expired: {token}") if bearer else ("unauthorized", "No token was sent")
-        challenge = f'Bearer realm="oauth2-resource", error="{error[0]}"'
-        return Answer.error(401, *error, WWW_Authenticate=challenge)
+                self.app = app
 
+        class Quick(uvicorn.Server):
+            # Waits for the event instead of looking ten times a second: starting and stopping are quick.
+            async def main_loop(_server) -> None:
+                started.set()
+                await self._stop.wait()
 
-def _basic_pair(authorization: str) -> tuple[str, str] | None:
-    scheme, _, encoded = authorization.partition(" ")
-    try:
-        # Nothing is percent-decoded: whether the vendor does is unknown, and httpx.BasicAuth does not encode.
-        name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except ValueError:
-        return None
-    return (name, secret) if colon and scheme.lower() == "basic" else None
+        # the protocol is named, for otherwise asyncio leaves Nagle's algorithm on, and each answer takes 44 ms
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        config = uvicorn.Config(
+            app,
+            http=Protocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=2048,
+            # A slow answer nobody waits for any more must not keep the sandbox from stopping.
+            timeout_graceful_shutdown=0,
+            # Longer than clients keep idle connections (httpx: 5 s), or both ends race to close one.
+            timeout_keep_alive=75,
+        )
+        server = Quick(config)
+
+        async def main() -> None:
+            self._loop = asyncio.get_running_loop()
+            await server.serve(sockets=[self._socket])
+
+        self._thread = threading.Thread(target=asyncio.run, args=(main(),), name="enkash-sandbox", daemon=True)
+        self._thread.start()
+        if not started.wait(10):  # pragma: no cover - a machine that cannot run a thread for ten seconds
+            raise RuntimeError("the sandbox did not start within 10 s")
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)

@@ -12,7 +12,7 @@ import httpx
 from ._answers import Answer, Fault
 
 if TYPE_CHECKING:
-    from ._run import Sandbox
+    from ._sandbox import Sandbox
 
 
 class SandboxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
