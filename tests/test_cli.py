@@ -190,9 +190,7 @@ echo "${COMPREPLY[@]}"
 
 def test_without_click_it_names_the_extra_in_one_line(env: pytest.MonkeyPatch) -> None:
     env.setitem(sys.modules, "click", None)
-    with pytest.raises(
-        SystemExit, match=re.escape("Error: the command needs the extra enkash-auth[cli]")
-    ):
+    with pytest.raises(SystemExit, match=re.escape("Error: the command needs the extra enkash-auth[cli]")):
         main()
 
 

@@ -105,9 +105,7 @@ def test_no_telemetry_holds_a_secret(server: Server, seen: Seen) -> None:
     assert "canary" not in told
 
 
-@pytest.mark.parametrize(
-    ("module", "word"), [("enkash_auth", ""), ("enkash_auth.otel", "the extra enkash-auth[otel]")]
-)
+@pytest.mark.parametrize(("module", "word"), [("enkash_auth", ""), ("enkash_auth.otel", "the extra enkash-auth[otel]")])
 def test_only_the_extra_needs_opentelemetry(module: str, word: str) -> None:
     script = f"import sys; sys.modules['opentelemetry'] = None; import {module}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
