@@ -56,7 +56,7 @@ SKIPPED: list[str] = []
 @atexit.register
 def _say_what_was_skipped() -> None:
     if SKIPPED:  # a warning in the middle of minutes of output is no answer to "what was checked?"
-        print(f"not checked on this machine: {'; '.join(SKIPPED)}", file=sys.stderr)
+        print(f"not checked on this machine: {'; '.join(dict.fromkeys(SKIPPED))}", file=sys.stderr)
 
 
 def _skip(session: nox.Session, what: str) -> None:
