@@ -245,9 +245,16 @@ def configured(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return environment
 
 
+class Countable(MemoryStore):
+    """A store of a user's own that tells how many entries it has: empty, it is false."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
 def test_from_env_hands_on_what_a_provider_takes(configured: pytest.MonkeyPatch, server: Server) -> None:
     heard: list[Event] = []
-    store = MemoryStore()
+    store = Countable()
     configured.setenv("ENKASH_TOKEN_STORE", "file:///not/used")
     with EnkashAuth.from_env(transport=server.transport, on_event=heard.append, store=store) as auth:
         assert auth._provider.token().access_token == "canary-token-1"

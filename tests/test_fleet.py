@@ -818,3 +818,25 @@ class TestFromEnv:
             TokenProvider.from_env()
         assert "canary" not in str(caught.value)
         assert caught.value.__context__ is None
+
+
+class Countable(MemoryStore):
+    """A store of a user's own that tells how many entries are to be seen here: none, so that it is false."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_a_store_that_counts_as_empty_is_a_store(server: Server, clock: Clock) -> None:
+    server.answer = lambda _: httpx.Response(401)
+    options: dict[str, Any] = {"store": Countable(clock=lambda: clock.monotonic), "transport": server.transport}
+    with TokenProvider(credentials(), **options) as one, TokenProvider(credentials(), **options) as other:
+        clock.move(one), clock.move(other)
+        for provider in (one, other):
+            with pytest.raises(RefusedError):
+                provider.token()
+        assert len(server.requests) == 1
+        server.answer = lambda _: issued("t")
+        other.reset()
+        clock.passes(5)
+        assert one.token().access_token == "t"

@@ -34,7 +34,7 @@ class Engine(State):
             self._closed = True
             self._start_clean()
         self._account.exchange.close()
-        if self._own_store:
+        if self._own_store is not None:
             self._own_store.close()
 
     def _after_fork(self) -> None:

@@ -76,7 +76,7 @@ class TokenProvider(Engine):
         constructor's. Raises `ConfigurationError` for missing or malformed settings.
         """
         own = load_token_store() if store is None else None
-        provider = cls(Credentials.load(profile), store=store or own, **options)
+        provider = cls(Credentials.load(profile), store=own if store is None else store, **options)
         provider._own_store = own
         provider._source = partial(Credentials.load, profile)
         return provider

@@ -92,7 +92,7 @@ class State:
     def _forbidden(self, now: float, late: bool) -> tuple[Failure | None, float]:
         """Return what forbids a flight, if anything, and the time to ask again."""
         if refused := self._refusals.get(self._account.fingerprint):
-            look = self._looked + _SOURCE_LOOK if self._source or self._fleet.store else float("inf")
+            look = self._looked + _SOURCE_LOOK if self._source or self._fleet.store is not None else float("inf")
             if now < look:
                 return refused, look
             self._looked = now  # the flight looks whether credentials have changed, or a sibling has reset this

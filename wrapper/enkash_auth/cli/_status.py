@@ -106,7 +106,7 @@ def provider_for(
 def seen_by(provider: TokenProvider) -> State:
     """Look into the provider's store."""
     outside, fleet, seen = Outside(), provider._fleet, None
-    name, trouble = (type(fleet.store).__name__, None) if fleet.store else (None, _NO_STORE)
+    name, trouble = (type(fleet.store).__name__, None) if fleet.store is not None else (None, _NO_STORE)
     try:
         seen = fleet.look(provider.credentials, outside)
     except StoreError as error:
