@@ -8,7 +8,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from enkash_auth import Credentials, TokenProvider
-from enkash_auth._outside import Outside
+from enkash_auth._runtime import Runtime
 from enkash_auth.testing import Sandbox
 
 settings.register_profile("short", max_examples=100, stateful_step_count=50)
@@ -58,11 +58,11 @@ class Clock:
     def __init__(self) -> None:
         self.monotonic, self.wall = 1000.0, 1e9
         self.pauses: list[float] = []
-        self.outside = Outside(lambda: self.monotonic, lambda: self.wall, self.pause, lambda: 0.0)
+        self.runtime = Runtime(lambda: self.monotonic, lambda: self.wall, self.pause, lambda: 0.0)
 
     def move(self, provider: TokenProvider) -> TokenProvider:
         """Make the provider live by this clock."""
-        provider._outside, provider._monotonic = self.outside, self.outside.monotonic
+        provider._runtime, provider._monotonic = self.runtime, self.runtime.monotonic
         return provider
 
     def pause(self, seconds: float) -> None:

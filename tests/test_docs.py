@@ -13,9 +13,9 @@ import pytest
 import enkash_auth
 from docsite import dead_links, dead_mentions, lost_pages
 from enkash_auth import TokenProvider, errors
-from enkash_auth._credentials import _SETTINGS
-from enkash_auth._limits import Gate
-from enkash_auth._outcome import Refused, Unavailable
+from enkash_auth._settings.credentials import _SETTINGS
+from enkash_auth._policy.backoff import Backoff
+from enkash_auth._policy.outcome import Refused, Unavailable
 from enkash_auth.events import Kind
 from enkash_auth.testing import Sandbox
 
@@ -98,11 +98,11 @@ def test_every_error_is_explained() -> None:
     ],
 )
 def test_the_runbook_quotes_what_is_said(error: Refused | Unavailable, quoted: slice) -> None:
-    assert str(error.raised())[quoted] in " ".join(page("errors").split())
+    assert str(error.to_exception())[quoted] in " ".join(page("errors").split())
 
 
 def test_the_longest_pause_is_as_written() -> None:
-    gate = Gate()
+    gate = Backoff()
     for _ in range(20):
         gate = gate.failed(Unavailable("", ""), 0.0, 1.0)
     assert gate.opens == 30 and "30 s at most" in page("errors")

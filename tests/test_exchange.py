@@ -13,8 +13,8 @@ import pytest
 
 from conftest import Clock, Server, credentials, issued, settings_of
 from enkash_auth import TokenProvider
-from enkash_auth._answers import read_retry_after
-from enkash_auth._outcome import Issued, Malformed, Outcome, Unavailable
+from enkash_auth._signin.answers import read_retry_after
+from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.testing import Sandbox
 

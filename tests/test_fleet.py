@@ -14,8 +14,8 @@ import pytest
 
 from conftest import Clock, Server, credentials, issued
 from enkash_auth import TokenProvider
-from enkash_auth._outside import Outside
-from enkash_auth._sealed import Sealed
+from enkash_auth._runtime import Runtime
+from enkash_auth._fleet.sealed import Sealed
 from enkash_auth.errors import ConfigurationError, RefusedError, UnavailableError
 from enkash_auth.events import Event
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, StoreError
@@ -423,16 +423,16 @@ def test_a_sticky_servers_token_in_its_last_second_makes_the_fleet_wait_for_the_
 def test_an_entry_of_another_version_is_not_there(
     member: Member, store: Flaky, clock: Clock, heard: list[Event], kind: Any, entry: dict[str, Any]
 ) -> None:
-    Sealed(store, credentials(), clock.outside).save(kind, entry, 600.0)
+    Sealed(store, credentials(), clock.runtime).save(kind, entry, 600.0)
     assert member().token().access_token == member().token().access_token == "canary-token-1"
     land()
     assert [event.kind for event in heard] == ["issued", "adopted"]
 
 
 def test_an_entry_is_as_old_as_its_writing(store: Flaky, clock: Clock) -> None:
-    sealed = Sealed(store, credentials(), clock.outside)
+    sealed = Sealed(store, credentials(), clock.runtime)
     assert sealed.lease(6.0)
-    written = clock.outside.now()
+    written = clock.runtime.now()
     clock.passes(5)  # the process was stopped
     assert sealed.save("token", {}, 60.0, written)
     found = sealed.load("token")
@@ -462,7 +462,7 @@ class TestWaiting:
 
     def lease(self, member: Member, store: Flaky, seconds: float) -> Any:
         """Take the lease as a process would that is killed in its grant."""
-        return Sealed(store, credentials(), Outside()).lease(seconds)
+        return Sealed(store, credentials(), Runtime()).lease(seconds)
 
     def test_a_killed_holder_delays_others_no_longer_than_its_lease(
         self, member: Member, store: Flaky, clock: Clock
@@ -669,7 +669,7 @@ class TestWithoutTheStore:
     def test_a_store_that_hangs_costs_its_patience_only(
         self, member: Member, store: Flaky, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("enkash_auth._sealed._PATIENCE", 0.01)
+        monkeypatch.setattr("enkash_auth._fleet.sealed._PATIENCE", 0.01)
         hangs = threading.Event()
         store.load = lambda key: hangs.wait(30)  # type: ignore[method-assign,assignment]
         assert member().token().access_token == "canary-token-1"
@@ -678,7 +678,7 @@ class TestWithoutTheStore:
     def test_a_call_that_still_hangs_is_the_only_one(
         self, member: Member, store: Flaky, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("enkash_auth._sealed._PATIENCE", 0.01)
+        monkeypatch.setattr("enkash_auth._fleet.sealed._PATIENCE", 0.01)
         server.answer = lambda _: issued("t", 1)
         hangs, hung = threading.Event(), list[threading.Thread]()
 
@@ -716,7 +716,7 @@ class TestWithoutTheStore:
         assert [event.kind for event in heard] == ["store_down", "issued"]
 
     def test_a_missing_extra_is_named(self, member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "enkash_auth._fleet", None)
+        monkeypatch.setitem(sys.modules, "enkash_auth._fleet.shared", None)
         with pytest.raises(ConfigurationError, match="needs the extra"):
             member()
 

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from enkash_auth import Token
 from enkash_auth._engine import Engine
 from enkash_auth._flight import Flight
-from enkash_auth._freshness import LOOK
+from enkash_auth._policy.lifetime import LOOK
 from enkash_auth.errors import ProtocolError, RefusedError, UnavailableError
 from enkash_auth.stores import MemoryStore, StoreError
 from world import ANSWERS, TICK, World, current_fiber
@@ -219,7 +219,7 @@ class Fleets(RuleBasedStateMachine):
     def check(self, engine: Engine, token: Token, flight: Flight | None) -> None:
         world = self.world
         assert world.owners[token.access_token] == "user"
-        if token.access_token in world.revoked or (flight and getattr(flight.outcome, "fleeting", False)):
+        if token.access_token in world.revoked or (flight and getattr(flight.outcome, "single_use", False)):
             return
         assert world.true < world.ends[token.access_token] + TICK * LOOK, "a token past its end"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enkash_auth._freshness import LOOK, Known, Moment, Verdict
+from enkash_auth._policy.lifetime import LOOK, TokenRecord, Moment, Verdict
 
 START = Moment(1000.0, 1e9)
 fraction = st.floats(0, 1, exclude_max=True)
@@ -17,9 +17,9 @@ trips = st.floats(0, 5)
 
 
 def known(
-    seconds: float, trip: float = 0.0, draw: float = 0.5, before: Known | None = None, at: Moment = START
-) -> Known:
-    return Known.learnt(before, "t", seconds, at, at.after(trip), draw)
+    seconds: float, trip: float = 0.0, draw: float = 0.5, before: TokenRecord | None = None, at: Moment = START
+) -> TokenRecord:
+    return TokenRecord.from_answer(before, "t", seconds, at, at.after(trip), draw)
 
 
 @given(seconds=lives, cut=fraction, trip=trips, decided=fraction, later=st.floats(0, 100_000))
@@ -102,7 +102,7 @@ def test_another_token_before_the_end_unteaches_it() -> None:
     sticky = known(20, before=known(300), at=START.after(280))
     for later, still in [(250, False), (301, True)]:
         now = START.after(later)
-        fresh = Known.learnt(sticky, "other", 300, now, now, 0.5)
+        fresh = TokenRecord.from_answer(sticky, "other", 300, now, now, 0.5)
         assert fresh.sticky(now) is still
 
 
@@ -120,6 +120,6 @@ def test_a_clock_that_was_set_between_two_answers_voids_the_old_bounds() -> None
 
 def test_a_token_for_one_call_only_is_followed_by_another_a_second_later() -> None:
     fleeting = known(0, trip=0.2)
-    assert fleeting.fleeting
+    assert fleeting.single_use
     assert fleeting.gap(START.after(0.2)) == pytest.approx(1)
     assert not known(300).gap(START.after(301))

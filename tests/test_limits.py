@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from enkash_auth._freshness import Known, Moment
-from enkash_auth._limits import Brake, Gate, second_try
-from enkash_auth._outcome import Failure, Malformed, Refused, Unavailable
+from enkash_auth._policy.lifetime import TokenRecord, Moment
+from enkash_auth._policy.backoff import Brake, Backoff, second_try
+from enkash_auth._policy.outcome import Failure, Malformed, Refused, Unavailable
 
 NOW = Moment(1000.0, 1e9)
 TROUBLE = Unavailable("status 500", "host")
@@ -30,24 +30,24 @@ def asked(seconds: float) -> Unavailable:
 )
 def test_a_gate_grows_and_does_as_retry_after_asks(failures: list[Failure], shut: float) -> None:
     for draw in (0.0, 0.999):
-        gate = Gate()
+        gate = Backoff()
         for failure in failures:
             gate = gate.failed(failure, 0.0, draw)
         assert shut / 2 <= gate.opens <= shut
 
 
 def test_an_open_gate_stops_nobody() -> None:
-    assert Gate().stops(0.0) is None
-    assert Gate().failed(TROUBLE, 0.0, 0.0).stops(1.0) is None
+    assert Backoff().stops(0.0) is None
+    assert Backoff().failed(TROUBLE, 0.0, 0.0).stops(1.0) is None
 
 
 def test_a_shut_gate_tells_the_failure_and_the_seconds_left() -> None:
-    assert Gate().failed(asked(7), 0.0, 0.0).stops(3.0) == asked(4)
-    assert Gate().failed(FORBIDDEN, 0.0, 0.0).stops(0.1) == FORBIDDEN
+    assert Backoff().failed(asked(7), 0.0, 0.0).stops(3.0) == asked(4)
+    assert Backoff().failed(FORBIDDEN, 0.0, 0.0).stops(0.1) == FORBIDDEN
 
 
-KNOWN = Known.learnt(None, "t", 0, NOW, NOW, 0.0)
-SAME = Known.learnt(KNOWN, "t", 0, NOW, NOW.after(0.25), 0.0)
+KNOWN = TokenRecord.from_answer(None, "t", 0, NOW, NOW, 0.0)
+SAME = TokenRecord.from_answer(KNOWN, "t", 0, NOW, NOW.after(0.25), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ SAME = Known.learnt(KNOWN, "t", 0, NOW, NOW.after(0.25), 0.0)
     ],
 )
 def test_a_second_try_is_for_trouble_and_a_tokens_last_second(
-    outcome: Known | Failure, left: float, pause: float | None
+    outcome: TokenRecord | Failure, left: float, pause: float | None
 ) -> None:
     assert second_try(outcome, NOW.after(0.25), left, 0.0) == pause
 

@@ -184,7 +184,7 @@ def test_a_name_that_is_not_there_is_an_error() -> None:
         enkash_auth.testing.sandbox  # noqa: B018
 
 
-HEAVY = ("httpx", "httpcore", "starlette", "uvicorn", "enkash_auth_client", "enkash_auth._exchange")
+HEAVY = ("httpx", "httpcore", "starlette", "uvicorn", "enkash_auth_client", "enkash_auth._signin.gateway")
 
 
 def test_loading_the_plugin_imports_nothing_heavy() -> None:

@@ -17,9 +17,9 @@ from attrs import evolve
 
 from conftest import Clock, Server, credentials, issued
 from enkash_auth import Credentials, Token, TokenProvider, _flight
-from enkash_auth._limits import Gate
-from enkash_auth._outcome import Malformed, Refused
-from enkash_auth._outside import Outside
+from enkash_auth._policy.backoff import Backoff
+from enkash_auth._policy.outcome import Malformed, Refused
+from enkash_auth._runtime import Runtime
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
@@ -376,7 +376,7 @@ def test_a_source_that_names_refused_credentials_changes_nothing(server: Server)
 def test_refused_meanwhile_means_not_asked(server: Server) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
         account, refusal = provider._account, Refused(400, "invalid_grant", True, "token.example")
-        assert account.sign_in(None, 1e12, provider._outside, {account.fingerprint: refusal})[0] is refusal
+        assert account.sign_in(None, 1e12, provider._runtime, {account.fingerprint: refusal})[0] is refusal
     assert server.requests == []
 
 
@@ -396,7 +396,7 @@ def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
         provider._timeout = 10.0
         with pytest.raises(UnavailableError):
             ask(provider)  # at once: the gate has shut
-        provider._gate = Gate()
+        provider._gate = Backoff()
         assert ask(provider).access_token == "new"
         go.set()
         while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
@@ -477,7 +477,7 @@ def test_who_asks_from_within_a_providers_own_step_is_answered(server: Server, c
     heard: list[str] = []
 
     def interrupted() -> float:  # as by a signal handler, or a finalizer that the garbage collector runs
-        provider._outside = clock.outside
+        provider._runtime = clock.runtime
         with pytest.raises(UnavailableError) as caught:
             provider.token()
         heard.append(str(caught.value))
@@ -485,7 +485,7 @@ def test_who_asks_from_within_a_providers_own_step_is_answered(server: Server, c
 
     with TokenProvider(credentials(), transport=server.transport) as provider:
         clock.move(provider)
-        provider._outside = evolve(clock.outside, wall=interrupted)
+        provider._runtime = evolve(clock.runtime, wall=interrupted)
         assert provider.token().access_token == "canary-token-1"
     assert heard == ["no token from token.example: it was asked for in the midst of a step towards one"]
     assert len(server.requests) == 1
@@ -506,9 +506,9 @@ def test_who_asks_on_a_flights_own_thread_is_answered(server: Server, ask: Ask) 
 def test_a_reset_or_close_from_within_is_done(server: Server, clock: Clock, step: Within) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
         clock.move(provider)
-        provider._outside = Outside(provider._monotonic, lambda: (step(provider), clock.wall)[1], clock.pause)  # type: ignore[func-returns-value]
+        provider._runtime = Runtime(provider._monotonic, lambda: (step(provider), clock.wall)[1], clock.pause)  # type: ignore[func-returns-value]
         provider._board()
-        provider._outside = clock.outside
+        provider._runtime = clock.runtime
         land(provider)
         assert provider._closed == (step is TokenProvider.close)
 
@@ -522,10 +522,10 @@ def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(server: Ser
 
     with TokenProvider(credentials(), transport=server.transport) as provider:
         clock.move(provider)
-        provider._outside = evolve(clock.outside, spawn=interrupted)
+        provider._runtime = evolve(clock.runtime, spawn=interrupted)
         with pytest.raises(KeyboardInterrupt):
             ask(provider)
-        provider._outside = clock.outside
+        provider._runtime = clock.runtime
         with pytest.raises(UnavailableError, match="cut short"):
             ask(provider)  # at once
         started[0]()  # a thread that comes after all
@@ -541,7 +541,7 @@ def test_an_interrupt_of_who_has_started_a_flight_is_nothing_to_the_flight(serve
             run()
             raise KeyboardInterrupt
 
-        provider._outside = Outside(spawn=interrupted)
+        provider._runtime = Runtime(spawn=interrupted)
         with pytest.raises(KeyboardInterrupt):
             ask(provider)
         assert ask(provider).access_token == "canary-token-1"
@@ -605,14 +605,14 @@ async def seated(flight: _flight.Flight, deadline: float) -> None:
 
 
 def test_a_waiter_that_comes_after_the_landing_does_not_wait() -> None:
-    flight = _flight.Flight(Outside(), 0, float(2**31))
+    flight = _flight.Flight(Runtime(), 0, float(2**31))
     flight.land(Malformed("landed", "host"))
     asyncio.run(seated(flight, float("inf")))
     flight.wait(float("inf"))
 
 
 def test_a_closed_loop_is_passed_over() -> None:
-    flight = _flight.Flight(Outside(), 0, float(2**31))
+    flight = _flight.Flight(Runtime(), 0, float(2**31))
     asyncio.run(seated(flight, 0.0))
     flight.land(Malformed("landed", "host"))
     assert flight.outcome
@@ -620,7 +620,7 @@ def test_a_closed_loop_is_passed_over() -> None:
 
 @pytest.mark.parametrize("deadline", [0.0, float("inf")])
 def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> None:
-    flight = _flight.Flight(Outside(), 0, 0.0 if deadline else float(2**31))
+    flight = _flight.Flight(Runtime(), 0, 0.0 if deadline else float(2**31))
     flight.wait(deadline)
     asyncio.run(seated(flight, deadline))
     assert flight.outcome is None
@@ -628,7 +628,7 @@ def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> Non
 
 def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing() -> None:
     async def come() -> None:
-        flight = _flight.Flight(Outside(), 0, float(2**31))
+        flight = _flight.Flight(Runtime(), 0, float(2**31))
         early = flight.seat(float("inf"))
         flight._empty(asyncio.get_running_loop())  # as a timer does that rings a hair too soon
         await early
@@ -641,7 +641,7 @@ def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing
 
 def test_one_turn_of_a_loop_wakes_a_part_of_a_crowd() -> None:
     async def come() -> list[int]:
-        flight = _flight.Flight(Outside(), 0, float(2**31))
+        flight = _flight.Flight(Runtime(), 0, float(2**31))
         seats = [flight.seat(float("inf")) for _ in range(1_500)]
         flight.land(Malformed("landed", "host"))
         woken = []
@@ -725,7 +725,7 @@ def test_a_second_look_finds_what_landed(server: Server) -> None:
 
 def test_a_flight_that_took_off_meanwhile_is_boarded(server: Server) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        flight = _flight.Flight(provider._outside, provider._generation, float("inf"))
+        flight = _flight.Flight(provider._runtime, provider._generation, float("inf"))
 
         class Lock:  # another caller held it, and left a flight behind
             def __enter__(self) -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from conftest import CANARIES, Server, credentials
 from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
-from enkash_auth._credentials import load_token_store, sources
-from enkash_auth._token import make_token
+from enkash_auth._settings.credentials import load_token_store, sources
+from enkash_auth._policy.token import make_token
 from enkash_auth.errors import UnavailableError
 from enkash_auth.testing import Sandbox
 
@@ -117,7 +117,7 @@ def test_no_error_of_a_store_holds_a_secret(server: Server, caplog: pytest.LogCa
 
 
 COMPARISON = """
-from enkash_auth._token import make_token
+from enkash_auth._policy.token import make_token
 
 def test_it():
     token, other = make_token("canary-" + "t", 1), make_token("canary-" + "o", 1)

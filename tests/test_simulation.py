@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from enkash_auth import Token
 from enkash_auth._flight import Flight
-from enkash_auth._freshness import LOOK, Known
+from enkash_auth._policy.lifetime import LOOK, TokenRecord
 from enkash_auth.errors import RefusedError, UnavailableError
 from world import ANSWERS, TICK, Fiber, World
 
@@ -204,7 +204,7 @@ class Lives(RuleBasedStateMachine):
         assert world.owners[token.access_token] == self.engine._account.credentials.username, "another account's token"
         if world.monotonic() - self.slept_at <= LOOK or token.access_token in world.revoked:
             return
-        if flight is not None and isinstance(flight.outcome, Known) and flight.outcome.fleeting:
+        if flight is not None and isinstance(flight.outcome, TokenRecord) and flight.outcome.single_use:
             return
         assert world.true < world.ends[token.access_token], "a token past its end"
 

@@ -10,12 +10,12 @@ from random import Random
 from typing import Any
 
 from enkash_auth import Credentials
-from enkash_auth._account import Alone
+from enkash_auth._signin.direct import Alone
 from enkash_auth._engine import Engine
-from enkash_auth._fleet import Fleet
+from enkash_auth._fleet.shared import Fleet
 from enkash_auth._flight import Flight
-from enkash_auth._outcome import Issued, Outcome, Refused, Unavailable
-from enkash_auth._outside import Outside
+from enkash_auth._policy.outcome import Issued, Outcome, Refused, Unavailable
+from enkash_auth._runtime import Runtime
 from enkash_auth.stores import Store
 
 ANSWERS = ("issue", "overdue", "server_error", "retry_after", "lost", "hangs", "forbidden")
@@ -109,9 +109,9 @@ class World:
     def __post_init__(self) -> None:
         self.chance = Random(self.seed)
 
-    def outside(self, skew: float = 0.0) -> Outside:
+    def runtime(self, skew: float = 0.0) -> Runtime:
         """One machine's: its clocks are wrong by `skew`, the one this way, the other that way."""
-        return Outside(
+        return Runtime(
             monotonic=lambda: self.monotonic() - skew,
             wall=lambda: self.true + self.wall_offset + skew,
             pause=lambda seconds: _current[-1].hold(self.monotonic() + seconds),
@@ -128,14 +128,14 @@ class World:
 
     def engine(self, timeout: float, store: Store | None = None, skew: float = 0.0) -> Engine:
         fleet = Fleet(store, timeout, strict=False) if store else Alone()
-        engine = type("SimulatedEngine", (Engine,), {"_outside": self.outside(skew)})(
+        engine = type("SimulatedEngine", (Engine,), {"_runtime": self.runtime(skew)})(
             self.credentials(), self.exchange, timeout, None, fleet
         )
         engine._source = self.credentials
         return engine
 
     def exchange(self, credentials: Credentials) -> Any:
-        return Exchange(self, credentials)
+        return Gateway(self, credentials)
 
     def _spawn(self, run: Callable[[], None]) -> None:
         self.fibers.append(Fiber(run, run.args[0], self.monotonic))  # type: ignore[attr-defined]
@@ -157,7 +157,7 @@ class World:
         self.fibers.clear()
 
 
-class Exchange:
+class Gateway:
     """Stands in for the gateway: two steps to the server and back."""
 
     host = "token.example"

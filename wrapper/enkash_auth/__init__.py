@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from . import errors
-from ._credentials import Credentials
+from ._settings.credentials import Credentials
 from ._provider import TokenProvider
-from ._token import Token
+from ._policy.token import Token
 
 if TYPE_CHECKING:
     from ._auth import EnkashAuth

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import httpx
 
-from ._origin import Origin, parse_origins
+from ._settings.origin import Origin, parse_origins
 from ._provider import Options, TokenProvider
-from ._token import Token
+from ._policy.token import Token
 
 if TYPE_CHECKING:
     from .stores import Store

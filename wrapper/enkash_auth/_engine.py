@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from ._account import Account
+from ._signin.direct import Account
 from ._flight import Flight
-from ._freshness import Known, Verdict
-from ._outcome import Failure, Unavailable
+from ._policy.lifetime import TokenRecord, Verdict
+from ._policy.outcome import Failure, Unavailable
 from ._state import NEVER, State
-from ._token import Token
+from ._policy.token import Token
 from .errors import ConfigurationError
 from .events import Event, describe, publish
 
@@ -26,7 +26,7 @@ class Engine(State):
         with self._lock:
             self._refusals.clear()
             self._start_clean()
-        self._fleet.reset(self._account, self._outside)
+        self._fleet.reset(self._account, self._runtime)
 
     def close(self) -> None:
         """Forget the token and close the connections; later calls raise `ConfigurationError`."""
@@ -56,7 +56,7 @@ class Engine(State):
             if self._closed:
                 raise ConfigurationError("this TokenProvider is closed")
             if self._boarding:  # a signal handler or a finalizer has interrupted this very thread
-                raise self._within().raised()
+                raise self._within().to_exception()
             self._boarding = True
             try:
                 boarded, took_off = self._boarded(late)
@@ -64,19 +64,19 @@ class Engine(State):
                 self._boarding = False
         if took_off:
             try:
-                self._outside.spawn(partial(self._fly, took_off))
+                self._runtime.spawn(partial(self._fly, took_off))
             except BaseException as error:
                 if took_off.thread is None:
                     self._cut_short(took_off, error)
                 raise
         if isinstance(boarded, Token | Flight):
             return boarded
-        raise boarded.raised()
+        raise boarded.to_exception()
 
     def _boarded(self, late: bool) -> tuple[Token | Flight | Failure, Flight | None]:
         """Return what a caller gets, and the flight that starts with it."""
         # a second look: a flight may have landed while this caller came for the lock
-        now, flight, again = self._outside.now(), self._flight, NEVER
+        now, flight, again = self._runtime.now(), self._flight, NEVER
         verdict, until = self._known.look(now) if self._known and self._held else (Verdict.WAIT, NEVER)
         if flight and now.monotonic >= flight.end:
             self._abandon(now.monotonic)
@@ -85,7 +85,7 @@ class Engine(State):
         if flight is None and verdict is not Verdict.SERVE:
             stop, again = self._forbidden(now.monotonic, late)
             if stop is None:
-                flight = took_off = Flight(self._outside, self._generation, now.monotonic + self._timeout)
+                flight = took_off = Flight(self._runtime, self._generation, now.monotonic + self._timeout)
             elif verdict is Verdict.WAIT:
                 self._drop()
                 return stop, None
@@ -96,26 +96,26 @@ class Engine(State):
 
     def _abandon(self, now: float) -> None:
         """Give up a flight that may never land; its connections are cut, so that its thread ends."""
-        self._gate = self._gate.failed(self._overdue(), now, self._outside.draw())
+        self._gate = self._gate.failed(self._overdue(), now, self._runtime.draw())
         self._flight, overdue = None, self._account.exchange
         self._account = self._account.again()
         overdue.abandon()  # waits for nothing
 
     def _landed(self, flight: Flight, deadline: float) -> Token | Flight:
         """Return what a waiting caller gets after its wait: the token, an error, or a seat on the next flight."""
-        outcome, now = flight.outcome, self._outside.now()
+        outcome, now = flight.outcome, self._runtime.now()
         in_time = now.monotonic < deadline
-        if isinstance(outcome, Known):
-            if outcome.fleeting or outcome.alive(now):
+        if isinstance(outcome, TokenRecord):
+            if outcome.single_use or outcome.alive(now):
                 return outcome.token
             if in_time:  # the machine slept while the caller waited
                 return self._board()
         if outcome is None and flight.flies_here():
-            raise self._within().raised()
+            raise self._within().to_exception()
         late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
         if late and in_time and flight.end < deadline:
             return self._board(late=True)
-        raise (outcome if isinstance(outcome, Failure) and not late else self._overdue()).raised()
+        raise (outcome if isinstance(outcome, Failure) and not late else self._overdue()).to_exception()
 
     def _fly(self, flight: Flight) -> None:
         """Sign in, on the flight's own thread; tell of it when its callers have been answered."""
@@ -145,11 +145,11 @@ class Engine(State):
         self._land(flight, self._account, outcome, 0)
         flight.land(outcome)
 
-    def _signed_in(self, flight: Flight) -> tuple[Account, Known | Failure, int]:
+    def _signed_in(self, flight: Flight) -> tuple[Account, TokenRecord | Failure, int]:
         """Return with which account, how it went and how many requests that took."""
         account = self._account
         refusal = self._refusals.get(account.fingerprint)
-        if refusal and self._fleet.reopened(account, refusal, self._outside):
+        if refusal and self._fleet.reopened(account, refusal, self._runtime):
             with self._lock:
                 self._refusals.pop(account.fingerprint, None)
             refusal = None
@@ -158,5 +158,5 @@ class Engine(State):
             account, refusal = changed, None
         if refusal:
             return account, refusal, 0
-        given = account, self._known, flight.end, self._outside, self._refusals
+        given = account, self._known, flight.end, self._runtime, self._refusals
         return account, *self._fleet.sign_in(*given)

@@ -11,9 +11,9 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     import asyncio
 
-    from ._freshness import Known
-    from ._outcome import Failure
-    from ._outside import Outside
+    from ._policy.lifetime import TokenRecord
+    from ._policy.outcome import Failure
+    from ._runtime import Runtime
 
     Loop = asyncio.AbstractEventLoop
     Seat = asyncio.Future[None]
@@ -24,16 +24,16 @@ _AT_ONCE = 500  # waiters that one turn of a loop wakes: with 10,000 in one turn
 class Flight:
     """Has one outcome, for which threads and tasks wait alike, till their own deadline or its `end` (monotonic)."""
 
-    def __init__(self, outside: Outside, generation: int, end: float) -> None:
+    def __init__(self, runtime: Runtime, generation: int, end: float) -> None:
         self.generation, self.end = generation, end
         self.thread: int | None = None  # that flies it, once it has begun
-        self.outcome: Known | Failure | None = None
-        self._monotonic = outside.monotonic
+        self.outcome: TokenRecord | Failure | None = None
+        self._monotonic = runtime.monotonic
         self._landed = threading.Event()
         self._lock = threading.Lock()
         self._seats: dict[Loop, list[Seat]] = {}
 
-    def land(self, outcome: Known | Failure) -> None:
+    def land(self, outcome: TokenRecord | Failure) -> None:
         """Set the outcome and wake who waits for it."""
         with self._lock:
             self.outcome = outcome

@@ -8,19 +8,19 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 
-from ._account import Alone
-from ._credentials import Credentials, load_token_store
+from ._signin.direct import Alone
+from ._settings.credentials import Credentials, load_token_store
 from ._engine import Engine
 from ._flight import Flight
-from ._origin import Origin
-from ._token import Token
+from ._settings.origin import Origin
+from ._policy.token import Token
 from .errors import ConfigurationError
 from .events import OnEvent
 
 if TYPE_CHECKING:
     import httpx
 
-    from ._fleet import Fleet
+    from ._fleet.shared import Fleet
     from .stores import Store
 
 
@@ -54,8 +54,8 @@ class TokenProvider(Engine):
         on_event: OnEvent | None = None,
         on_store_error: Literal["continue", "raise"] = "continue",
     ) -> None:
-        from ._exchange import Exchange  # the generated client: not at import, and never inside a flight
-        from ._tls import tls_context
+        from ._signin.gateway import Gateway  # the generated client: not at import, and never inside a flight
+        from ._signin.tls import tls_context
 
         if on_store_error not in ("continue", "raise"):
             raise ConfigurationError('on_store_error is "continue" or "raise"')
@@ -63,7 +63,7 @@ class TokenProvider(Engine):
             raise ConfigurationError("timeout must be a positive number of seconds, an hour at most")
         if transport is None:  # a transport brings its own
             verify = tls_context(verify)
-        make = partial(Exchange, transport=transport, verify=verify)
+        make = partial(Gateway, transport=transport, verify=verify)
         fleet = Alone() if store is None else _fleet(store, timeout, on_store_error == "raise")
         super().__init__(credentials, make, timeout, on_event, fleet)
         _providers.add(self)
@@ -133,7 +133,7 @@ def _fleet(store: Store, timeout: float, strict: bool) -> Fleet:
     if not all(callable(getattr(store, name, None)) for name in ("load", "save", "delete", "lock")):
         raise ConfigurationError("store is no stores.Store; stores.from_url makes one from a URL")
     try:
-        from ._fleet import Fleet
+        from ._fleet.shared import Fleet
     except ImportError as missing:
         raise ConfigurationError("a store needs the extra enkash-auth[file] or enkash-auth[redis]") from missing
     return Fleet(store, timeout, strict)

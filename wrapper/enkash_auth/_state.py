@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from ._account import Account, Alone, Make
-from ._credentials import Credentials
+from ._signin.direct import Account, Alone, Make
+from ._settings.credentials import Credentials
 from ._flight import Flight
-from ._freshness import Known
-from ._limits import Brake, Gate
-from ._outcome import Failure, Refused, Unavailable
-from ._outside import Outside
-from ._token import Token
+from ._policy.lifetime import TokenRecord
+from ._policy.backoff import Brake, Backoff
+from ._policy.outcome import Failure, Refused, Unavailable
+from ._runtime import Runtime
+from ._policy.token import Token
 from .events import Event, OnEvent
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ NEVER = float("-inf")
 class State:
     """Changes under its lock. `source`, if set, is looked at again while the server refuses."""
 
-    _outside = Outside()
+    _runtime = Runtime()
     _token: Token  # the last one, also when it is held no more: a racing reader must find one
     _serve_until: float  # monotonic; -inf where callers have to wait
 
     def __init__(
         self, credentials: Credentials, make: Make, timeout: float, on_event: OnEvent | None, fleet: Alone
     ) -> None:
-        self._monotonic = self._outside.monotonic
+        self._monotonic = self._runtime.monotonic
         self._timeout, self._on_event = timeout, on_event
         self._source: Callable[[], Credentials] | None = None
         self._own_store: Store | None = None
@@ -50,8 +50,8 @@ class State:
     def _start_clean(self) -> None:
         self._generation += 1  # what is in the air now writes nothing when it lands
         self._flight: Flight | None = None
-        self._known: Known | None = None
-        self._gate, self._brake = Gate(), Brake()
+        self._known: TokenRecord | None = None
+        self._gate, self._brake = Backoff(), Brake()
         self._drop()
 
     def _drop(self) -> None:
@@ -63,7 +63,7 @@ class State:
         A living token is forgotten twice at once and once more a minute at most; past that it is served on.
         """
         with self._lock:
-            known, now = self._known, self._outside.now()
+            known, now = self._known, self._runtime.now()
             if known is None or not self._held or token.access_token != known.token.access_token:
                 return
             if known.alive(now):  # a token past its end costs nothing
@@ -79,7 +79,7 @@ class State:
         """Invalidate after a 401; return whether another token may mend it: not if this was minted since `asked`."""
         known = self._known
         if known and known.token.access_token == token.access_token and known.answered.monotonic > asked:
-            return not known.alive(self._outside.now())
+            return not known.alive(self._runtime.now())
         self.invalidate(token)
         return True
 
@@ -107,9 +107,9 @@ class State:
                 if not account.is_same(self._account):
                     self._known = None
                     self._drop()
-                self._account, self._gate = account, Gate()
+                self._account, self._gate = account, Backoff()
 
-    def _land(self, flight: Flight, account: Account, outcome: Known | Failure, requests: int) -> bool:
+    def _land(self, flight: Flight, account: Account, outcome: TokenRecord | Failure, requests: int) -> bool:
         """Keep what a flight brought; return whether its callers had a living token meanwhile."""
         with self._lock:
             self._grants += requests > 0
@@ -119,11 +119,11 @@ class State:
                 self._refusals[account.fingerprint] = outcome  # an abandoned flight's too
             if flight is not self._flight:
                 return False
-            now, self._flight = self._outside.now(), None
+            now, self._flight = self._runtime.now(), None
             alive = self._held and self._known is not None and self._known.alive(now)
-            if isinstance(outcome, Known):
-                self._token, self._known, self._held, self._gate = outcome.token, outcome, True, Gate()
+            if isinstance(outcome, TokenRecord):
+                self._token, self._known, self._held, self._gate = outcome.token, outcome, True, Backoff()
             elif not (isinstance(outcome, Refused) and outcome.final):
-                self._gate = self._gate.failed(outcome, now.monotonic, self._outside.draw())
+                self._gate = self._gate.failed(outcome, now.monotonic, self._runtime.draw())
             self._serve_until = now.monotonic if self._held else NEVER  # the next caller looks
             return alive

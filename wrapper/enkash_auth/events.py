@@ -8,8 +8,8 @@ from typing import Literal
 
 from attrs import asdict, evolve, frozen
 
-from ._freshness import Known
-from ._outcome import Failure, Refused, Unavailable
+from ._policy.lifetime import TokenRecord
+from ._policy.outcome import Failure, Refused, Unavailable
 
 Kind = Literal[
     "issued", "renewed", "reissued_same", "adopted", "served_stale", "refused", "unavailable", "invalidated",
@@ -60,9 +60,9 @@ class Event:
 OnEvent = Callable[[Event], object]
 
 
-def describe(event: Event, outcome: Known | Failure, alive: bool) -> list[Event]:
+def describe(event: Event, outcome: TokenRecord | Failure, alive: bool) -> list[Event]:
     """Return what there is to tell of one grant; `alive` where callers had a living token meanwhile."""
-    if isinstance(outcome, Known):
+    if isinstance(outcome, TokenRecord):
         kind: Kind = "reissued_same" if outcome.reissued else "renewed" if alive else "issued"
         if not event.requests:
             kind = "adopted"

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import click
 
-from enkash_auth._credentials import Credentials, load_token_store
+from enkash_auth._settings.credentials import Credentials, load_token_store
 from enkash_auth._provider import TokenProvider
 from enkash_auth._versions import spec_version, version
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
@@ -109,7 +109,7 @@ def status(profile: str | None, as_json: bool) -> None:
         state = seen_by(provider)
     click.echo(json.dumps(state.as_json()) if as_json else state.as_table())
     if state.stop and not state.token:
-        raise state.stop.raised()
+        raise state.stop.to_exception()
 
 
 @cli.command()

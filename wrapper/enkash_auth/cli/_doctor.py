@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, distribution, requires
 
 import httpx
 
-from enkash_auth._credentials import Credentials, load_token_store, sources
-from enkash_auth._places import Place
+from enkash_auth._settings.credentials import Credentials, load_token_store, sources
+from enkash_auth._settings.sources import Place
 from enkash_auth._provider import TokenProvider
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 
@@ -116,11 +116,11 @@ def _latch(provider: TokenProvider, sign_in: bool) -> Iterator[Finding]:
     else:
         yield Finding("ok", "store", f"{state.store} answers")
     if state.stop and state.latch == "closed":
-        text = f"closed: {state.stop.raised()}; change them, or run `enkash-auth reset` if they are right now"
+        text = f"closed: {state.stop.to_exception()}; change them, or run `enkash-auth reset` if they are right now"
         yield Finding("fail", "latch", text)
         return
     if state.stop:
-        yield Finding("warn", "gate", f"shut: {state.stop.raised()}; wait, the next call after it opens asks again")
+        yield Finding("warn", "gate", f"shut: {state.stop.to_exception()}; wait, the next call after it opens asks again")
     elif state.seen:
         yield Finding("ok", "latch", "open, no refusal of these credentials is known")
     yield _signed_in(provider) if sign_in else Finding("ok", "sign-in", "not tried: --sign-in tries it")

@@ -12,9 +12,9 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from enkash_auth._credentials import Credentials
-from enkash_auth._outside import within
-from enkash_auth._tls import tls_context
+from enkash_auth._settings.credentials import Credentials
+from enkash_auth._runtime import within
+from enkash_auth._signin.tls import tls_context
 from enkash_auth._versions import version
 
 from ._finding import Finding

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-from enkash_auth._credentials import Credentials
-from enkash_auth._entries import Seen
-from enkash_auth._freshness import Known, Moment
-from enkash_auth._outcome import Failure
-from enkash_auth._outside import Outside
+from enkash_auth._settings.credentials import Credentials
+from enkash_auth._fleet.entries import Seen
+from enkash_auth._policy.lifetime import TokenRecord, Moment
+from enkash_auth._policy.outcome import Failure
+from enkash_auth._runtime import Runtime
 from enkash_auth._provider import TokenProvider
 from enkash_auth.stores import Store, StoreError
 
@@ -29,7 +29,7 @@ class State:
     now: Moment
 
     @property
-    def token(self) -> Known | None:
+    def token(self) -> TokenRecord | None:
         """The living token."""
         known = self.seen.known if self.seen else None
         return known if known and known.alive(self.now) else None
@@ -105,13 +105,13 @@ def provider_for(
 
 def seen_by(provider: TokenProvider) -> State:
     """Look into the provider's store."""
-    outside, fleet, seen = Outside(), provider._fleet, None
+    runtime, fleet, seen = Runtime(), provider._fleet, None
     name, trouble = (type(fleet.store).__name__, None) if fleet.store is not None else (None, _NO_STORE)
     try:
-        seen = fleet.look(provider.credentials, outside)
+        seen = fleet.look(provider.credentials, runtime)
     except StoreError as error:
         trouble = str(error)
-    return State(provider.credentials, name, trouble, seen, outside.now())
+    return State(provider.credentials, name, trouble, seen, runtime.now())
 
 
 def _masked(text: str) -> str:
@@ -121,7 +121,7 @@ def _masked(text: str) -> str:
 
 
 def _reason(failure: Failure) -> str:
-    return str(failure.raised())
+    return str(failure.to_exception())
 
 
 def _at(wall: float) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from enkash_auth._credentials import Credentials
+from enkash_auth._settings.credentials import Credentials
 
 from ._app import make_app
 from ._server import Server

@@ -15,11 +15,11 @@ from enkash_auth_client.api.authentication import get_authentication_token
 from enkash_auth_client.models import SnakeTokenResponse, TokenRequest, TokenResponse
 from enkash_auth_client.types import UNSET, Unset
 
-from ._answers import read_error_code, read_retry_after
-from ._credentials import Credentials
-from ._outcome import Issued, Malformed, Outcome, Refused, Unavailable
-from ._token import read_access_token, read_life
-from .errors import ConfigurationError, ProtocolError
+from .answers import read_error_code, read_retry_after
+from .._settings.credentials import Credentials
+from .._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
+from .._policy.token import read_access_token, read_life
+from ..errors import ConfigurationError, ProtocolError
 
 _LARGEST_ANSWER = 64 * 1024
 _END = "enkash_auth.end"
@@ -59,7 +59,7 @@ class _BoundedStream(httpx.SyncByteStream):
         self._inner.close()
 
 
-class Exchange:
+class Gateway:
     """Signs in with one account's credentials."""
 
     def __init__(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from attrs import field, frozen
 
-from ._origin import check_url, parse_origin
-from ._places import Place, first, places, profile_table
-from .errors import ConfigurationError
+from .origin import check_url, parse_origin
+from .sources import Place, first, places, profile_table
+from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from .stores import Store
+    from ..stores import Store
 
 _REQUIRED = ("base_url", "username", "password", "client_id", "client_secret")
 _SETTINGS = (*_REQUIRED, "basic_client_id")
@@ -126,7 +126,7 @@ def load_token_store() -> "Store | None":
 
     Raises `ConfigurationError`.
     """
-    from .stores import from_url
+    from ..stores import from_url
 
     url = first(places("token_store", {}, os.environ, {}))
     if url in (None, "memory:"):

@@ -1,4 +1,4 @@
-"""What the engine takes from outside, so that a simulation can bring its own. The only starter of threads."""
+"""What the engine takes from runtime, so that a simulation can bring its own. The only starter of threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from attrs import frozen
 
-from ._freshness import Moment
+from ._policy.lifetime import Moment
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 @frozen
-class Outside:
+class Runtime:
     """Two clocks and a pause, in seconds; chance, in [0, 1); a start for flights; a limit for calls of stores."""
 
     monotonic: Callable[[], float] = time.monotonic

@@ -1,18 +1,18 @@
-"""How a token request ended: an access token, or the recipe for a failure.
+"""How a token request ended: an access token, or a failure that makes the error.
 
-Each waiter raises its own error from the recipe: a shared exception object gathers the frames of all its raisers.
+Each waiter raises an error of its own, for a shared exception object gathers the frames of all that raise it.
 """
 
 from __future__ import annotations
 
 from attrs import field, frozen
 
-from .errors import EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from ..errors import EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
 
 @frozen
 class Issued:
-    """An access token, and the whole seconds that it lives on."""
+    """An access token, and the whole seconds until it expires."""
 
     access_token: str = field(repr=False)
     life: float
@@ -27,7 +27,7 @@ class Refused:
     final: bool
     host: str
 
-    def raised(self) -> EnkashAuthError:
+    def to_exception(self) -> EnkashAuthError:
         detail = f" ({self.error})" if self.error else ""
         advice = "; not tried again with these credentials" if self.final else ""
         message = f"{self.host} refused the sign-in with status {self.status}{detail}{advice}"
@@ -36,25 +36,25 @@ class Refused:
 
 @frozen
 class Unavailable:
-    """No usable answer now. `late` where the time for it ran out."""
+    """No usable answer now. `late` where the time for the request ran out."""
 
     reason: str
     host: str
     retry_after: float | None = None
     late: bool = False
 
-    def raised(self) -> EnkashAuthError:
+    def to_exception(self) -> EnkashAuthError:
         return UnavailableError(f"no token from {self.host}: {self.reason}", retry_after=self.retry_after)
 
 
 @frozen
 class Malformed:
-    """A 200 that is no token."""
+    """A 200 that holds no token."""
 
     reason: str
     host: str
 
-    def raised(self) -> EnkashAuthError:
+    def to_exception(self) -> EnkashAuthError:
         return ProtocolError(f"{self.host} answered 200 with no usable token: {self.reason}")
 
 

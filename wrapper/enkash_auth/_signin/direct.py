@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from ._credentials import Credentials
-from ._freshness import Known
-from ._limits import second_try
-from ._outcome import Failure, Issued, Refused, Unavailable
-from ._outside import Outside
+from .._settings.credentials import Credentials
+from .._policy.lifetime import TokenRecord
+from .._policy.backoff import second_try
+from .._policy.outcome import Failure, Issued, Refused, Unavailable
+from .._runtime import Runtime
 
 if TYPE_CHECKING:
-    from ._entries import Seen
-    from ._exchange import Exchange
-    from .events import Event
-    from .stores import Store
+    from .._fleet.entries import Seen
+    from .gateway import Gateway
+    from ..events import Event
+    from ..stores import Store
 
-Make = Callable[[Credentials], "Exchange"]
+Make = Callable[[Credentials], "Gateway"]
 
 
 @frozen
@@ -28,7 +28,7 @@ class Account:
 
     credentials: Credentials
     fingerprint: str
-    exchange: Exchange
+    exchange: Gateway
     _make: Make
 
     @classmethod
@@ -36,35 +36,35 @@ class Account:
         return cls(credentials, credentials.fingerprint(), make(credentials), make)
 
     def sign_in(
-        self, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
-    ) -> tuple[Known | Failure, int]:
+        self, known: TokenRecord | None, end: float, runtime: Runtime, refused: Mapping[str, Refused]
+    ) -> tuple[TokenRecord | Failure, int]:
         """Send one token request or two, till `end` (monotonic seconds); return how that went, and how many."""
-        now = outside.now()
+        now = runtime.now()
         pause = known.gap(now) if known else 0.0
         if now.monotonic + pause >= end:
             return Unavailable("it keeps its last token to the end", self.exchange.host, pause), 0
-        outside.pause(pause)
-        outcome, requests = self._ask(known, end, outside, refused)
-        now = outside.now()
-        again = second_try(outcome, now, end - now.monotonic, outside.draw())
-        if again is None or (pause and isinstance(outcome, Known)):
+        runtime.pause(pause)
+        outcome, requests = self._ask(known, end, runtime, refused)
+        now = runtime.now()
+        again = second_try(outcome, now, end - now.monotonic, runtime.draw())
+        if again is None or (pause and isinstance(outcome, TokenRecord)):
             return outcome, requests
-        outside.pause(again)
-        outcome, more = self._ask(outcome if isinstance(outcome, Known) else known, end, outside, refused)
+        runtime.pause(again)
+        outcome, more = self._ask(outcome if isinstance(outcome, TokenRecord) else known, end, runtime, refused)
         return outcome, requests + more
 
     def _ask(
-        self, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
-    ) -> tuple[Known | Failure, int]:
+        self, known: TokenRecord | None, end: float, runtime: Runtime, refused: Mapping[str, Refused]
+    ) -> tuple[TokenRecord | Failure, int]:
         if refusal := refused.get(self.fingerprint):
             return refusal, 0  # an abandoned flight has brought it meanwhile
-        started = outside.now()
+        started = runtime.now()
         if started.monotonic >= end:  # this thread was stopped for a while; by now it is another's turn
             return Unavailable("no time was left", self.exchange.host, late=True), 0
         outcome = self.exchange.grant(end - started.monotonic)
         if not isinstance(outcome, Issued):
             return outcome, 1
-        known = Known.learnt(known, outcome.access_token, outcome.life, started, outside.now(), outside.draw())
+        known = TokenRecord.from_answer(known, outcome.access_token, outcome.life, started, runtime.now(), runtime.draw())
         return known, 1
 
     def again(self) -> Account:
@@ -90,17 +90,17 @@ class Alone:
     store: Store | None = None
 
     def sign_in(
-        self, account: Account, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
-    ) -> tuple[Known | Failure, int]:
-        return account.sign_in(known, end, outside, refused)
+        self, account: Account, known: TokenRecord | None, end: float, runtime: Runtime, refused: Mapping[str, Refused]
+    ) -> tuple[TokenRecord | Failure, int]:
+        return account.sign_in(known, end, runtime, refused)
 
-    def look(self, credentials: Credentials, outside: Outside) -> Seen | None:
+    def look(self, credentials: Credentials, runtime: Runtime) -> Seen | None:
         return None
 
-    def reopened(self, account: Account, refusal: Refused, outside: Outside) -> bool:
+    def reopened(self, account: Account, refusal: Refused, runtime: Runtime) -> bool:
         return False
 
-    def reset(self, account: Account, outside: Outside) -> None:
+    def reset(self, account: Account, runtime: Runtime) -> None:
         pass
 
     def news(self) -> list[Event]:

@@ -12,15 +12,15 @@ from contextlib import suppress
 
 from attrs import evolve
 
-from ._account import Account, Alone
-from ._credentials import Credentials
-from ._entries import FOREIGN, Seen, adopt, merge, read_known, read_stop, write_failure, write_known
-from ._freshness import Known, Moment
-from ._outcome import Failure, Refused, Unavailable
-from ._outside import Outside
-from ._sealed import Sealed
-from .events import Event
-from .stores import Store, StoreError
+from .._signin.direct import Account, Alone
+from .._settings.credentials import Credentials
+from .entries import FOREIGN, Seen, adopt, merge, read_record, read_stop, write_failure, write_record
+from .._policy.lifetime import TokenRecord, Moment
+from .._policy.outcome import Failure, Refused, Unavailable
+from .._runtime import Runtime
+from .sealed import Sealed
+from ..events import Event
+from ..stores import Store, StoreError
 
 _FOREVER = 10 * 365 * 86_400.0  # seconds that a refusal is kept
 _MEMORY = 300.0  # seconds that failures in a row are counted after the last
@@ -45,95 +45,95 @@ class Fleet(Alone):
         news, self._news = self._news, []
         return news
 
-    def _sealed(self, credentials: Credentials, outside: Outside) -> Sealed:
-        return Sealed(self._store, credentials, outside, self._hung)
+    def _sealed(self, credentials: Credentials, runtime: Runtime) -> Sealed:
+        return Sealed(self._store, credentials, runtime, self._hung)
 
-    def look(self, credentials: Credentials, outside: Outside) -> Seen:
+    def look(self, credentials: Credentials, runtime: Runtime) -> Seen:
         """Return what the store has of an account, and change nothing; raise `StoreError` where it does not answer."""
         try:
-            return self._look(self._sealed(credentials, outside), None, outside.now(), 0.5)
+            return self._look(self._sealed(credentials, runtime), None, runtime.now(), 0.5)
         except Exception as error:
             why = _named(error)
         raise StoreError(why)
 
     def sign_in(
-        self, account: Account, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
-    ) -> tuple[Known | Failure, int]:
+        self, account: Account, known: TokenRecord | None, end: float, runtime: Runtime, refused: Mapping[str, Refused]
+    ) -> tuple[TokenRecord | Failure, int]:
         """Do as `Account.sign_in`, or bring what a sibling has; then no request was sent."""
-        if self._down_until is not None and outside.monotonic() < self._down_until and not self._strict:
-            return self._alone(account, known, end, outside, refused)
-        sealed = self._sealed(account.credentials, outside)
+        if self._down_until is not None and runtime.monotonic() < self._down_until and not self._strict:
+            return self._alone(account, known, end, runtime, refused)
+        sealed = self._sealed(account.credentials, runtime)
         try:
-            outcome, seen = self._board(sealed, known, end, outside)
+            outcome, seen = self._board(sealed, known, end, runtime)
             sticky = sealed.load("sticky") if sealed.held and outcome is None else None
             self._answers(account.exchange.host)
         except Exception as error:
             end = sealed.until(end, self._timeout / 2)
-            self._fails(error, account, outside, sealed)
+            self._fails(error, account, runtime, sealed)
             if self._strict:
                 return Unavailable(f"the token store failed ({_named(error)})", account.exchange.host), 0
-            return self._alone(account, known, end, outside, refused)
-        requests, now, opened = 0, outside.now(), self._opened or ""
+            return self._alone(account, known, end, runtime, refused)
+        requests, now, opened = 0, runtime.now(), self._opened or ""
         known = seen.known
         if outcome is None:
             if known and sticky:
                 known = evolve(known, sticky_until=now.monotonic + sticky[2])
             limit = sealed.until(end, self._timeout / 2)
-            outcome, requests = account.sign_in(known, limit, outside, refused)
-            if isinstance(outcome, Known) and known is None and sticky:
+            outcome, requests = account.sign_in(known, limit, runtime, refused)
+            if isinstance(outcome, TokenRecord) and known is None and sticky:
                 outcome = evolve(outcome, sticky_until=now.monotonic + sticky[2])
-        self._remember(outcome, opened, outside)
+        self._remember(outcome, opened, runtime)
         try:
             sealed.begin()
             if requests and isinstance(outcome, Refused) and outcome.final:
                 self._look(sealed, None, now, 0.0, opened=True)
             if requests and self._opened == opened:  # else it was begun before a reset, and writes nothing
-                _share(sealed, outcome, seen, sticky is not None, opened, outside)
+                _share(sealed, outcome, seen, sticky is not None, opened, runtime)
             self._opened = opened  # a reset that came meanwhile is news for this process, too
             sealed.release()
         except Exception as error:
-            self._fails(error, account, outside, sealed)
+            self._fails(error, account, runtime, sealed)
         return outcome, requests
 
     def _alone(
-        self, account: Account, known: Known | None, end: float, outside: Outside, refused: Mapping[str, Refused]
-    ) -> tuple[Known | Failure, int]:
+        self, account: Account, known: TokenRecord | None, end: float, runtime: Runtime, refused: Mapping[str, Refused]
+    ) -> tuple[TokenRecord | Failure, int]:
         self._opened = None  # a refusal may come before a sibling's reset or after it
-        outcome, requests = account.sign_in(known, end, outside, refused)
-        self._remember(outcome, "", outside)
+        outcome, requests = account.sign_in(known, end, runtime, refused)
+        self._remember(outcome, "", runtime)
         return outcome, requests
 
-    def _remember(self, outcome: Known | Failure, opened: str, outside: Outside) -> None:
+    def _remember(self, outcome: TokenRecord | Failure, opened: str, runtime: Runtime) -> None:
         if isinstance(outcome, Refused) and outcome.final:
-            self._refused = outside.monotonic(), opened
+            self._refused = runtime.monotonic(), opened
 
     def _board(
-        self, sealed: Sealed, known: Known | None, end: float, outside: Outside
-    ) -> tuple[Known | Failure | None, Seen]:
+        self, sealed: Sealed, known: TokenRecord | None, end: float, runtime: Runtime
+    ) -> tuple[TokenRecord | Failure | None, Seen]:
         """Wait for a sibling's outcome or the lease, whichever comes first; no outcome means to sign in."""
         poll = _FIRST_POLL
         while True:
-            now = outside.now()
-            seen = self._look(sealed, known, now, outside.draw(), opened=sealed.held)
+            now = runtime.now()
+            seen = self._look(sealed, known, now, runtime.draw(), opened=sealed.held)
             if outcome := adopt(known, seen, now):
                 return outcome, seen
             if sealed.held:  # and this was the second look: a sibling may have landed between the first and the lease
                 return None, seen
             if not sealed.lease(0.6 * self._timeout):
                 # before a sticky server's token has ended for certain, the sibling waits itself
-                pause = poll * (0.5 + outside.draw()) + (seen.known.gap(now) if seen.known else 0.0)
+                pause = poll * (0.5 + runtime.draw()) + (seen.known.gap(now) if seen.known else 0.0)
                 if now.monotonic + pause >= end:
                     return Unavailable("another process is signing in", sealed.host, late=True), seen
-                outside.pause(pause)
+                runtime.pause(pause)
                 poll = min(_POLL, 1.5 * poll)
                 sealed.begin()
 
-    def _look(self, sealed: Sealed, known: Known | None, now: Moment, draw: float, *, opened: bool = False) -> Seen:
+    def _look(self, sealed: Sealed, known: TokenRecord | None, now: Moment, draw: float, *, opened: bool = False) -> Seen:
         """Read the token and what stops a sign-in; with `opened`, the last reset also where nothing does."""
         if found := sealed.load("token"):
             entry, age, _ = found
             with suppress(*FOREIGN):
-                known = merge(known, read_known(entry, now.after(-age), draw))
+                known = merge(known, read_record(entry, now.after(-age), draw))
         stop = sealed.load("stop")
         reset = sealed.load("reset") if stop or opened else None
         self._opened = (reset and reset[0].get("opened")) or self._opened or ""
@@ -143,59 +143,59 @@ class Fleet(Alone):
                 return read_stop(entry, known, now.monotonic - age, now.monotonic)
         return Seen(known)
 
-    def reopened(self, account: Account, refusal: Refused, outside: Outside) -> bool:
+    def reopened(self, account: Account, refusal: Refused, runtime: Runtime) -> bool:
         """Return whether these credentials work again, by a sibling's reset or token; else let the store know."""
         before, (refused, opened) = self._opened, self._refused
-        sealed, works = self._sealed(account.credentials, outside), False
+        sealed, works = self._sealed(account.credentials, runtime), False
         try:
-            now = outside.now()
+            now = runtime.now()
             seen = self._look(sealed, None, now, 0.0, opened=True)
             works = bool(seen.known and seen.known.alive(now) and seen.known.answered.monotonic > refused)
             if not works and seen.stop is None and self._opened == opened:
                 sealed.save("stop", {**write_failure(refusal), "opened": opened}, _FOREVER)
             self._answers(account.exchange.host)
         except Exception as error:
-            self._fails(error, account, outside, sealed)
+            self._fails(error, account, runtime, sealed)
         # a process that had not looked before its own refusal cannot know which came first
         return works or (before is not None and self._opened != before)
 
-    def reset(self, account: Account, outside: Outside) -> None:
+    def reset(self, account: Account, runtime: Runtime) -> None:
         """Forget the account's token and its refusal, for all processes."""
-        sealed, opened, why = self._sealed(account.credentials, outside), secrets.token_hex(8), ""
+        sealed, opened, why = self._sealed(account.credentials, runtime), secrets.token_hex(8), ""
         try:
             sealed.save("reset", {"opened": opened}, _FOREVER)
             self._opened = opened
             sealed.delete("stop")
             sealed.delete("token")
         except Exception as error:
-            self._fails(error, account, outside, sealed)
+            self._fails(error, account, runtime, sealed)
             why = _named(error)
         if why and self._strict:
-            raise Unavailable(f"the token store failed ({why})", account.exchange.host).raised()
+            raise Unavailable(f"the token store failed ({why})", account.exchange.host).to_exception()
 
     def _answers(self, host: str) -> None:
         if self._down_until is not None:
             self._down_until = None
             self._news.append(Event("store_back", host))
 
-    def _fails(self, error: Exception, account: Account, outside: Outside, sealed: Sealed) -> None:
+    def _fails(self, error: Exception, account: Account, runtime: Runtime, sealed: Sealed) -> None:
         with suppress(Exception):  # siblings wait for the lease
             sealed.release()
         if self._down_until is None:
             self._news.append(Event("store_down", account.exchange.host, reason=_named(error)))
-        self._down_until = outside.monotonic() + _DOWN
+        self._down_until = runtime.monotonic() + _DOWN
 
 
 def _named(error: Exception) -> str:
     return str(error) if isinstance(error, StoreError) else type(error).__name__
 
 
-def _share(sealed: Sealed, outcome: Known | Failure, seen: Seen, sticky: bool, opened: str, outside: Outside) -> None:
+def _share(sealed: Sealed, outcome: TokenRecord | Failure, seen: Seen, sticky: bool, opened: str, runtime: Runtime) -> None:
     """Tell the siblings; nobody's newer word is overwritten, for the lease has to be held still."""
-    now = outside.now()
-    if isinstance(outcome, Known):
-        if not outcome.fleeting or outcome.sticky(now):  # else it is no sibling's, and none has to wait for its end
-            entry = write_known(outcome, now)
+    now = runtime.now()
+    if isinstance(outcome, TokenRecord):
+        if not outcome.single_use or outcome.sticky(now):  # else it is no sibling's, and none has to wait for its end
+            entry = write_record(outcome, now)
             sealed.save("token", entry, entry["upper"], now)
         if outcome.sticky(now) and not sticky:
             sealed.save("sticky", {}, outcome.sticky_until - now.monotonic, now)
@@ -207,6 +207,6 @@ def _share(sealed: Sealed, outcome: Known | Failure, seen: Seen, sticky: bool, o
         entry = {**write_failure(outcome), "opened": opened}
         sealed.save("stop", entry, _FOREVER)  # also when the lease was lost: it is a fact
     else:
-        gate = seen.gate.failed(outcome, now.monotonic, outside.draw())
+        gate = seen.gate.failed(outcome, now.monotonic, runtime.draw())
         entry = {**write_failure(outcome, gate, now.monotonic), "opened": opened}
         sealed.save("stop", entry, entry["opens"] + _MEMORY, now)

@@ -6,10 +6,10 @@ from typing import Any
 
 from attrs import asdict, evolve, field, frozen
 
-from ._freshness import Known, Life, Moment, Verdict
-from ._limits import Gate
-from ._outcome import Failure, Malformed, Refused, Unavailable
-from ._token import make_token
+from .._policy.lifetime import TokenRecord, Lifetime, Moment, Verdict
+from .._policy.backoff import Backoff
+from .._policy.outcome import Failure, Malformed, Refused, Unavailable
+from .._policy.token import make_token
 
 _FAILURES: dict[str, type[Failure]] = {kind.__name__: kind for kind in (Refused, Unavailable, Malformed)}
 FOREIGN = (KeyError, TypeError, ValueError)  # what an entry of another version of this package may raise
@@ -20,12 +20,12 @@ _LATE = 0.1  # seconds that a save may take to reach its store, where its time b
 class Seen:
     """What a look into the store has found: knowledge of the token, and what stops a sign-in."""
 
-    known: Known | None = None
+    known: TokenRecord | None = None
     stop: Failure | None = None
-    gate: Gate = field(factory=Gate)
+    gate: Backoff = field(factory=Backoff)
 
 
-def write_known(known: Known, now: Moment) -> dict[str, Any]:
+def write_record(known: TokenRecord, now: Moment) -> dict[str, Any]:
     return {
         "access_token": known.token.access_token,
         "answered": known.answered.monotonic - now.monotonic,
@@ -35,16 +35,16 @@ def write_known(known: Known, now: Moment) -> dict[str, Any]:
     }
 
 
-def read_known(entry: dict[str, Any], saved: Moment, draw: float) -> Known:
+def read_record(entry: dict[str, Any], saved: Moment, draw: float) -> TokenRecord:
     """Read a sibling's token; its renewal is drawn anew, so that a fleet does not renew in step."""
     answered, lower = saved.after(entry["answered"]), saved.after(entry["lower"])
-    window = Life.stated(answered.until(lower), answered, answered, draw).window
+    window = Lifetime.stated(answered.until(lower), answered, answered, draw).window
     token = make_token(entry["access_token"], lower.wall)
-    life = Life(lower, saved.after(entry["upper"]), window)
-    return Known(token, life, answered, saved.monotonic + entry["sticky"])
+    life = Lifetime(lower, saved.after(entry["upper"]), window)
+    return TokenRecord(token, life, answered, saved.monotonic + entry["sticky"])
 
 
-def merge(ours: Known | None, theirs: Known) -> Known:
+def merge(ours: TokenRecord | None, theirs: TokenRecord) -> TokenRecord:
     """Return the later token, or the narrower bounds of the same one."""
     if ours is None:
         return theirs
@@ -54,7 +54,7 @@ def merge(ours: Known | None, theirs: Known) -> Known:
     return ours if ours.answered.monotonic > theirs.answered.monotonic else theirs
 
 
-def adopt(ours: Known | None, seen: Seen, now: Moment) -> Known | Failure | None:
+def adopt(ours: TokenRecord | None, seen: Seen, now: Moment) -> TokenRecord | Failure | None:
     """Return what makes a sign-in needless: a living token that nobody gave up and that need not be renewed; a stop."""
     if (known := seen.known) and known is not ours and not known.rejected:
         verdict, _ = known.look(now)
@@ -63,15 +63,15 @@ def adopt(ours: Known | None, seen: Seen, now: Moment) -> Known | Failure | None
     return seen.stop
 
 
-def write_failure(failure: Failure, gate: Gate | None = None, now: float = 0.0) -> dict[str, Any]:
+def write_failure(failure: Failure, gate: Backoff | None = None, now: float = 0.0) -> dict[str, Any]:
     entry = {"kind": type(failure).__name__, "fields": asdict(failure)}
     return entry if gate is None else {**entry, "opens": gate.opens - now, "failures": gate.failures}
 
 
-def read_stop(entry: dict[str, Any], known: Known | None, saved: float, now: float) -> Seen:
+def read_stop(entry: dict[str, Any], known: TokenRecord | None, saved: float, now: float) -> Seen:
     """Read what stops a sign-in: a refusal for good, a gate until it opens."""
     failure = _FAILURES[entry["kind"]](**entry["fields"])
     if "opens" not in entry:
         return Seen(known, failure)
-    gate = Gate(saved + entry["opens"], entry["failures"], failure)
+    gate = Backoff(saved + entry["opens"], entry["failures"], failure)
     return Seen(known, gate.stops(now), gate)

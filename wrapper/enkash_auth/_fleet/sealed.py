@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ._credentials import Credentials
-from ._freshness import Moment
-from ._outside import Outside
-from .stores import Lock, Store, StoreError
+from .._settings.credentials import Credentials
+from .._policy.lifetime import Moment
+from .._runtime import Runtime
+from ..stores import Lock, Store, StoreError
 
 T = TypeVar("T")
 # the account's token, and whether its server is sticky; what stops these very credentials, and their last reset
@@ -40,9 +40,9 @@ class Sealed:
     """
 
     def __init__(
-        self, store: Store, credentials: Credentials, outside: Outside, hung: list[Callable[[], bool]] | None = None
+        self, store: Store, credentials: Credentials, runtime: Runtime, hung: list[Callable[[], bool]] | None = None
     ) -> None:
-        self._store, self._outside, self._fingerprint = store, outside, credentials.fingerprint()
+        self._store, self._runtime, self._fingerprint = store, runtime, credentials.fingerprint()
         self._hung = [] if hung is None else hung
         self.host = credentials.origin[1]
         client_secret = credentials.client_secret.reveal()
@@ -63,19 +63,19 @@ class Sealed:
         if self._left <= 0 or any(runs() for runs in self._hung):  # no thread runs on in a forked child
             raise StoreError("the token store is too slow")
         threads: list[Callable[[], bool]] = []
-        began = self._outside.monotonic()
+        began = self._runtime.monotonic()
 
         def run() -> T:
             threads.append(threading.current_thread().is_alive)
             return call()
 
         try:
-            return cast(T, self._outside.within(self._left, run))
+            return cast(T, self._runtime.within(self._left, run))
         except TimeoutError:
             self._hung[:] = threads
             raise
         finally:
-            self._left -= self._outside.monotonic() - began
+            self._left -= self._runtime.monotonic() - began
 
     def _name(self, kind: Kind) -> str:
         return f"{kind}-{self._fingerprint[:40] if kind in ('stop', 'reset') else self._account}"
@@ -99,10 +99,10 @@ class Sealed:
         name, nonce = self._name(kind), os.urandom(_NONCE)
         text = json.dumps({**entry, "seconds": seconds}).encode()
         sealed = nonce + self._cipher.encrypt(nonce, text, name.encode())
-        end = (held or self._outside.now()).after(seconds)
+        end = (held or self._runtime.now()).after(seconds)
 
         def save() -> bool:  # an entry that this process was stopped with is as old as it is
-            left = self._outside.now().until(end)
+            left = self._runtime.now().until(end)
             return left > 0 and self._store.save(name, sealed, left, self._lock if held else None)
 
         return bool(self._call(save))
@@ -112,7 +112,7 @@ class Sealed:
 
     def lease(self, seconds: float) -> bool:
         """Take the lease on the account's sign-in; return whether it is held, and not by another process."""
-        self._leased = self._outside.monotonic()
+        self._leased = self._runtime.monotonic()
         self._lock = self._call(partial(self._store.lock, f"grant-{self._account}", seconds))
         return self.held
 
@@ -129,4 +129,4 @@ class Sealed:
         """Give the lease back, if it was taken."""
         lock, self._lock = self._lock, None
         if lock is not None:  # also when the store's time is over: siblings wait
-            self._outside.within(_PATIENCE / 2, lock.release)
+            self._runtime.within(_PATIENCE / 2, lock.release)

@@ -1,4 +1,4 @@
-"""Token: a value; and the rules that read its life (pure)."""
+"""Token, and how a text or a number of the server becomes one."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from attrs import astuple, field, frozen
 
-from .errors import ProtocolError
+from ..errors import ProtocolError
 
 DEFAULT_LIFE = 300.0  # seconds; "valid for 5 minutes", portal page api-24480514
 _LONGEST_LIFE = 10 * 365 * 86_400.0
@@ -16,7 +16,7 @@ _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 section 2.1: what a
 
 @frozen(eq=False)
 class Token:
-    """An access token and its end.
+    """An access token and when it expires.
 
     `expires_at` is an aware datetime in UTC. The token is never shown by `repr` and cannot be pickled.
     """
@@ -59,5 +59,5 @@ def read_life(value: Any) -> float:
 
 
 def make_token(access_token: str, expires_at: float) -> Token:
-    """Return the token whose end lies at `expires_at`, in seconds since the epoch."""
+    """Return the token that expires at `expires_at`, in seconds since the epoch."""
     return Token(access_token, datetime.fromtimestamp(expires_at, UTC))

@@ -5,8 +5,8 @@ from weakref import WeakValueDictionary
 
 import httpx
 
-from ._credentials import certificate_places
-from .errors import ConfigurationError
+from .._settings.credentials import certificate_places
+from ..errors import ConfigurationError
 
 _contexts: WeakValueDictionary[tuple[str | None, ...], ssl.SSLContext] = WeakValueDictionary()
 

@@ -1,0 +1,1 @@
+"""A sign-in shared by all processes that have the same store."""

@@ -1,0 +1,50 @@
+"""When the server is asked again after it did not answer: the back-off, and a sign-in's second request."""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from .lifetime import NEVER, Moment, TokenRecord
+from .outcome import Failure, Unavailable
+
+_LONGEST_BACKOFF = 30.0  # seconds
+LONGEST_RETRY_AFTER = 3600.0
+
+
+@frozen
+class Backoff:
+    """No request until `until` (monotonic seconds); callers meanwhile get the last failure at once."""
+
+    until: float = NEVER
+    failures: int = 0
+    failure: Failure | None = None
+
+    def failed(self, failure: Failure, now: float, draw: float) -> Backoff:
+        """Return the back-off after one more failure in a row: 0.5 to 1 s, doubled each time, or as `Retry-After` asks."""
+        seconds = min(_LONGEST_BACKOFF, 2.0**self.failures) * (0.5 + draw / 2)
+        asked = (isinstance(failure, Unavailable) and failure.retry_after) or 0.0
+        return Backoff(now + max(seconds, min(LONGEST_RETRY_AFTER, asked)), min(self.failures + 1, 10), failure)
+
+    def blocks(self, now: float) -> Failure | None:
+        """Return the failure for callers during the back-off, None where the server may be asked."""
+        if self.failure is None or now >= self.until:
+            return None
+        if isinstance(self.failure, Unavailable):
+            return evolve(self.failure, retry_after=self.until - now)
+        return self.failure
+
+
+def second_request(outcome: TokenRecord | Failure, now: Moment, left: float, draw: float) -> float | None:
+    """Return the seconds to pause before the second and last request of a sign-in, None where there is none.
+
+    Trouble is tried again, 0.1 to 0.5 s later (a server may answer 500 to a race of two grants) or as late as
+    `Retry-After` asks; so is a sticky server's token in its last second, once it has expired. Half of the `left`
+    seconds must remain for the answer.
+    """
+    if isinstance(outcome, Unavailable):
+        pause = (0.1 if outcome.retry_after is None else outcome.retry_after) + 0.4 * draw
+    elif isinstance(outcome, TokenRecord) and outcome.reissued and outcome.seconds_until_next(now):
+        pause = outcome.seconds_until_next(now)
+    else:
+        return None
+    return pause if pause < left / 2 else None
