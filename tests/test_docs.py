@@ -13,7 +13,7 @@ import pytest
 import enkash_auth
 from docsite import dead_links, dead_mentions, lost_pages
 from enkash_auth import TokenProvider, errors
-from enkash_auth._settings.credentials import _SETTINGS
+from enkash_auth._settings.environment import SETTINGS
 from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.outcome import Refused, Unavailable
 from enkash_auth.events import Kind
@@ -57,7 +57,7 @@ def test_the_fleets_example_runs(environment: pytest.MonkeyPatch, tmp_path: Path
 def test_every_setting_is_listed() -> None:
     others = {"TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR"}
     rows = re.findall(r"^\| `ENKASH_(\w+)` \|", page("settings"), re.MULTILINE)
-    assert set(rows) == {name.upper() for name in _SETTINGS} | others
+    assert set(rows) == {name.upper() for name in SETTINGS} | others
 
 
 def test_every_event_is_listed() -> None:

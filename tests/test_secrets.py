@@ -17,7 +17,7 @@ import pytest
 
 from conftest import CANARIES, Server, credentials
 from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
-from enkash_auth._settings.credentials import load_token_store, sources
+from enkash_auth._settings.environment import all_places, load_token_store
 from enkash_auth._policy.token import make_token
 from enkash_auth.errors import UnavailableError
 from enkash_auth.testing import Sandbox
@@ -91,7 +91,7 @@ def test_no_configuration_error_holds_a_secret(environment: pytest.MonkeyPatch) 
 def test_no_source_of_a_setting_shows_it(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "enkash_password").write_text("canary-pass")
     environment.setenv("ENKASH_CLIENT_SECRET", "canary-s3")
-    found = sources()
+    found = all_places()
     assert found["ENKASH_PASSWORD"][0].read() == "canary-pass"
     assert "canary" not in f"{found} {[place.read for places in found.values() for place in places]}"
 

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 from . import errors
-from ._settings.credentials import Credentials
-from ._provider import TokenProvider
 from ._policy.token import Token
+from ._provider import TokenProvider
+from ._settings.credentials import Credentials
 
 if TYPE_CHECKING:
     from ._auth import EnkashAuth

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import httpx
 
-from ._settings.origin import Origin, parse_origins
-from ._provider import Options, TokenProvider
 from ._policy.token import Token
+from ._provider import Options, TokenProvider, engine_of
+from ._settings.origin import Origin, parse_origins
 
 if TYPE_CHECKING:
     from .stores import Store
@@ -33,7 +33,7 @@ class EnkashAuth(httpx.Auth):
         def __call__(self, request: Any) -> Any: ...
 
     def __init__(self, provider: TokenProvider, origins: Iterable[str] = ()) -> None:
-        self._provider = provider
+        self._provider, self._engine = provider, engine_of(provider)
         self._listed = parse_origins(origins)
 
     @classmethod
@@ -60,35 +60,35 @@ class EnkashAuth(httpx.Auth):
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Sign the request; repeat it once after a 401."""
-        asked, origin = self._provider._monotonic(), _origin(request.url)
+        asked, origin = self._engine.runtime.monotonic(), _origin(request.url)
         token = self._provider.token() if self._belongs(origin) else None
         # again: a sign-in may have followed changed settings to another host
         response = yield _signed(request, token if self._belongs(origin) else None)
-        if response.status_code == 401 and token and self._mendable(request, response, token, asked):
+        if response.status_code == 401 and token and self._can_repeat(request, response, token, asked):
             fresh = self._provider.token()
             if fresh.access_token != token.access_token and self._belongs(origin):
                 yield _signed(request, fresh)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Sign the request; repeat it once after a 401."""
-        asked, origin = self._provider._monotonic(), _origin(request.url)
+        asked, origin = self._engine.runtime.monotonic(), _origin(request.url)
         token = await self._provider.atoken() if self._belongs(origin) else None
         # again: a sign-in may have followed changed settings to another host
         response = yield _signed(request, token if self._belongs(origin) else None)
-        if response.status_code == 401 and token and self._mendable(request, response, token, asked):
+        if response.status_code == 401 and token and self._can_repeat(request, response, token, asked):
             fresh = await self._provider.atoken()
             if fresh.access_token != token.access_token and self._belongs(origin):
                 yield _signed(request, fresh)
 
     def _belongs(self, origin: Origin) -> bool:
-        return origin in self._listed if self._listed else origin == self._provider._origin
+        return origin in self._listed if self._listed else origin == self._engine.origin
 
-    def _mendable(self, request: Any, response: Any, token: Token, asked: float) -> bool:
+    def _can_repeat(self, request: Any, response: Any, token: Token, asked: float) -> bool:
         """Give up a token that the API has said 401 to; return whether to send the request again with another."""
         ours = request.extensions.get(_SIGNED)
         if ours is None or response.request.headers.get("Authorization") != ours:
             return False  # the answer to a redirect, which httpx sends without the token to another origin
-        if not self._provider._rejected(token, asked) or response.history:
+        if not self._engine.reject(token, asked) or response.history:
             return False  # before a redirect, the API has dealt with the request: a payment is not made twice
         try:
             return request.content is not None

@@ -1,162 +1,254 @@
-"""The life of one account's token: what callers board, what a flight does, how it lands."""
+"""One lock, one thread for each sign-in; applies the policy, and keeps callers waiting for what it brings."""
 
 from __future__ import annotations
 
 import threading
 from functools import partial
+from typing import Protocol, cast
 
-from ._signin.direct import Account
 from ._flight import Flight
-from ._policy.lifetime import TokenRecord, Verdict
-from ._policy.outcome import Failure, Unavailable
-from ._state import NEVER, State
+from ._policy.cache import Fail, Join, Result, Serve, Start, TokenCache
+from ._policy.lifetime import NEVER, TokenRecord
+from ._policy.outcome import Failure, Refused, Unavailable
 from ._policy.token import Token
+from ._runtime import Runtime
+from ._settings.origin import Origin
+from ._signin.account import Account, Source
+from ._signin.direct import SignIn
 from .errors import ConfigurationError
-from .events import Event, describe, publish
+from .events import Event, OnEvent, describe, publish
+
+_NOTHING = cast(Token, None), NEVER
 
 
-class Engine(State):
-    """Starts at most one flight at a time, and lands it."""
+class Signer(Protocol):
+    """How a sign-in is done: `Direct`, or `Shared` with other processes."""
 
-    def reset(self) -> None:
-        """Forget a refusal, the held token and all that was learnt, in the store, too: the next call asks the server.
+    def sign_in(self, given: SignIn) -> Result: ...
+    def reopened(self, account: Account, refusal: Refused) -> bool: ...
+    def reset(self, account: Account) -> None: ...
+    def take_events(self) -> list[Event]: ...
 
-        Raises `UnavailableError` if `on_store_error="raise"` and the store does not answer.
-        """
-        with self._lock:
-            self._refusals.clear()
-            self._start_clean()
-        self._fleet.reset(self._account, self._runtime)
 
-    def close(self) -> None:
-        """Forget the token and close the connections; later calls raise `ConfigurationError`."""
-        with self._lock:
-            self._closed = True
-            self._start_clean()
-        self._account.exchange.close()
-        if self._own_store is not None:
-            self._own_store.close()
+class Engine:
+    """Starts at most one sign-in at a time. `source` is read again while the server refuses the credentials."""
 
-    def _after_fork(self) -> None:
-        """Start clean in a child: no thread flies there, a lock may be held for ever, the sockets are the parent's."""
-        self._lock, self._boarding = threading.RLock(), False
-        self._start_clean()
-        if not self._closed:
-            self._account = self._account.again()
+    # a token and the monotonic time until which it is served: replaced whole, so that the hot path needs no lock
+    serving: tuple[Token, float]
 
-    def _board(self, *, late: bool = False) -> Token | Flight:
-        """Return the living token, or the one flight that brings the next; raise what forbids to ask.
+    def __init__(
+        self, cache: TokenCache, account: Account, signer: Signer, runtime: Runtime, *,
+        source: Source | None = None, on_event: OnEvent | None = None,
+    ) -> None:  # fmt: skip
+        self.signer, self.runtime = signer, runtime
+        self._cache, self._account, self._source, self._on_event = cache, account, source, on_event
+        self._flight: Flight | None = None
+        self._lock, self._deciding, self._closed = threading.RLock(), False, False
+        self._grants, self._events = 0, list[Event]()
+        self.serving = _NOTHING
 
-        `late`: the caller's flight ran out of time, but the caller did not.
+    @property
+    def account(self) -> Account:
+        """What the engine signs in with now."""
+        return self._account
+
+    @property
+    def cache(self) -> TokenCache:
+        """What the engine knows now."""
+        return self._cache
+
+    @property
+    def origin(self) -> Origin:
+        return self._account.gateway.origin
+
+    # what a caller gets
+
+    def join_or_start(self, *, late: bool = False) -> Token | Flight:
+        """Return the living token, or the flight that brings the next; raise if the server must not be asked.
+
+        `late`: the flight that the caller waited for ran out of time, but the caller did not.
         """
         flight = self._flight
-        if flight and flight.outcome is None and self._serve_until == NEVER and self._monotonic() < flight.end:
+        if flight and flight.outcome is None and self.serving is _NOTHING and self.runtime.monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
         with self._lock:
             if self._closed:
                 raise ConfigurationError("this TokenProvider is closed")
-            if self._boarding:  # a signal handler or a finalizer has interrupted this very thread
-                raise self._within().to_exception()
-            self._boarding = True
+            if self._deciding:  # a signal handler or a finalizer has interrupted this very thread
+                raise self._reentrant().to_exception()
+            self._deciding = True
             try:
-                boarded, took_off = self._boarded(late)
+                answer, started = self._decide(late)
             finally:
-                self._boarding = False
-        if took_off:
+                self._deciding = False
+        if started:
             try:
-                self._runtime.spawn(partial(self._fly, took_off))
+                self.runtime.spawn(partial(self.run, started))
             except BaseException as error:
-                if took_off.thread is None:
-                    self._cut_short(took_off, error)
+                if started.thread is None:
+                    self._cut_short(started, error)
                 raise
-        if isinstance(boarded, Token | Flight):
-            return boarded
-        raise boarded.to_exception()
+        if isinstance(answer, Token | Flight):
+            return answer
+        raise answer.to_exception()
 
-    def _boarded(self, late: bool) -> tuple[Token | Flight | Failure, Flight | None]:
-        """Return what a caller gets, and the flight that starts with it."""
-        # a second look: a flight may have landed while this caller came for the lock
-        now, flight, again = self._runtime.now(), self._flight, NEVER
-        verdict, until = self._known.look(now) if self._known and self._held else (Verdict.WAIT, NEVER)
-        if flight and now.monotonic >= flight.end:
-            self._abandon(now.monotonic)
-            flight = None
-        took_off = None
-        if flight is None and verdict is not Verdict.SERVE:
-            stop, again = self._forbidden(now.monotonic, late)
-            if stop is None:
-                flight = took_off = Flight(self._runtime, self._generation, now.monotonic + self._timeout)
-            elif verdict is Verdict.WAIT:
-                self._drop()
-                return stop, None
-        if verdict is Verdict.RENEW:
-            until = min(until, flight.end if flight else again)
-        self._serve_until, self._flight = until, flight
-        return flight if flight and verdict is Verdict.WAIT else self._token, took_off
+    def _decide(self, late: bool) -> tuple[Token | Flight | Failure, Flight | None]:
+        """Apply the policy; return what the caller gets, and the flight that starts with it."""
+        now = self.runtime.now()
+        if self._cache.overdue(now.monotonic):
+            self._give_up(now.monotonic)
+        decision, started = self._cache.ask(now, late=late), None
+        if isinstance(decision, Start):
+            self._cache = self._cache.started(now.monotonic)
+            assert self._cache.pending
+            self._flight = started = Flight(self.runtime, self._cache.pending)
+            decision = decision.meanwhile or Join()
+        self.serving = (decision.token, decision.until) if isinstance(decision, Serve) else _NOTHING
+        if isinstance(decision, Fail):
+            return decision.failure, None
+        if isinstance(decision, Serve):
+            return decision.token, started
+        assert self._flight
+        return self._flight, started
 
-    def _abandon(self, now: float) -> None:
-        """Give up a flight that may never land; its connections are cut, so that its thread ends."""
-        self._gate = self._gate.failed(self._overdue(), now, self._runtime.draw())
-        self._flight, overdue = None, self._account.exchange
-        self._account = self._account.again()
-        overdue.abandon()  # waits for nothing
-
-    def _landed(self, flight: Flight, deadline: float) -> Token | Flight:
-        """Return what a waiting caller gets after its wait: the token, an error, or a seat on the next flight."""
-        outcome, now = flight.outcome, self._runtime.now()
+    def after_wait(self, flight: Flight, deadline: float) -> Token | Flight:
+        """Return what a caller gets that has waited: the token, an error, or the next flight to wait for."""
+        outcome, now = flight.outcome, self.runtime.now()
         in_time = now.monotonic < deadline
         if isinstance(outcome, TokenRecord):
             if outcome.single_use or outcome.alive(now):
                 return outcome.token
             if in_time:  # the machine slept while the caller waited
-                return self._board()
-        if outcome is None and flight.flies_here():
-            raise self._within().to_exception()
+                return self.join_or_start()
+        if outcome is None and flight.runs_here():
+            raise self._reentrant().to_exception()
         late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
         if late and in_time and flight.end < deadline:
-            return self._board(late=True)
-        raise (outcome if isinstance(outcome, Failure) and not late else self._overdue()).to_exception()
+            return self.join_or_start(late=True)
+        raise (outcome if isinstance(outcome, Failure) and not late else self._cache.no_answer()).to_exception()
 
-    def _fly(self, flight: Flight) -> None:
-        """Sign in, on the flight's own thread; tell of it when its callers have been answered."""
+    # a sign-in's course
+
+    def run(self, flight: Flight) -> None:
+        """Sign in, on the flight's own thread; publish events once its callers have been answered."""
         if flight.outcome:
-            return  # its starter was interrupted
-        began, flight.thread = self._monotonic(), threading.get_ident()
+            return  # the caller that started it was interrupted
+        began, flight.thread = self.runtime.monotonic(), threading.get_ident()
         try:
-            account, outcome, requests = self._signed_in(flight)
-            known = outcome is self._refusals.get(account.fingerprint)
-            alive = self._land(flight, account, outcome, requests)
+            account, result = self._sign_in(flight)
+            known = result.outcome is self._cache.refusals.get(result.fingerprint)
+            alive = self._finish(flight, result)
         except BaseException as error:
             self._cut_short(flight, error)
             raise
-        flight.land(outcome)
-        if self._closed:  # closing cuts a grant's connection: no news
+        flight.finish(result.outcome)
+        if self._closed:  # closing cuts a grant's connection, which is no event
             return
         with self._lock:
-            news, self._news = self._news + self._fleet.news(), []
+            events, self._events = self._events + self.signer.take_events(), []
         if not known:
-            told = Event("issued", account.exchange.host, self._monotonic() - began, requests, self._grants)
-            news += describe(told, outcome, alive)
-        publish(news, self._on_event)
+            seconds = self.runtime.monotonic() - began
+            event = Event("issued", account.identity.host, seconds, result.requests, self._grants)
+            events += describe(event, result.outcome, alive)
+        publish(events, self._on_event)
 
-    def _cut_short(self, flight: Flight, error: BaseException) -> None:
-        """Land a flight that an interrupt, an exit or a bug has ended: nobody waits for it till its end."""
-        outcome = Unavailable(f"the sign-in was cut short ({type(error).__name__})", self._account.exchange.host)
-        self._land(flight, self._account, outcome, 0)
-        flight.land(outcome)
-
-    def _signed_in(self, flight: Flight) -> tuple[Account, TokenRecord | Failure, int]:
-        """Return with which account, how it went and how many requests that took."""
+    def _sign_in(self, flight: Flight) -> tuple[Account, Result]:
+        """Return with which account, and how it ended."""
         account = self._account
-        refusal = self._refusals.get(account.fingerprint)
-        if refusal and self._fleet.reopened(account, refusal, self._runtime):
+        fingerprint = account.identity.fingerprint
+        refusal = self._cache.refusals.get(fingerprint)
+        if refusal and self.signer.reopened(account, refusal):
             with self._lock:
-                self._refusals.pop(account.fingerprint, None)
+                self._cache = self._cache.reopened(fingerprint)
             refusal = None
-        if refusal and (changed := account.changed(self._source, self._refusals)):
+        if refusal and (changed := account.changed(self._source, self._cache.refusals)):
             self._move_to(changed, flight)
             account, refusal = changed, None
         if refusal:
-            return account, refusal, 0
-        given = account, self._known, flight.end, self._runtime, self._refusals
-        return account, *self._fleet.sign_in(*given)
+            return account, Result(fingerprint, refusal)
+
+        def refused_meanwhile() -> Refused | None:
+            return self._cache.refusals.get(account.identity.fingerprint)
+
+        return account, self.signer.sign_in(SignIn(account, self._cache.record, flight.end, refused_meanwhile))
+
+    def _move_to(self, account: Account, flight: Flight) -> None:
+        with self._lock:
+            moved = self._cache.moved(account.identity, flight.number)
+            if moved is not self._cache:
+                self._account = account
+                self._change(moved)
+
+    def _finish(self, flight: Flight, result: Result) -> bool:
+        """Keep what a flight has brought; return whether callers had a living token meanwhile."""
+        with self._lock:
+            self._grants += result.requests > 0
+            before, now = self._cache, self.runtime.now()
+            self._change(before.finished(flight.number, result, now, self.runtime.draw()))
+            if flight is not self._flight:
+                return False
+            self._flight = None
+            return before.record is not None and before.record.usable(now)
+
+    def _give_up(self, now: float) -> None:
+        """Give up a flight that may never end; its connections are cut, so that its thread ends."""
+        self._cache = self._cache.given_up(now, self.runtime.draw())
+        self._flight, overdue = None, self._account.gateway
+        self._account = self._account.again()
+        overdue.abandon()  # waits for nothing
+
+    def _cut_short(self, flight: Flight, error: BaseException) -> None:
+        """End a flight that an interrupt, an exit or a bug has stopped, so that nobody waits for its end."""
+        identity = self._account.identity
+        outcome = Unavailable(f"the sign-in was cut short ({type(error).__name__})", identity.host)
+        self._finish(flight, Result(identity.fingerprint, outcome))
+        flight.finish(outcome)
+
+    def _change(self, cache: TokenCache) -> None:
+        """Take over a new state; the next caller decides by it."""
+        if cache is not self._cache:
+            self._cache, self.serving = cache, _NOTHING
+
+    # 401s, resets, ends
+
+    def invalidate(self, token: Token) -> None:
+        """Serve `token` no more if it is the one held."""
+        with self._lock:
+            cache = self._cache.rejected(token, self.runtime.now())
+            if cache is not self._cache:
+                self._change(cache)
+                self._events.append(Event("invalidated", self._account.identity.host, grants=self._grants))
+
+    def reject(self, token: Token, asked: float) -> bool:
+        """Invalidate `token`, which an API answered with 401; return whether another token may help."""
+        if self._cache.just_issued(token, asked, self.runtime.now()):
+            return False
+        self.invalidate(token)
+        return True
+
+    def reset(self) -> None:
+        """Forget the token and the refusals, in the store, too."""
+        with self._lock:
+            self._start_clean(self._cache.reset())
+        self.signer.reset(self._account)
+
+    def close(self) -> None:
+        """Forget the token, and cut the connections."""
+        with self._lock:
+            self._closed = True
+            self._start_clean(self._cache.reset(keep_refusals=True))
+        self._account.gateway.close()
+
+    def after_fork(self) -> None:
+        """Start clean in a child: no thread signs in there, a lock may be held for ever, sockets are the parent's."""
+        self._lock, self._deciding = threading.RLock(), False
+        self._start_clean(self._cache.reset(keep_refusals=True))
+        if not self._closed:
+            self._account = self._account.again()
+
+    def _start_clean(self, cache: TokenCache) -> None:
+        self._cache, self._flight, self.serving = cache, None, _NOTHING
+
+    def _reentrant(self) -> Unavailable:
+        reason = "token() was called re-entrantly, from a signal handler or finalizer"
+        return Unavailable(reason, self._account.identity.host)

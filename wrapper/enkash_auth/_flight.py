@@ -1,4 +1,4 @@
-"""One grant under way: its waiters, its hard end."""
+"""One sign-in under way, and who waits for it (singleflight)."""
 
 from __future__ import annotations
 
@@ -11,44 +11,45 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     import asyncio
 
+    from ._policy.cache import Pending
     from ._policy.lifetime import TokenRecord
     from ._policy.outcome import Failure
     from ._runtime import Runtime
 
     Loop = asyncio.AbstractEventLoop
-    Seat = asyncio.Future[None]
+    Waiter = asyncio.Future[None]
 
-_AT_ONCE = 500  # waiters that one turn of a loop wakes: with 10,000 in one turn it stands still for tens of ms
+_WOKEN_PER_TURN = 500  # waking 10,000 waiters in one turn of a loop stalls it for tens of ms
 
 
 class Flight:
-    """Has one outcome, for which threads and tasks wait alike, till their own deadline or its `end` (monotonic)."""
+    """Has one outcome, for which threads and tasks wait alike, until their own deadline or its `end` (monotonic)."""
 
-    def __init__(self, runtime: Runtime, generation: int, end: float) -> None:
-        self.generation, self.end = generation, end
-        self.thread: int | None = None  # that flies it, once it has begun
+    def __init__(self, runtime: Runtime, pending: Pending) -> None:
+        self.number, self.end = pending.number, pending.end
+        self.thread: int | None = None  # that signs in, once it has begun
         self.outcome: TokenRecord | Failure | None = None
         self._monotonic = runtime.monotonic
-        self._landed = threading.Event()
+        self._finished = threading.Event()
         self._lock = threading.Lock()
-        self._seats: dict[Loop, list[Seat]] = {}
+        self._waiters: dict[Loop, list[Waiter]] = {}
 
-    def land(self, outcome: TokenRecord | Failure) -> None:
-        """Set the outcome and wake who waits for it."""
+    def finish(self, outcome: TokenRecord | Failure) -> None:
+        """Set the outcome and wake all that wait for it."""
         with self._lock:
             self.outcome = outcome
-            loops = list(self._seats)
-        self._landed.set()
+            loops = list(self._waiters)
+        self._finished.set()
         for loop in loops:  # one call across threads for each loop, not one for each waiter
             with suppress(RuntimeError):  # that loop is closed: nobody waits there
-                loop.call_soon_threadsafe(self._empty, loop)
+                loop.call_soon_threadsafe(self._wake_loop, loop)
 
     def wait(self, deadline: float) -> None:
-        """Return when the outcome is there, at `deadline` or at the flight's end."""
-        if not self.flies_here():
-            self._landed.wait(max(0.0, min(deadline, self.end) - self._monotonic()))
+        """Return when there is an outcome, at `deadline` or at the flight's end."""
+        if not self.runs_here():
+            self._finished.wait(max(0.0, min(deadline, self.end) - self._monotonic()))
 
-    def seat(self, deadline: float) -> Seat:
+    def waiter(self, deadline: float) -> Waiter:
         """Return a future that ends when `wait` would; raises `ConfigurationError` where no asyncio loop runs."""
         import asyncio
 
@@ -56,34 +57,34 @@ class Flight:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise ConfigurationError("atoken() needs asyncio; elsewhere call token() in a worker thread") from None
-        seat = loop.create_future()
-        seats = self._seats.get(loop)  # this loop's own thread alone adds to it and empties it
-        if seats is None:
-            with self._lock:  # `land` sees this loop, or what follows sees its outcome
-                seats = self._seats[loop] = []
-            loop.call_later(max(0.0, self.end - self._monotonic()), self._empty, loop)  # one timer for all of them
-        if self.outcome is not None or self.flies_here():
-            seat.set_result(None)
-            return seat
-        seats.append(seat)
+        waiter = loop.create_future()
+        waiters = self._waiters.get(loop)  # only this loop's own thread adds to it and empties it
+        if waiters is None:
+            with self._lock:  # either `finish` sees this loop, or the next lines see the outcome
+                waiters = self._waiters[loop] = []
+            loop.call_later(max(0.0, self.end - self._monotonic()), self._wake_loop, loop)  # one timer for all of them
+        if self.outcome is not None or self.runs_here():
+            waiter.set_result(None)
+            return waiter
+        waiters.append(waiter)
         if deadline < self.end:
-            timer = loop.call_later(max(0.0, deadline - self._monotonic()), _wake, loop, [seat])
-            seat.add_done_callback(lambda _: timer.cancel())
-        return seat
+            timer = loop.call_later(max(0.0, deadline - self._monotonic()), _wake, loop, [waiter])
+            waiter.add_done_callback(lambda _: timer.cancel())
+        return waiter
 
-    def flies_here(self) -> bool:
-        """Whether the flight's own thread asks: a finalizer, or a transport, that must not wait for itself."""
+    def runs_here(self) -> bool:
+        """Whether the thread that signs in asks: a finalizer, or a transport, that must not wait for itself."""
         return self.thread == threading.get_ident()
 
-    def _empty(self, loop: Loop) -> None:
+    def _wake_loop(self, loop: Loop) -> None:
         with self._lock:
-            seats = self._seats.pop(loop, [])
-        _wake(loop, seats)
+            waiters = self._waiters.pop(loop, [])
+        _wake(loop, waiters)
 
 
-def _wake(loop: Loop, seats: list[Seat]) -> None:
-    for seat in seats[:_AT_ONCE]:
-        if not seat.done():  # cancelled, or its own time had run out
-            seat.set_result(None)
-    if rest := seats[_AT_ONCE:]:
+def _wake(loop: Loop, waiters: list[Waiter]) -> None:
+    for waiter in waiters[:_WOKEN_PER_TURN]:
+        if not waiter.done():  # cancelled, or its own time had run out
+            waiter.set_result(None)
+    if rest := waiters[_WOKEN_PER_TURN:]:
         loop.call_soon(_wake, loop, rest)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import os
 import ssl
 import weakref
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 
-from ._signin.direct import Alone
-from ._settings.credentials import Credentials, load_token_store
-from ._engine import Engine
+from ._engine import Engine, Signer
 from ._flight import Flight
-from ._settings.origin import Origin
+from ._policy.cache import TokenCache
 from ._policy.token import Token
+from ._runtime import current_runtime
+from ._settings.credentials import Credentials
+from ._settings.environment import load_token_store
+from ._signin.account import Account
+from ._signin.direct import Direct
 from .errors import ConfigurationError
 from .events import OnEvent
 
 if TYPE_CHECKING:
     import httpx
 
-    from ._fleet.shared import Fleet
     from .stores import Store
 
 
@@ -34,18 +37,19 @@ class Options(TypedDict, total=False):
     on_store_error: Literal["continue", "raise"]
 
 
-class TokenProvider(Engine):
+class TokenProvider:
     """Hands out a valid token to any number of threads and event loops, with one token request for all of them.
 
-    `timeout` is in seconds and bounds a caller's wait and a whole grant; `transport` and `verify` are httpx's.
-    `on_event` gets each `events.Event`, on the grant's thread, once its callers have been answered. Processes with
-    one `store` share the token, its renewal and a refusal; while the store does not answer they go on without it, or
-    raise `UnavailableError` where they need it and `on_store_error` is "raise". Raises `ConfigurationError`.
+    `credentials` may be a callable that returns them: read now, and again while the server refuses them. `timeout` is
+    in seconds and bounds a caller's wait and a whole sign-in; `transport` and `verify` are httpx's. `on_event` gets each
+    `events.Event` on the thread that signs in, once its callers have been answered. Processes with one `store` share
+    the token, its renewal and a refusal; while the store does not answer they go on without it, or raise
+    `UnavailableError` if they need it and `on_store_error` is "raise". Raises `ConfigurationError`.
     """
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: Credentials | Callable[[], Credentials],
         *,
         store: Store | None = None,
         timeout: float = 10.0,
@@ -54,7 +58,7 @@ class TokenProvider(Engine):
         on_event: OnEvent | None = None,
         on_store_error: Literal["continue", "raise"] = "continue",
     ) -> None:
-        from ._signin.gateway import Gateway  # the generated client: not at import, and never inside a flight
+        from ._signin.gateway import Gateway  # the generated client: not at import, and never inside a sign-in
         from ._signin.tls import tls_context
 
         if on_store_error not in ("continue", "raise"):
@@ -63,57 +67,82 @@ class TokenProvider(Engine):
             raise ConfigurationError("timeout must be a positive number of seconds, an hour at most")
         if transport is None:  # a transport brings its own
             verify = tls_context(verify)
-        make = partial(Gateway, transport=transport, verify=verify)
-        fleet = Alone() if store is None else _fleet(store, timeout, on_store_error == "raise")
-        super().__init__(credentials, make, timeout, on_event, fleet)
-        _providers.add(self)
+        source = None if isinstance(credentials, Credentials) else credentials
+        given = credentials if isinstance(credentials, Credentials) else credentials()
+        account = Account.of(given, partial(Gateway, transport=transport, verify=verify))
+        runtime = current_runtime()
+        signer: Signer = Direct(runtime)
+        if store is not None:
+            signer = _shared(Direct(runtime), store, timeout, on_store_error == "raise")
+        cache = TokenCache(account.identity, timeout, rereads=bool(source) or store is not None)
+        self._engine = Engine(cache, account, signer, runtime, source=source, on_event=on_event)
+        self._monotonic, self._timeout = runtime.monotonic, timeout
+        self._own_store: Store | None = None
+        _engines.add(self._engine)
 
     @classmethod
     def from_env(cls, *, profile: str | None = None, store: Store | None = None, **options: Unpack[Options]) -> Self:
-        """Return a provider with `Credentials.load(profile)`, which looks there again while the server refuses.
+        """Return a provider over `Credentials.load(profile)`, which is read again while the server refuses.
 
         `ENKASH_TOKEN_STORE` names its store by URL (`stores.from_url`), unless a `store` is given; `options` are the
         constructor's. Raises `ConfigurationError` for missing or malformed settings.
         """
         own = load_token_store() if store is None else None
-        provider = cls(Credentials.load(profile), store=own if store is None else store, **options)
+        provider = cls(partial(Credentials.load, profile), store=own if store is None else store, **options)
         provider._own_store = own
-        provider._source = partial(Credentials.load, profile)
         return provider
+
+    def token(self) -> Token:
+        """Return a valid token, from any thread; waits for at most one sign-in.
+
+        Raises `RefusedError` (also without asking, after a final refusal), `UnavailableError` or `ProtocolError`.
+        """
+        token, until = self._engine.serving
+        if self._monotonic() < until:
+            return token
+        deadline = self._monotonic() + self._timeout
+        answer = self._engine.join_or_start()
+        while isinstance(answer, Flight):
+            answer.wait(deadline)
+            answer = self._engine.after_wait(answer, deadline)
+        return answer
+
+    async def atoken(self) -> Token:
+        """Return a valid token, from any asyncio event loop; as `token`, without blocking the loop."""
+        token, until = self._engine.serving
+        if self._monotonic() < until:
+            return token
+        deadline = self._monotonic() + self._timeout
+        answer = self._engine.join_or_start()
+        while isinstance(answer, Flight):
+            await answer.waiter(deadline)
+            answer = self._engine.after_wait(answer, deadline)
+        return answer
+
+    def invalidate(self, token: Token) -> None:
+        """Forget `token` if it is still the one held: an API has answered 401 to it.
+
+        A living token is forgotten twice at once and once more a minute at most; past that it stays in use.
+        """
+        self._engine.invalidate(token)
+
+    def reset(self) -> None:
+        """Forget a refusal, the held token and what is known of the server, in the store, too: the next call asks.
+
+        Raises `UnavailableError` if `on_store_error="raise"` and the store does not answer.
+        """
+        self._engine.reset()
+
+    def close(self) -> None:
+        """Forget the token and close the connections; later calls raise `ConfigurationError`."""
+        self._engine.close()
+        if self._own_store is not None:
+            self._own_store.close()
 
     @property
     def credentials(self) -> Credentials:
         """What the provider signs in with now."""
-        return self._account.credentials
-
-    @property
-    def _origin(self) -> Origin:
-        return self._account.exchange.origin
-
-    def token(self) -> Token:
-        """Return a valid token, from any thread; waits for at most one grant.
-
-        Raises `RefusedError` (also without asking, after a final refusal), `UnavailableError` or `ProtocolError`.
-        """
-        if self._monotonic() < self._serve_until:
-            return self._token
-        deadline = self._monotonic() + self._timeout
-        boarded = self._board()
-        while isinstance(boarded, Flight):
-            boarded.wait(deadline)
-            boarded = self._landed(boarded, deadline)
-        return boarded
-
-    async def atoken(self) -> Token:
-        """Return a valid token, from any asyncio event loop; as `token`, without blocking the loop."""
-        if self._monotonic() < self._serve_until:
-            return self._token
-        deadline = self._monotonic() + self._timeout
-        boarded = self._board()
-        while isinstance(boarded, Flight):
-            await boarded.seat(deadline)
-            boarded = self._landed(boarded, deadline)
-        return boarded
+        return self._engine.account.credentials
 
     def __enter__(self) -> Self:
         return self
@@ -122,29 +151,34 @@ class TokenProvider(Engine):
         self.close()
 
     def __repr__(self) -> str:
-        account = getattr(self, "_account", None)  # a traceback may show one that could not be made
-        return f"<TokenProvider for {account.exchange.host}>" if account else "<TokenProvider>"
+        engine = getattr(self, "_engine", None)  # a traceback may show a provider that could not be made
+        return f"<TokenProvider for {engine.account.identity.host}>" if engine else "<TokenProvider>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("TokenProvider holds secrets and cannot be pickled")
 
 
-def _fleet(store: Store, timeout: float, strict: bool) -> Fleet:
+def engine_of(provider: TokenProvider) -> Engine:
+    """Return what `EnkashAuth` needs beyond the public methods."""
+    return provider._engine  # the module's own class
+
+
+def _shared(direct: Direct, store: Store, timeout: float, strict: bool) -> Signer:
     if not all(callable(getattr(store, name, None)) for name in ("load", "save", "delete", "lock")):
         raise ConfigurationError("store is no stores.Store; stores.from_url makes one from a URL")
     try:
-        from ._fleet.shared import Fleet
+        from ._fleet.shared import Shared
     except ImportError as missing:
         raise ConfigurationError("a store needs the extra enkash-auth[file] or enkash-auth[redis]") from missing
-    return Fleet(store, timeout, strict)
+    return Shared(direct, store, timeout=timeout, strict=strict)
 
 
-_providers: weakref.WeakSet[TokenProvider] = weakref.WeakSet()
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 def _start_clean_in_child() -> None:  # pragma: no cover - a forked child's coverage is not written
-    for provider in list(_providers):
-        provider._after_fork()
+    for engine in list(_engines):
+        engine.after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork

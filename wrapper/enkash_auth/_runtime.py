@@ -1,4 +1,4 @@
-"""What the engine takes from runtime, so that a simulation can bring its own. The only starter of threads."""
+"""Clocks, chance and threads: what a simulation replaces. Only this module starts threads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextvars
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from attrs import frozen
@@ -25,8 +26,8 @@ def start_thread(run: Callable[[], None], name: str = "enkash-auth-grant") -> No
         run()
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what `call` returns, raise what it raises; raise `TimeoutError` where that takes too long."""
+def call_within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what `call` returns, raise what it raises; raise `TimeoutError` if that takes longer."""
     ended, outcome = threading.Event(), list[tuple[bool, Any]]()
 
     def run() -> None:
@@ -47,14 +48,32 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 @frozen
 class Runtime:
-    """Two clocks and a pause, in seconds; chance, in [0, 1); a start for flights; a limit for calls of stores."""
+    """Two clocks and a pause, in seconds; chance, in [0, 1); a start for sign-ins; a limit for calls of stores."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     pause: Callable[[float], None] = time.sleep
     draw: Callable[[], float] = random.random
     spawn: Callable[[Callable[[], None]], None] = start_thread
-    within: Callable[[float, Callable[[], Any]], Any] = within
+    call_within: Callable[[float, Callable[[], Any]], Any] = call_within
 
     def now(self) -> Moment:
         return Moment(self.monotonic(), self.wall())
+
+
+_current: contextvars.ContextVar[Runtime] = contextvars.ContextVar("enkash_auth_runtime", default=Runtime())
+
+
+def current_runtime() -> Runtime:
+    """Return the runtime that a provider takes when it is made."""
+    return _current.get()
+
+
+@contextmanager
+def use_runtime(runtime: Runtime) -> Iterator[None]:
+    """Let the providers that are made inside live by another runtime: for tests and simulations."""
+    token = _current.set(runtime)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,15 +1,15 @@
-"""How processes put what they know together (pure). Entries of a store count in seconds from their saving."""
+"""What a store's entries hold, as values (pure). Their times are seconds from when they were saved."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from attrs import asdict, evolve, field, frozen
+from attrs import asdict, evolve, frozen
 
-from .._policy.lifetime import TokenRecord, Lifetime, Moment, Verdict
-from .._policy.backoff import Backoff
-from .._policy.outcome import Failure, Malformed, Refused, Unavailable
-from .._policy.token import make_token
+from enkash_auth._policy.backoff import Backoff
+from enkash_auth._policy.lifetime import Lifetime, Moment, TokenRecord, Verdict
+from enkash_auth._policy.outcome import Failure, Malformed, Refused, Unavailable
+from enkash_auth._policy.token import make_token
 
 _FAILURES: dict[str, type[Failure]] = {kind.__name__: kind for kind in (Refused, Unavailable, Malformed)}
 FOREIGN = (KeyError, TypeError, ValueError)  # what an entry of another version of this package may raise
@@ -18,20 +18,20 @@ _LATE = 0.1  # seconds that a save may take to reach its store, where its time b
 
 @frozen
 class Seen:
-    """What a look into the store has found: knowledge of the token, and what stops a sign-in."""
+    """What a look into the store has found: the token, and what blocks a sign-in."""
 
-    known: TokenRecord | None = None
-    stop: Failure | None = None
-    gate: Backoff = field(factory=Backoff)
+    record: TokenRecord | None = None
+    failure: Failure | None = None
+    backoff: Backoff = Backoff()
 
 
-def write_record(known: TokenRecord, now: Moment) -> dict[str, Any]:
+def write_record(record: TokenRecord, now: Moment) -> dict[str, Any]:
     return {
-        "access_token": known.token.access_token,
-        "answered": known.answered.monotonic - now.monotonic,
-        "lower": now.until(known.life.lower) - _LATE,
-        "upper": known.life.upper.monotonic - now.monotonic,
-        "sticky": max(0.0, known.sticky_until - now.monotonic),
+        "access_token": record.token.access_token,
+        "answered": record.answered.monotonic - now.monotonic,
+        "lower": now.until(record.life.lower) - _LATE,
+        "upper": record.life.upper.monotonic - now.monotonic,
+        "sticky": max(0.0, record.sticky_until - now.monotonic),
     }
 
 
@@ -55,23 +55,23 @@ def merge(ours: TokenRecord | None, theirs: TokenRecord) -> TokenRecord:
 
 
 def adopt(ours: TokenRecord | None, seen: Seen, now: Moment) -> TokenRecord | Failure | None:
-    """Return what makes a sign-in needless: a living token that nobody gave up and that need not be renewed; a stop."""
-    if (known := seen.known) and known is not ours and not known.rejected:
-        verdict, _ = known.look(now)
+    """Return what makes a sign-in needless: a sibling's token that need not be renewed, or a failure that blocks it."""
+    if (record := seen.record) and record is not ours:
+        verdict, _ = record.verdict(now)
         if verdict is Verdict.SERVE or (verdict is Verdict.RENEW and not (ours and ours.alive(now))):
-            return known
-    return seen.stop
+            return record
+    return seen.failure
 
 
-def write_failure(failure: Failure, gate: Backoff | None = None, now: float = 0.0) -> dict[str, Any]:
+def write_failure(failure: Failure, backoff: Backoff | None = None, now: float = 0.0) -> dict[str, Any]:
     entry = {"kind": type(failure).__name__, "fields": asdict(failure)}
-    return entry if gate is None else {**entry, "opens": gate.opens - now, "failures": gate.failures}
+    return entry if backoff is None else {**entry, "until": backoff.until - now, "failures": backoff.failures}
 
 
-def read_stop(entry: dict[str, Any], known: TokenRecord | None, saved: float, now: float) -> Seen:
-    """Read what stops a sign-in: a refusal for good, a gate until it opens."""
+def read_failure(entry: dict[str, Any], record: TokenRecord | None, saved: float, now: float) -> Seen:
+    """Read what blocks a sign-in: a refusal for good, or a failure until its back-off is over."""
     failure = _FAILURES[entry["kind"]](**entry["fields"])
-    if "opens" not in entry:
-        return Seen(known, failure)
-    gate = Backoff(saved + entry["opens"], entry["failures"], failure)
-    return Seen(known, gate.stops(now), gate)
+    if "until" not in entry:
+        return Seen(record, failure)
+    backoff = Backoff(saved + entry["until"], entry["failures"], failure)
+    return Seen(record, backoff.blocks(now), backoff)

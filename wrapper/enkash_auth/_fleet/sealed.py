@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from .._settings.credentials import Credentials
-from .._policy.lifetime import Moment
-from .._runtime import Runtime
-from ..stores import Lock, Store, StoreError
+from enkash_auth._policy.lifetime import Moment
+from enkash_auth._runtime import Runtime
+from enkash_auth._settings.credentials import Credentials
+from enkash_auth.stores import Lock, Store, StoreError
 
 T = TypeVar("T")
 # the account's token, and whether its server is sticky; what stops these very credentials, and their last reset
@@ -70,7 +70,7 @@ class Sealed:
             return call()
 
         try:
-            return cast(T, self._runtime.within(self._left, run))
+            return cast(T, self._runtime.call_within(self._left, run))
         except TimeoutError:
             self._hung[:] = threads
             raise
@@ -129,4 +129,4 @@ class Sealed:
         """Give the lease back, if it was taken."""
         lock, self._lock = self._lock, None
         if lock is not None:  # also when the store's time is over: siblings wait
-            self._runtime.within(_PATIENCE / 2, lock.release)
+            self._runtime.call_within(_PATIENCE / 2, lock.release)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from ..errors import EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth.errors import EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
 
 @frozen

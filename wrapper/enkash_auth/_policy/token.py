@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from attrs import astuple, field, frozen
 
-from ..errors import ProtocolError
+from enkash_auth.errors import ProtocolError
 
 DEFAULT_LIFE = 300.0  # seconds; "valid for 5 minutes", portal page api-24480514
 _LONGEST_LIFE = 10 * 365 * 86_400.0

@@ -1,21 +1,15 @@
-"""Credentials: where they come from, in which order, hidden everywhere. The only reader of the environment."""
+"""Credentials: what one account signs in with, checked and hidden everywhere."""
 
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from attrs import field, frozen
 
-from .origin import check_url, parse_origin
-from .sources import Place, first, places, profile_table
-from ..errors import ConfigurationError
+from enkash_auth.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from ..stores import Store
-
-_REQUIRED = ("base_url", "username", "password", "client_id", "client_secret")
-_SETTINGS = (*_REQUIRED, "basic_client_id")
+from .environment import REQUIRED, read_settings
+from .origin import Origin, check_url, parse_origin
 
 
 class Secret:
@@ -90,7 +84,7 @@ class Credentials:
         raise TypeError("Credentials hold secrets and cannot be pickled")
 
     @property
-    def origin(self) -> tuple[str, str, int]:
+    def origin(self) -> Origin:
         """Scheme, host and port of `base_url`."""
         return parse_origin(self.base_url)
 
@@ -114,39 +108,16 @@ class Credentials:
         setting at once.
         """
         try:
-            return cls(**_gather(profile, arguments))
+            return cls(**read_settings(profile, arguments))
         except ConfigurationError as error:
             message = str(error)
         arguments.clear()  # raised afresh, from a frame that holds no setting
         raise ConfigurationError(message)
 
 
-def load_token_store() -> "Store | None":
-    """Return the store that `ENKASH_TOKEN_STORE` (or its `_FILE` twin) names by URL, None for none and `memory:`.
-
-    Raises `ConfigurationError`.
-    """
-    from ..stores import from_url
-
-    url = first(places("token_store", {}, os.environ, {}))
-    if url in (None, "memory:"):
-        return None
-    try:
-        return from_url(url)
-    except ConfigurationError as error:
-        message = f"ENKASH_TOKEN_STORE: {error}"
-    del url  # it may hold a password, and must not stand in a frame of the traceback
-    raise ConfigurationError(message)
-
-
-def certificate_places() -> tuple[str | None, ...]:
-    """Return what names the trusted certificates, for httpx and OpenSSL alike: `SSL_CERT_FILE`, `SSL_CERT_DIR`."""
-    return os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-
-
 def _problems(values: Mapping[str, object]) -> list[str]:
     texts = {name: v.reveal() if isinstance(v, Secret) else v for name, v in values.items()}
-    missing = [f"ENKASH_{name.upper()}" for name in _REQUIRED if texts[name] in (None, "")]
+    missing = [f"ENKASH_{name.upper()}" for name in REQUIRED if texts[name] in (None, "")]
     found = [f"missing: {', '.join(missing)}"] if missing else []
     for name, value in texts.items():
         if value in (None, ""):
@@ -162,27 +133,3 @@ def _problems(values: Mapping[str, object]) -> list[str]:
             found.append(f"ENKASH_{name.upper()} must hold no colon (RFC 7617)")
     texts.clear()
     return found
-
-
-def _gather(profile: str | None, arguments: Mapping[str, object]) -> dict[str, Any]:
-    if unknown := arguments.keys() - set(_SETTINGS):
-        raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
-    table = profile_table(profile, os.environ)
-    return {name: _value(places(name, arguments, os.environ, table)) for name in _SETTINGS}
-
-
-def _value(found: Iterator[Place]) -> Any:
-    try:
-        return first(found)
-    except ConfigurationError as error:
-        return error  # named by `_problems`, with all else that is wrong
-
-
-def sources(profile: str | None = None) -> dict[str, list[Place]]:
-    """Return the places that have each setting; the first wins, and shadows the others.
-
-    Raises `ConfigurationError` for a profile that cannot be read.
-    """
-    table = profile_table(profile, os.environ)
-    found = {f"ENKASH_{name.upper()}": list(places(name, {}, os.environ, table)) for name in _SETTINGS}
-    return {**found, "ENKASH_TOKEN_STORE": list(places("token_store", {}, os.environ, {}))}

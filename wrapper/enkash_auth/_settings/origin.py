@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from ..errors import ConfigurationError
+from enkash_auth.errors import ConfigurationError
 
 Origin = tuple[str, str, int]
 

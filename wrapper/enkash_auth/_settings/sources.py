@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from ..errors import ConfigurationError
+from enkash_auth.errors import ConfigurationError
 
 SECRETS_DIRECTORY = "/run/secrets"
 _LARGEST = 64 * 1024  # characters of a file

@@ -6,7 +6,7 @@ import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from .._policy.backoff import LONGEST_RETRY_AFTER
+from enkash_auth._policy.backoff import LONGEST_RETRY_AFTER
 
 # RFC 6749 section 5.2, RFC 6750 section 3.1, and two of Spring's.
 _ERROR_CODES = {

@@ -1,107 +1,76 @@
-"""What a provider signs in with, and how that changes while the server refuses it."""
+"""A sign-in by this process alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from .._settings.credentials import Credentials
-from .._policy.lifetime import TokenRecord
-from .._policy.backoff import second_try
-from .._policy.outcome import Failure, Issued, Refused, Unavailable
-from .._runtime import Runtime
+from enkash_auth._policy.backoff import second_request
+from enkash_auth._policy.cache import Result
+from enkash_auth._policy.lifetime import TokenRecord
+from enkash_auth._policy.outcome import Failure, Issued, Refused, Unavailable
+from enkash_auth._runtime import Runtime
+from enkash_auth.events import Event
 
-if TYPE_CHECKING:
-    from .._fleet.entries import Seen
-    from .gateway import Gateway
-    from ..events import Event
-    from ..stores import Store
-
-Make = Callable[[Credentials], "Gateway"]
+from .account import Account
 
 
 @frozen
-class Account:
-    """Credentials, and what is made from them."""
+class SignIn:
+    """What a sign-in needs: `deadline` is monotonic; `refusal` says what one that was given up has brought meanwhile."""
 
-    credentials: Credentials
-    fingerprint: str
-    exchange: Gateway
-    _make: Make
+    account: Account
+    record: TokenRecord | None
+    deadline: float
+    refusal: Callable[[], Refused | None]
 
-    @classmethod
-    def entered(cls, credentials: Credentials, make: Make) -> Account:
-        return cls(credentials, credentials.fingerprint(), make(credentials), make)
-
-    def sign_in(
-        self, known: TokenRecord | None, end: float, runtime: Runtime, refused: Mapping[str, Refused]
-    ) -> tuple[TokenRecord | Failure, int]:
-        """Send one token request or two, till `end` (monotonic seconds); return how that went, and how many."""
-        now = runtime.now()
-        pause = known.gap(now) if known else 0.0
-        if now.monotonic + pause >= end:
-            return Unavailable("it keeps its last token to the end", self.exchange.host, pause), 0
-        runtime.pause(pause)
-        outcome, requests = self._ask(known, end, runtime, refused)
-        now = runtime.now()
-        again = second_try(outcome, now, end - now.monotonic, runtime.draw())
-        if again is None or (pause and isinstance(outcome, TokenRecord)):
-            return outcome, requests
-        runtime.pause(again)
-        outcome, more = self._ask(outcome if isinstance(outcome, TokenRecord) else known, end, runtime, refused)
-        return outcome, requests + more
-
-    def _ask(
-        self, known: TokenRecord | None, end: float, runtime: Runtime, refused: Mapping[str, Refused]
-    ) -> tuple[TokenRecord | Failure, int]:
-        if refusal := refused.get(self.fingerprint):
-            return refusal, 0  # an abandoned flight has brought it meanwhile
-        started = runtime.now()
-        if started.monotonic >= end:  # this thread was stopped for a while; by now it is another's turn
-            return Unavailable("no time was left", self.exchange.host, late=True), 0
-        outcome = self.exchange.grant(end - started.monotonic)
-        if not isinstance(outcome, Issued):
-            return outcome, 1
-        known = TokenRecord.from_answer(known, outcome.access_token, outcome.life, started, runtime.now(), runtime.draw())
-        return known, 1
-
-    def again(self) -> Account:
-        """Return the same account with connections of its own, as a forked child needs it."""
-        return self.entered(self.credentials, self._make)
-
-    def changed(self, source: Callable[[], Credentials] | None, refused: Container[str]) -> Account | None:
-        """Return the account that the source names now, None where the server has refused that one, too."""
-        try:
-            credentials = source() if source else self.credentials
-            return None if credentials.fingerprint() in refused else self.entered(credentials, self._make)
-        except Exception:  # half-way through a rotation, or not to be read now
-            return None
-
-    def is_same(self, other: Account) -> bool:
-        """Whether the server gives both the same tokens."""
-        return self.credentials.account == other.credentials.account
+    def result(self, outcome: TokenRecord | Failure, requests: int = 0) -> Result:
+        return Result(self.account.identity.fingerprint, outcome, requests)
 
 
-class Alone:
-    """The fleet of a process that shares nothing; `Fleet` does the same things through a store."""
+@frozen
+class Direct:
+    """Sends a sign-in's one or two token requests."""
 
-    store: Store | None = None
+    runtime: Runtime
 
-    def sign_in(
-        self, account: Account, known: TokenRecord | None, end: float, runtime: Runtime, refused: Mapping[str, Refused]
-    ) -> tuple[TokenRecord | Failure, int]:
-        return account.sign_in(known, end, runtime, refused)
+    def sign_in(self, given: SignIn) -> Result:
+        """Return how it ended, and how many requests were sent."""
+        now, host = self.runtime.now(), given.account.identity.host
+        pause = given.record.seconds_until_next(now) if given.record else 0.0
+        if now.monotonic + pause >= given.deadline:
+            return given.result(Unavailable("the server re-issues its current token until that expires", host, pause))
+        self.runtime.pause(pause)
+        first = self._request(given)
+        now = self.runtime.now()
+        again = second_request(first.outcome, now, given.deadline - now.monotonic, self.runtime.draw())
+        if again is None or (pause and isinstance(first.outcome, TokenRecord)):
+            return first
+        self.runtime.pause(again)
+        if isinstance(first.outcome, TokenRecord):
+            given = evolve(given, record=first.outcome)
+        second = self._request(given)
+        return evolve(second, requests=first.requests + second.requests)
 
-    def look(self, credentials: Credentials, runtime: Runtime) -> Seen | None:
-        return None
-
-    def reopened(self, account: Account, refusal: Refused, runtime: Runtime) -> bool:
+    def reopened(self, account: Account, refusal: Refused) -> bool:
         return False
 
-    def reset(self, account: Account, runtime: Runtime) -> None:
+    def reset(self, account: Account) -> None:
         pass
 
-    def news(self) -> list[Event]:
+    def take_events(self) -> list[Event]:
         return []
+
+    def _request(self, given: SignIn) -> Result:
+        if refusal := given.refusal():
+            return given.result(refusal)
+        started = self.runtime.now()
+        if started.monotonic >= given.deadline:  # this thread was stopped for a while; another sign-in runs by now
+            return given.result(Unavailable("no time was left", given.account.identity.host, late=True))
+        outcome = given.account.gateway.grant(given.deadline - started.monotonic)
+        if isinstance(outcome, Issued):
+            answered, draw = self.runtime.now(), self.runtime.draw()
+            record = TokenRecord.from_answer(outcome, started, answered, before=given.record, draw=draw)
+            return given.result(record, 1)
+        return given.result(outcome, 1)

@@ -10,16 +10,16 @@ from time import monotonic, time
 
 import httpx
 
+from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
+from enkash_auth._policy.token import read_access_token, read_life
+from enkash_auth._settings.credentials import Credentials
+from enkash_auth.errors import ConfigurationError, ProtocolError
 from enkash_auth_client import Client
 from enkash_auth_client.api.authentication import get_authentication_token
 from enkash_auth_client.models import SnakeTokenResponse, TokenRequest, TokenResponse
 from enkash_auth_client.types import UNSET, Unset
 
 from .answers import read_error_code, read_retry_after
-from .._settings.credentials import Credentials
-from .._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
-from .._policy.token import read_access_token, read_life
-from ..errors import ConfigurationError, ProtocolError
 
 _LARGEST_ANSWER = 64 * 1024
 _END = "enkash_auth.end"

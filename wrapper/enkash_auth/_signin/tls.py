@@ -1,12 +1,12 @@
-"""Which certificates are trusted."""
+"""TLS contexts: loads the trusted certificates once, and shares them between providers."""
 
 import ssl
 from weakref import WeakValueDictionary
 
 import httpx
 
-from .._settings.credentials import certificate_places
-from ..errors import ConfigurationError
+from enkash_auth._settings.environment import certificate_files
+from enkash_auth.errors import ConfigurationError
 
 _contexts: WeakValueDictionary[tuple[str | None, ...], ssl.SSLContext] = WeakValueDictionary()
 
@@ -19,11 +19,11 @@ def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
     """
     if verify is not True:
         return httpx.create_ssl_context(verify=verify)
-    places = certificate_places()
-    if context := _contexts.get(places):
+    files = certificate_files()
+    if context := _contexts.get(files):
         return context
     try:
-        context = _contexts[places] = httpx.create_ssl_context()
+        context = _contexts[files] = httpx.create_ssl_context()
         return context
     except OSError as error:
         why = type(error).__name__

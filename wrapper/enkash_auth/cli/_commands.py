@@ -13,19 +13,18 @@ from typing import Any, Literal, get_args
 
 import click
 
-from enkash_auth._settings.credentials import Credentials, load_token_store
 from enkash_auth._provider import TokenProvider
 from enkash_auth._versions import spec_version, version
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.testing._answers import Faults
 
 from ._doctor import examine
-from ._status import provider_for, seen_by
+from ._status import opened, state_of
 
 _CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolError: 6}
 _EPILOG = """\b
 Exit codes:
-  0  done; status: there is a living token, or nothing forbids to get one
+  0  done; status: there is a living token, or nothing forbids a sign-in
   1  doctor: a finding is "fail"
   2  wrong usage
   3  settings are missing or malformed
@@ -70,10 +69,6 @@ def cli(ctx: click.Context, profile: str | None, verbose: int, no_color: bool) -
         logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
 
 
-def _provider(profile: str | None) -> TokenProvider:
-    return provider_for(Credentials.load(profile), load_token_store())
-
-
 @cli.command()
 @click.option("--header", is_flag=True, help="Print the whole Authorization header.")
 @_as_json
@@ -86,7 +81,7 @@ def token(profile: str | None, header: bool, as_json: bool) -> None:
     """
     if header and as_json:
         raise click.UsageError("--header and --json exclude each other")
-    with _provider(profile) as provider:
+    with TokenProvider.from_env(profile=profile) as provider:
         got = provider.token()
     if sys.stdout.isatty():  # pragma: no cover - a test sees it on a terminal of its own
         click.echo("Warning: the next line is a secret, and it is on your screen.", err=True)
@@ -100,16 +95,16 @@ def token(profile: str | None, header: bool, as_json: bool) -> None:
 @_as_json
 @click.pass_obj
 def status(profile: str | None, as_json: bool) -> None:
-    """Show account, store, token, latch and gate.
+    """Show account, store, token, refusal and back-off.
 
-    Never asks the server. For probes: the exit code is 0 where a living token is in the store, or nothing forbids
-    to get one.
+    Never asks the server. For probes: the exit code is 0 if a living token is in the store, or if nothing forbids a
+    sign-in.
     """
-    with _provider(profile) as provider:
-        state = seen_by(provider)
+    with opened(profile) as (provider, store):
+        state = state_of(provider.credentials, store)
     click.echo(json.dumps(state.as_json()) if as_json else state.as_table())
-    if state.stop and not state.token:
-        raise state.stop.to_exception()
+    if state.failure and not state.token:
+        raise state.failure.to_exception()
 
 
 @cli.command()
@@ -119,7 +114,7 @@ def status(profile: str | None, as_json: bool) -> None:
 def doctor(ctx: click.Context, sign_in: bool, as_json: bool) -> None:
     """Examine everything, and say what to do.
 
-    Settings, host, TLS, clock, store, latch and extras. Sends no password without --sign-in.
+    Settings, host, TLS, clock, store, refusal and extras. Sends no password without --sign-in.
     """
     findings = []
     for finding in examine(ctx.obj, sign_in):
@@ -138,19 +133,17 @@ def reset(profile: str | None) -> None:
 
     For all processes that share it. The next call signs in again: change refused credentials first.
     """
-    credentials, store = Credentials.load(profile), load_token_store()
-    if store is None:
-        raise ConfigurationError(
-            "ENKASH_TOKEN_STORE names no store, and outside of running processes there is nothing else to reset"
-        )
-    with provider_for(credentials, store, "raise") as provider:
+    with opened(profile, "raise") as (provider, store):
+        if store is None:
+            raise ConfigurationError("ENKASH_TOKEN_STORE is not set, and outside of it there is nothing to reset")
         provider.reset()
-    click.echo(f"The store has no token and no refusal of {credentials.origin[1]} any more.")
+        host = provider.credentials.origin[1]
+    click.echo(f"The store has no token and no refusal of {host} any more.")
 
 
 @cli.command()
-@click.option("--life", type=click.FloatRange(min=0), default=300, show_default=True, help="Seconds a token lives.")
-@click.option("--sticky/--fresh", default=True, show_default=True, help="Give the same token until it ends, or not.")
+@click.option("--life", type=click.FloatRange(min=0), default=300, show_default=True, help="Seconds a token is valid.")
+@click.option("--sticky/--fresh", default=True, show_default=True, help="Re-issue a token until it expires, or not.")
 @click.option("--latency", type=click.FloatRange(min=0), default=0, show_default=True, help="Seconds a grant takes.")
 @click.option(
     "--lock-after", type=click.IntRange(min=1), default=3, show_default=True, help="Refusals that lock the account."
@@ -161,7 +154,7 @@ def reset(profile: str | None) -> None:
     "faults",
     type=click.Choice([kind for kind in get_args(Faults) if kind != "raw"]),
     multiple=True,
-    help="What befalls the next token request; once more: the one after that.",
+    help="How the next token request fails; given again: the one after that.",
 )
 def sandbox(
     life: float, sticky: bool, latency: float, lock_after: int, casing: Literal["snake", "camel"], faults: tuple[Any]

@@ -4,46 +4,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, distribution, requires
 
 import httpx
 
-from enkash_auth._settings.credentials import Credentials, load_token_store, sources
-from enkash_auth._settings.sources import Place
 from enkash_auth._provider import TokenProvider
+from enkash_auth._settings.credentials import Credentials
+from enkash_auth._settings.environment import all_places
+from enkash_auth._settings.sources import Place
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
+from enkash_auth.stores import Store
 
 from ._finding import Finding
 from ._host import look_at_host
-from ._status import provider_for, seen_by
+from ._status import opened, state_of
 
 _SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
 
 
 def examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
-    """Yield findings as they come; sends the password only to `sign_in`, and never where a refusal is known."""
+    """Yield findings as they come; sends the password only to `sign_in`, and never if a refusal is known."""
     yield from _settings(profile)
     yield _extras()
-    try:
-        credentials = Credentials.load(profile)
-        provider = provider_for(credentials, load_token_store())
-    except ConfigurationError as error:
-        yield Finding("fail", "configuration", f"{error}; mend this first, the rest was not looked at")
-        return
-    with provider:
-        yield from _shape(credentials)
-        yield from look_at_host(credentials)
-        yield from _latch(provider, sign_in)
+    with ExitStack() as stack:
+        try:
+            provider, store = stack.enter_context(opened(profile))
+        except ConfigurationError as error:
+            yield Finding("fail", "configuration", f"{error}; fix this first, the rest was not looked at")
+            return
+        yield from _shape(provider.credentials)
+        yield from look_at_host(provider.credentials)
+        yield from _refusal(provider, store, sign_in)
 
 
 def _settings(profile: str | None) -> Iterator[Finding]:
     try:
-        found = sources(profile)
+        found = all_places(profile)
     except ConfigurationError:
-        return  # told below
+        return  # reported below
     for name, places in found.items():
         if not places:
-            continue  # what is needed and missing is told below
+            continue  # what is needed and missing is reported below
         first, *others = places
         if others:
             shadowed = " and ".join(other.name for other in others)
@@ -58,7 +60,7 @@ def _mode(name: str, place: Place) -> Iterator[Finding]:
     try:
         loose = place.path and place.path.stat().st_mode & 0o007
     except OSError:
-        return  # a file that cannot be read is told below
+        return  # a file that cannot be read is reported below
     if loose:
         yield Finding("warn", name, f"everybody on this machine may use {place.name}: chmod o= it")
 
@@ -105,33 +107,34 @@ def _shape(credentials: Credentials) -> Iterator[Finding]:
     yield Finding("ok", "origin", text)
 
 
-def _latch(provider: TokenProvider, sign_in: bool) -> Iterator[Finding]:
-    state = seen_by(provider)
+def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Iterator[Finding]:
+    state = state_of(provider.credentials, store)
     if state.store is None:
-        text = "ENKASH_TOKEN_STORE names none: only the process that met a refusal knows of it; set it for a fleet"
+        text = "ENKASH_TOKEN_STORE is not set: only the process that was refused knows; set it for several processes"
         yield Finding("warn", "store", text)
     elif state.seen is None:
         yield Finding("fail", "store", f"{state.trouble}: until it answers, each process signs in by itself")
-        return  # whether the latch is closed cannot be seen: no attempt
+        return  # whether the credentials were refused cannot be seen: no attempt
     else:
         yield Finding("ok", "store", f"{state.store} answers")
-    if state.stop and state.latch == "closed":
-        text = f"closed: {state.stop.to_exception()}; change them, or run `enkash-auth reset` if they are right now"
-        yield Finding("fail", "latch", text)
+    if state.failure and state.refusal == "final":
+        advice = "change the credentials, or run 'enkash-auth reset' if they are right now"
+        yield Finding("fail", "refusal", f"{state.failure.to_exception()}; {advice}")
         return
-    if state.stop:
-        yield Finding("warn", "gate", f"shut: {state.stop.to_exception()}; wait, the next call after it opens asks again")
+    if state.failure:
+        yield Finding("warn", "back-off", f"{state.failure.to_exception()}; wait, the next call after it asks again")
     elif state.seen:
-        yield Finding("ok", "latch", "open, no refusal of these credentials is known")
-    yield _signed_in(provider) if sign_in else Finding("ok", "sign-in", "not tried: --sign-in tries it")
+        yield Finding("ok", "refusal", "none of these credentials is known")
+    if sign_in:
+        yield _signed_in(provider, stored=state.token is not None)
+    else:
+        yield Finding("ok", "sign-in", "not tried: --sign-in tries it")
 
 
-def _signed_in(provider: TokenProvider) -> Finding:
+def _signed_in(provider: TokenProvider, *, stored: bool) -> Finding:
     try:
         token = provider.token()
     except EnkashAuthError as error:
         return Finding("fail", "sign-in", f"{error}: the README says what to do about a {type(error).__name__}")
-    end = token.expires_at.isoformat(timespec="seconds")
-    if not provider._grants:
-        return Finding("ok", "sign-in", f"the store's token lives till {end}, so the server was not asked")
-    return Finding("ok", "sign-in", f"a token that lives till {end}")
+    text = f"a token that expires at {token.expires_at.isoformat(timespec='seconds')}"
+    return Finding("ok", "sign-in", f"{text}, from the store: the server was not asked" if stored else text)

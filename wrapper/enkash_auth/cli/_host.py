@@ -12,8 +12,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from enkash_auth._runtime import call_within
 from enkash_auth._settings.credentials import Credentials
-from enkash_auth._runtime import within
 from enkash_auth._signin.tls import tls_context
 from enkash_auth._versions import version
 
@@ -32,7 +32,7 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
         yield Finding("ok", "DNS", f"a proxy is set for https, which looks {host} up")
     else:
         try:
-            found = within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            found = call_within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError):  # TimeoutError is an OSError
             yield Finding("fail", "DNS", f"{host} has no address: check ENKASH_BASE_URL and this machine's resolver")
             return

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
-from enkash_auth._settings.credentials import Credentials
-from enkash_auth._fleet.entries import Seen
-from enkash_auth._policy.lifetime import TokenRecord, Moment
+from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
-from enkash_auth._runtime import Runtime
 from enkash_auth._provider import TokenProvider
+from enkash_auth._runtime import current_runtime
+from enkash_auth._settings.credentials import Credentials
+from enkash_auth._settings.environment import load_token_store
 from enkash_auth.stores import Store, StoreError
 
-_NO_STORE = "ENKASH_TOKEN_STORE names none, so what a process has no other can see"
+if TYPE_CHECKING:
+    from enkash_auth._fleet.entries import Seen
+
+_NO_STORE = "ENKASH_TOKEN_STORE is not set, so no process sees what another one knows"
 
 
 @frozen
 class State:
-    """`seen` is None where there is no store or it does not answer; `trouble` says why."""
+    """`seen` is None without a store that answers; `trouble` says why."""
 
     credentials: Credentials
     store: str | None
@@ -31,20 +36,20 @@ class State:
     @property
     def token(self) -> TokenRecord | None:
         """The living token."""
-        known = self.seen.known if self.seen else None
-        return known if known and known.alive(self.now) else None
+        record = self.seen.record if self.seen else None
+        return record if record and record.alive(self.now) else None
 
     @property
-    def stop(self) -> Failure | None:
+    def failure(self) -> Failure | None:
         """What forbids a sign-in now."""
-        return self.seen.stop if self.seen else None
+        return self.seen.failure if self.seen else None
 
     @property
-    def latch(self) -> str:
-        """`closed` where the server has refused these very credentials for good."""
+    def refusal(self) -> str:
+        """`final` where the server has refused these very credentials for good."""
         if self.seen is None:
             return "unknown"
-        return "closed" if self.stop and not self.seen.gate.failure else "open"
+        return "final" if self.failure and not self.seen.backoff.failure else "none"
 
     def as_json(self) -> dict[str, Any]:
         account = {
@@ -52,66 +57,73 @@ class State:
             "username": _masked(self.credentials.username),
             "client_id": f"...{self.credentials.client_id[-3:]}",
         }
-        token = gate = None
-        if known := self.token:
-            life = known.life
-            left, wait = self.now.until(life.lower), 0.0 if known.sticky(self.now) else life.window
+        token = backoff = None
+        if record := self.token:
+            life = record.life
+            left, window = self.now.until(life.lower), 0.0 if record.sticky(self.now) else life.window
             token = {
-                "age": round(known.answered.until(self.now), 1),
+                "age": round(record.answered.until(self.now), 1),
                 "left": round(left, 1),
-                "expires_at": known.token.expires_at.isoformat(timespec="seconds"),
-                "renewal_at": _at(max(self.now.wall, life.lower.wall - wait)),
-                "sticky": known.sticky(self.now),
+                "expires_at": record.token.expires_at.isoformat(timespec="seconds"),
+                "renewal_at": _at(max(self.now.wall, life.lower.wall - window)),
+                "sticky": record.sticky(self.now),
             }
-        if self.stop and self.latch == "open" and self.seen:
-            gate = {"opens_in": round(self.seen.gate.opens - self.now.monotonic, 1), "reason": _reason(self.stop)}
+        if self.seen and self.failure and self.refusal == "none":
+            seconds = round(self.seen.backoff.until - self.now.monotonic, 1)
+            backoff = {"seconds": seconds, "reason": _reason(self.failure)}
         return {
             "account": account,
             "store": {"kind": self.store, "trouble": self.trouble},
             "token": token,
-            "latch": self.latch,
-            "gate": gate,
-            "ready": self.token is not None or self.stop is None,
+            "refusal": self.refusal,
+            "backoff": backoff,
+            "ready": self.token is not None or self.failure is None,
         }
 
     def as_table(self) -> str:
-        told = self.as_json()
-        account, token, gate = told["account"], told["token"], told["gate"]
-        life = renewal = "none" if self.seen else "unknown"
-        open_ = "open" if self.seen else "unknown"
+        said = self.as_json()
+        account, token, backoff = said["account"], said["token"], said["backoff"]
+        life = renewal = pause = "none" if self.seen else "unknown"
         if token:
-            life = f"{token['age']:.0f} s old, ends in {token['left']:.0f} s, at {token['expires_at']}"
-            renewal = f"about {token['renewal_at']}" + (", its end: the server is sticky" if token["sticky"] else "")
-        latch = f"closed: {_reason(self.stop)}" if self.stop and self.latch == "closed" else self.latch
+            life = f"{token['age']:.0f} s old, expires in {token['left']:.0f} s, at {token['expires_at']}"
+            renewal = f"about {token['renewal_at']}" + (", at expiry: the server is sticky" if token["sticky"] else "")
+        if backoff:
+            pause = f"{backoff['seconds']:.0f} s left: {backoff['reason']}"
         rows = {
             "account": f"{account['username']}, client {account['client_id']}, at {account['base_url']}",
             "store": (self.store or "none") + (f": {self.trouble}" if self.trouble else ", answers"),
             "token": life,
             "renewal": renewal,
-            "latch": latch,
-            "gate": f"opens in {gate['opens_in']:.0f} s: {gate['reason']}" if gate else open_,
+            "refusal": f"final: {_reason(self.failure)}" if self.failure and self.refusal == "final" else self.refusal,
+            "back-off": pause,
         }
         return "\n".join(f"{name:<9}{text}" for name, text in rows.items())
 
 
-def provider_for(
-    credentials: Credentials, store: Store | None, on_store_error: Literal["continue", "raise"] = "continue"
-) -> TokenProvider:
-    """Return a provider that closes its store; raise `ConfigurationError`."""
+@contextmanager
+def opened(
+    profile: str | None, on_store_error: Literal["continue", "raise"] = "continue"
+) -> Iterator[tuple[TokenProvider, Store | None]]:
+    """Yield a provider and its store, and close both; raise `ConfigurationError`."""
+    credentials, store = Credentials.load(profile), load_token_store()
     provider = TokenProvider(credentials, store=store, on_store_error=on_store_error)
-    provider._own_store = store
-    return provider
+    with closing(store) if store is not None else nullcontext(), provider:
+        yield provider, store
 
 
-def seen_by(provider: TokenProvider) -> State:
-    """Look into the provider's store."""
-    runtime, fleet, seen = Runtime(), provider._fleet, None
-    name, trouble = (type(fleet.store).__name__, None) if fleet.store is not None else (None, _NO_STORE)
+def state_of(credentials: Credentials, store: Store | None) -> State:
+    """Look into the store."""
+    runtime = current_runtime()
+    if store is None:
+        return State(credentials, None, _NO_STORE, None, runtime.now())
+    from enkash_auth._fleet.shared import look  # needs an extra, which the store's provider has found
+
+    seen, trouble = None, None
     try:
-        seen = fleet.look(provider.credentials, runtime)
+        seen = look(store, credentials, runtime)
     except StoreError as error:
         trouble = str(error)
-    return State(provider.credentials, name, trouble, seen, runtime.now())
+    return State(credentials, type(store).__name__, trouble, seen, runtime.now())
 
 
 def _masked(text: str) -> str:

@@ -1,0 +1,190 @@
+"""All that a provider knows, as one frozen value, and the transitions between its states.
+
+`ask` decides what a caller gets; every other method returns the value that comes after something has happened. The
+engine applies them under its lock; nothing here waits, or reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import evolve, frozen
+
+from .backoff import Backoff
+from .brake import Brake
+from .lifetime import NEVER, Moment, TokenRecord, Verdict
+from .outcome import Failure, Refused, Unavailable
+from .token import Token
+
+_REREAD = 5.0  # seconds between two looks at the source of refused credentials
+
+
+@frozen
+class Identity:
+    """Whose token it is. `fingerprint` names exactly these credentials, `account` what the server tells accounts by."""
+
+    host: str
+    account: tuple[str, ...]
+    fingerprint: str
+
+
+@frozen
+class Pending:
+    """The sign-in under way: its number, and the monotonic time when it is given up."""
+
+    number: int
+    end: float
+
+
+@frozen
+class Result:
+    """How a sign-in with the credentials of `fingerprint` ended, and how many token requests it took."""
+
+    fingerprint: str
+    outcome: TokenRecord | Failure
+    requests: int = 0
+
+
+@frozen
+class Serve:
+    """The caller gets this token, and so does every other until `until` (monotonic)."""
+
+    token: Token
+    until: float
+
+
+@frozen
+class Join:
+    """The caller waits for the sign-in under way."""
+
+
+@frozen
+class Start:
+    """A sign-in starts; the caller waits for it, unless there is a token to serve meanwhile."""
+
+    meanwhile: Serve | None
+
+
+@frozen
+class Fail:
+    """The caller gets an error at once: the server must not be asked now."""
+
+    failure: Failure
+
+
+@frozen
+class TokenCache:
+    """`rereads`: whether a refusal may end by itself, by changed credentials or a sibling's reset."""
+
+    identity: Identity
+    timeout: float  # seconds that a sign-in may take
+    rereads: bool = False
+    record: TokenRecord | None = None
+    pending: Pending | None = None
+    backoff: Backoff = Backoff()
+    brake: Brake = Brake()
+    refusals: Mapping[str, Refused] = {}  # final ones, by fingerprint: they outlive a change of credentials
+    reread_at: float = NEVER  # monotonic
+    started_count: int = 0
+    valid_from: int = 0  # a sign-in with a lower number began before a reset, and changes nothing
+
+    # what a caller gets
+
+    def ask(self, now: Moment, *, late: bool = False) -> Serve | Join | Start | Fail:
+        """Decide for a caller. `late`: the sign-in that the caller waited for ran out of time, but the caller did not."""
+        record = self.record
+        verdict, until = record.verdict(now) if record else (Verdict.WAIT, NEVER)
+        if record is None or verdict is Verdict.WAIT:
+            if self.pending:
+                return Join()
+            failure, _ = self._blocked(now.monotonic, late)
+            return Fail(failure) if failure else Start(None)
+        if verdict is Verdict.SERVE:
+            return Serve(record.token, until)
+        if self.pending:
+            return Serve(record.token, min(until, self.pending.end))
+        failure, again = self._blocked(now.monotonic, late)
+        if failure:
+            return Serve(record.token, min(until, again))
+        return Start(Serve(record.token, min(until, now.monotonic + self.timeout)))
+
+    def _blocked(self, now: float, late: bool) -> tuple[Failure | None, float]:
+        """Return why the server must not be asked, and the monotonic time when that is decided again."""
+        if refusal := self.refusals.get(self.identity.fingerprint):
+            again = self.reread_at + _REREAD if self.rereads else float("inf")
+            return (refusal if now < again else None), again
+        if late and self.backoff.failures <= 1:
+            return None, now
+        return self.backoff.blocks(now), self.backoff.until
+
+    # a sign-in's course
+
+    def started(self, now: float) -> TokenCache:
+        """A sign-in starts. With refused credentials, it first looks whether they have changed."""
+        pending = Pending(self.started_count, now + self.timeout)
+        reread_at = now if self.identity.fingerprint in self.refusals else self.reread_at
+        return evolve(self, pending=pending, started_count=self.started_count + 1, reread_at=reread_at)
+
+    def overdue(self, now: float) -> bool:
+        """Whether the sign-in under way has to be given up."""
+        return self.pending is not None and now >= self.pending.end
+
+    def given_up(self, now: float, draw: float) -> TokenCache:
+        """The sign-in under way may never end: the next caller starts another."""
+        return evolve(self, pending=None, backoff=self.backoff.failed(self.no_answer(), now, draw))
+
+    def finished(self, number: int, result: Result, now: Moment, draw: float) -> TokenCache:
+        """Sign-in `number` has ended. One that was given up still counts if it brings a refusal."""
+        outcome = result.outcome
+        if number < self.valid_from:
+            return self
+        cache = self
+        if final := isinstance(outcome, Refused) and outcome.final:
+            cache = evolve(self, refusals={**self.refusals, result.fingerprint: outcome})
+        if self.pending is None or self.pending.number != number:
+            return cache
+        if isinstance(outcome, TokenRecord):
+            return evolve(cache, pending=None, record=outcome, backoff=Backoff())
+        backoff = self.backoff if final else self.backoff.failed(outcome, now.monotonic, draw)
+        return evolve(cache, pending=None, backoff=backoff)
+
+    def moved(self, identity: Identity, number: int) -> TokenCache:
+        """Sign-in `number` uses other credentials; another account's token is dropped."""
+        if number < self.valid_from:
+            return self
+        record = self.record if identity.account == self.identity.account else None
+        return evolve(self, identity=identity, record=record, backoff=Backoff())
+
+    # refusals, 401s, resets
+
+    def reopened(self, fingerprint: str) -> TokenCache:
+        """These credentials may be sent again."""
+        return evolve(self, refusals={name: said for name, said in self.refusals.items() if name != fingerprint})
+
+    def rejected(self, token: Token, now: Moment) -> TokenCache:
+        """An API said 401 to `token`: it is served no more if it is the one held, and the brake allows it.
+
+        A token that has expired costs the brake nothing.
+        """
+        record = self.record
+        if record is None or record.rejected or token.access_token != record.token.access_token:
+            return self
+        brake = self.brake.take(now.monotonic) if record.alive(now) else self.brake
+        return evolve(self, record=evolve(record, rejected=True), brake=brake) if brake else self
+
+    def just_issued(self, token: Token, asked: float, now: Moment) -> bool:
+        """Whether `token` came since `asked` (monotonic) and has not expired: another sign-in would bring nothing new."""
+        record = self.record
+        if record is None or token.access_token != record.token.access_token:
+            return False
+        return record.answered.monotonic > asked and record.alive(now)
+
+    def reset(self, *, keep_refusals: bool = False) -> TokenCache:
+        """Forget all; sign-ins under way change nothing any more."""
+        refusals = self.refusals if keep_refusals else {}
+        count = self.started_count
+        fresh = TokenCache(self.identity, self.timeout, self.rereads, refusals=refusals)
+        return evolve(fresh, started_count=count, valid_from=count)
+
+    def no_answer(self) -> Unavailable:
+        return Unavailable(f"no answer within {self.timeout:g} s", self.identity.host, late=True)
