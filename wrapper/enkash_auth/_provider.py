@@ -41,7 +41,7 @@ class TokenProvider:
     """Hands out a valid token to any number of threads and event loops, with one token request for all of them.
 
     `credentials` may be a callable that returns them: read now, and again while the server refuses them. `timeout` is
-    in seconds and bounds a caller's wait and a whole sign-in; `transport` and `verify` are httpx's. `on_event` gets each
+    in seconds and bounds a caller's wait and a sign-in; `transport` and `verify` are httpx's. `on_event` gets each
     `events.Event` on the thread that signs in, once its callers have been answered. Processes with one `store` share
     the token, its renewal and a refusal; while the store does not answer they go on without it, or raise
     `UnavailableError` if they need it and `on_store_error` is "raise". Raises `ConfigurationError`.
@@ -160,7 +160,7 @@ class TokenProvider:
 
 def engine_of(provider: TokenProvider) -> Engine:
     """Return what `EnkashAuth` needs beyond the public methods."""
-    return provider._engine  # the module's own class
+    return provider._engine  # noqa: SLF001  # the class is this module's own
 
 
 def _shared(direct: Direct, store: Store, timeout: float, strict: bool) -> Signer:

@@ -61,12 +61,13 @@ class Runtime:
         return Moment(self.monotonic(), self.wall())
 
 
-_current: contextvars.ContextVar[Runtime] = contextvars.ContextVar("enkash_auth_runtime", default=Runtime())
+_REAL = Runtime()
+_current: contextvars.ContextVar[Runtime | None] = contextvars.ContextVar("enkash_auth_runtime", default=None)
 
 
 def current_runtime() -> Runtime:
     """Return the runtime that a provider takes when it is made."""
-    return _current.get()
+    return _current.get() or _REAL
 
 
 @contextmanager

@@ -20,7 +20,7 @@ class Backoff:
     failure: Failure | None = None
 
     def failed(self, failure: Failure, now: float, draw: float) -> Backoff:
-        """Return the back-off after one more failure in a row: 0.5 to 1 s, doubled each time, or as `Retry-After` asks."""
+        """Return the back-off after one more failure: 0.5 to 1 s, doubled each time, or as `Retry-After` asks."""
         seconds = min(_LONGEST_BACKOFF, 2.0**self.failures) * (0.5 + draw / 2)
         asked = (isinstance(failure, Unavailable) and failure.retry_after) or 0.0
         return Backoff(now + max(seconds, min(LONGEST_RETRY_AFTER, asked)), min(self.failures + 1, 10), failure)

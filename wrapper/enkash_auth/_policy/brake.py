@@ -11,7 +11,7 @@ _BURST, _REFILL = 2.0, 60.0  # two at once, one more a minute
 
 @frozen
 class Brake:
-    """A token bucket for invalidations, so that an API that always answers 401 does not cost a sign-in for each call."""
+    """A token bucket for invalidations: an API that always answers 401 does not cost a sign-in for each call."""
 
     level: float = _BURST
     at: float = NEVER  # monotonic

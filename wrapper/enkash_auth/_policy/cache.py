@@ -91,7 +91,7 @@ class TokenCache:
     # what a caller gets
 
     def ask(self, now: Moment, *, late: bool = False) -> Serve | Join | Start | Fail:
-        """Decide for a caller. `late`: the sign-in that the caller waited for ran out of time, but the caller did not."""
+        """Decide for a caller. `late`: the sign-in that it waited for ran out of time, but the caller did not."""
         record = self.record
         verdict, until = record.verdict(now) if record else (Verdict.WAIT, NEVER)
         if record is None or verdict is Verdict.WAIT:
@@ -173,7 +173,7 @@ class TokenCache:
         return evolve(self, record=evolve(record, rejected=True), brake=brake) if brake else self
 
     def just_issued(self, token: Token, asked: float, now: Moment) -> bool:
-        """Whether `token` came since `asked` (monotonic) and has not expired: another sign-in would bring nothing new."""
+        """Whether `token` was issued since `asked` (monotonic), so that another sign-in would bring nothing new."""
         record = self.record
         if record is None or token.access_token != record.token.access_token:
             return False

@@ -111,7 +111,7 @@ class TokenRecord:
         return Verdict.RENEW, now.monotonic + min(CLOCK_CHECK, left)
 
     def seconds_until_next(self, now: Moment) -> float:
-        """Return the seconds until a request can bring another token: a sticky server gives this one until it expires."""
+        """Return the seconds until a request can bring another token: a sticky server re-issues this one."""
         if self.alive(now) or not (self.sticky(now) or self.single_use):
             return 0.0
         return max(0.0, now.until(self.life.upper))

@@ -16,7 +16,7 @@ SETTINGS = (*REQUIRED, "basic_client_id")
 
 
 def read_settings(profile: str | None, arguments: Mapping[str, object]) -> dict[str, Any]:
-    """Return each setting from the first place that has it, or the `ConfigurationError` that says why it cannot be read.
+    """Return each setting from the first place that has it; in its stead, why it cannot be read.
 
     Raises `ConfigurationError` for an unknown argument, and for a profile that cannot be read.
     """

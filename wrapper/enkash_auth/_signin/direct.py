@@ -18,7 +18,7 @@ from .account import Account
 
 @frozen
 class SignIn:
-    """What a sign-in needs: `deadline` is monotonic; `refusal` says what one that was given up has brought meanwhile."""
+    """What a sign-in needs: `deadline` is monotonic; `refusal` says what one that was given up has brought."""
 
     account: Account
     record: TokenRecord | None

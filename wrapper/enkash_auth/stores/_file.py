@@ -8,7 +8,7 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class FileStore:
         if not isinstance(lock, _Lease):
             return False
         with self._alone(lock.key):
-            held = lock.held()
+            held = self._held(lock)
             if held:
                 self._write(key, value, saved, seconds)
             return held
@@ -69,7 +69,7 @@ class FileStore:
 
     @_told
     def lock(self, key: str, seconds: float) -> Lock | None:
-        lease = _Lease(self, f"{key}.lease")
+        lease = _Lease(f"{key}.lease", self._release)
         self._make()
         with self._alone(lease.key):
             if self._read(lease.key):
@@ -79,6 +79,14 @@ class FileStore:
 
     def close(self) -> None:
         pass
+
+    def _held(self, lease: _Lease) -> bool:
+        return (self._read(lease.key) or (b"",))[0] == lease.owner
+
+    def _release(self, lease: _Lease) -> None:
+        with self._alone(lease.key):
+            if self._held(lease):
+                (self._directory / lease.key).unlink()
 
     def _exists(self) -> bool:
         """A link would let who owns it choose the place; a looser mode would let others put entries there."""
@@ -138,17 +146,11 @@ class FileStore:
 
 
 class _Lease:
-    """Who may save: the one that the lease file names, until it ends."""
+    """Whose saves are kept: the owner that the lease file names, until the lease ends."""
 
-    def __init__(self, store: FileStore, key: str) -> None:
-        self._store, self.key = store, key
-        self.owner = secrets.token_bytes(16)
-
-    def held(self) -> bool:
-        return (self._store._read(self.key) or (b"",))[0] == self.owner
+    def __init__(self, key: str, release: Callable[[_Lease], None]) -> None:
+        self.key, self.owner, self._release = key, secrets.token_bytes(16), release
 
     @_told
     def release(self) -> None:
-        with self._store._alone(self.key):
-            if self.held():
-                (self._store._directory / self.key).unlink()
+        self._release(self)

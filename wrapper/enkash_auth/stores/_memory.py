@@ -26,7 +26,7 @@ class MemoryStore:
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         end = self._clock() + seconds
         with _guard:
-            if lock is not None and not (isinstance(lock, _Lease) and lock.held()):
+            if lock is not None and not (isinstance(lock, _Lease) and self._held(lock)):
                 return False
             self._entries[key] = (value, end)
             return True
@@ -37,28 +37,31 @@ class MemoryStore:
     def lock(self, key: str, seconds: float) -> Lock | None:
         with _guard:
             held = self._leases.get(key)
-            if held and held[0].held():
+            if held and self._held(held[0]):
                 return None
-            lease = _Lease(self, key)
+            lease = _Lease(key, self._release)
             self._leases[key] = (lease, self._clock() + seconds)
             return lease
 
     def close(self) -> None:
         pass
 
+    def _held(self, lease: _Lease) -> bool:
+        holder, end = self._leases.get(lease.key, (None, 0.0))
+        return holder is lease and self._clock() < end
+
+    def _release(self, lease: _Lease) -> None:
+        with _guard:
+            if self._held(lease):
+                del self._leases[lease.key]
+
 
 class _Lease:
-    def __init__(self, store: MemoryStore, key: str) -> None:
-        self._store, self._key = store, key
-
-    def held(self) -> bool:
-        holder, end = self._store._leases.get(self._key, (None, 0.0))
-        return holder is self and self._store._clock() < end
+    def __init__(self, key: str, release: Callable[[_Lease], None]) -> None:
+        self.key, self._release = key, release
 
     def release(self) -> None:
-        with _guard:
-            if self.held():
-                del self._store._leases[self._key]
+        self._release(self)
 
 
 _guard = threading.Lock()

@@ -6,6 +6,7 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -113,7 +114,7 @@ class RedisStore:
 
     @_told
     def lock(self, key: str, seconds: float) -> Lock | None:
-        lease = _Lease(self, f"{_PREFIX}{key}-lease")
+        lease = _Lease(f"{_PREFIX}{key}-lease", self._release)
         taken: Any = self._client.eval(_LOCK, 1, lease.key, lease.owner, int(seconds * 1000))
         if not taken:
             return None
@@ -124,10 +125,13 @@ class RedisStore:
     def close(self) -> None:
         self._client.close()
 
+    def _release(self, lease: _Lease) -> None:
+        self._client.eval(_RELEASE, 1, lease.key, lease.owner)
+
 
 class _Lease:
-    def __init__(self, store: RedisStore, key: str) -> None:
-        self._store, self.key, self.owner = store, key, secrets.token_hex(16)
+    def __init__(self, key: str, release: Callable[[_Lease], None]) -> None:
+        self.key, self.owner, self._release = key, secrets.token_hex(16), release
         self.clock = 0.0  # the server's time less ours; the answer's way here makes it too small, never too large
 
     def server_time(self) -> float:
@@ -135,4 +139,4 @@ class _Lease:
 
     @_told
     def release(self) -> None:
-        self._store._client.eval(_RELEASE, 1, self.key, self.owner)
+        self._release(self)
