@@ -8,7 +8,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from enkash_auth import Credentials, TokenProvider
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import Runtime, start_thread, use_runtime
 from enkash_auth.testing import Sandbox
 
 settings.register_profile("short", max_examples=100, stateful_step_count=50)
@@ -53,17 +53,23 @@ def issued(access_token: str, expires_in: object = 300) -> httpx.Response:
 
 
 class Clock:
-    """Both clocks of a provider, moved by hand; a pause moves them."""
+    """Both clocks of the providers that a test makes, moved by hand; a pause moves them.
+
+    `on_look` is called when a provider reads them, as a signal handler might be; `spawn` starts its sign-ins.
+    """
 
     def __init__(self) -> None:
         self.monotonic, self.wall = 1000.0, 1e9
         self.pauses: list[float] = []
-        self.runtime = Runtime(lambda: self.monotonic, lambda: self.wall, self.pause, lambda: 0.0)
+        self.on_look: Callable[[], object] = lambda: None
+        self.spawn: Callable[[Callable[[], None]], None] = start_thread
+        self.runtime = Runtime(
+            lambda: self.monotonic, self._look, self.pause, lambda: 0.0, lambda run: self.spawn(run)
+        )
 
-    def move(self, provider: TokenProvider) -> TokenProvider:
-        """Make the provider live by this clock."""
-        provider._runtime, provider._monotonic = self.runtime, self.runtime.monotonic
-        return provider
+    def _look(self) -> float:
+        self.on_look()
+        return self.wall
 
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -75,8 +81,11 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Iterator[Clock]:
+    """Every provider that is made in the test lives by this clock."""
+    clock = Clock()
+    with use_runtime(clock.runtime):
+        yield clock
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def heard() -> Heard:
 @pytest.fixture
 def provider(server: Server, clock: Clock, heard: Heard) -> Iterator[TokenProvider]:
     with TokenProvider(credentials(), transport=server.transport, on_event=heard) as provider:
-        yield clock.move(provider)
+        yield provider
 
 
 def renew(provider: TokenProvider, clock: Clock) -> None:
@@ -171,7 +171,7 @@ def test_logs_have_levels_and_no_secret(
     server.answer = answer
     with TokenProvider(credentials(), transport=server.transport, on_event=heard) as provider:
         with suppress(EnkashAuthError):
-            clock.move(provider).token()
+            provider.token()
         heard.kinds(1)
     (record,) = [record for record in caplog.records if record.name == "enkash_auth"]
     assert record.levelno == level

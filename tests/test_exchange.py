@@ -84,7 +84,7 @@ def test_an_answer_ends_in_its_class(
         status, stream=httpx.ByteStream(body), headers={"Location": "https://elsewhere.example"}
     )
     with TokenProvider(credentials(), transport=server.transport) as provider, pytest.raises(expected) as caught:
-        clock.move(provider).token()
+        provider.token()
     assert type(caught.value) is expected
     assert "canary" not in str(caught.value)
     assert len(server.requests) == (2 if expected is UnavailableError else 1)
@@ -105,8 +105,8 @@ def test_trouble_on_the_network_is_unavailable(server: Server, clock: Clock, err
         TokenProvider(credentials(), transport=server.transport) as provider,
         pytest.raises(UnavailableError, match="Error|no answer within 10 s"),
     ):
-        assert provider._account.exchange.grant(1.0)  # ends in an outcome, whatever httpx raises
-        clock.move(provider).token()
+        assert engine_of(provider).account.gateway.grant(1.0)  # ends in an outcome, whatever httpx raises
+        provider.token()
 
 
 def test_retry_after_is_handed_on(server: Server) -> None:
@@ -191,7 +191,7 @@ def test_a_packed_answer_is_unpacked_to_64_kib_at_most(
     headers = {"Content-Encoding": encoding}
     server.answer = lambda _: httpx.Response(200, headers=headers, stream=httpx.ByteStream(body))
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert isinstance(provider._account.exchange.grant(5.0), outcome)
+        assert isinstance(engine_of(provider).account.gateway.grant(5.0), outcome)
 
 
 def test_a_server_that_sets_cookies_gets_none_back(server: Server) -> None:
@@ -241,7 +241,7 @@ def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: S
 
     server.answer = answer
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        outcome = provider._account.exchange.grant(0.0)
+        outcome = engine_of(provider).account.gateway.grant(0.0)
     assert isinstance(outcome, Unavailable)
     assert outcome.late
 
@@ -254,7 +254,7 @@ def test_a_body_that_drips_ends_at_the_deadline(server: Server) -> None:
 
     server.answer = lambda _: httpx.Response(200, stream=Drip())
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert "too long" in provider._account.exchange.grant(0.001).reason  # type: ignore[union-attr]
+        assert "too long" in engine_of(provider).account.gateway.grant(0.001).reason  # type: ignore[union-attr]
 
 
 def test_the_request_is_the_specs(server: Server) -> None:

@@ -69,7 +69,7 @@ def member(server: Server, clock: Clock, store: Flaky, heard: list[Event]) -> It
 
         def make(account: dict[str, str] | None = None, **options: Any) -> TokenProvider:
             given = {"store": store, "transport": server.transport, "on_event": heard.append, **options}
-            return clock.move(stack.enter_context(TokenProvider(credentials(**(account or {})), **given)))
+            return stack.enter_context(TokenProvider(credentials(**(account or {})), **given))
 
         yield make
 
@@ -831,7 +831,6 @@ def test_a_store_that_counts_as_empty_is_a_store(server: Server, clock: Clock) -
     server.answer = lambda _: httpx.Response(401)
     options: dict[str, Any] = {"store": Countable(clock=lambda: clock.monotonic), "transport": server.transport}
     with TokenProvider(credentials(), **options) as one, TokenProvider(credentials(), **options) as other:
-        clock.move(one), clock.move(other)
         for provider in (one, other):
             with pytest.raises(RefusedError):
                 provider.token()

@@ -160,7 +160,7 @@ def test_loops_threads_and_runs_in_succession_share_one_token(server: Server) ->
 
 def test_200_threads_and_a_loop_at_expiry_cost_one_request(server: Server, clock: Clock) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider, ThreadPoolExecutor(200) as pool:
-        clock.move(provider).token()
+        provider.token()
         clock.passes(300)
         together = threading.Barrier(201)
 
@@ -200,7 +200,7 @@ def test_a_timeout_around_the_call_is_the_callers_own(server: Server) -> None:
 
 
 def test_a_late_callers_deadline_is_its_own(server: Server, clock: Clock) -> None:
-    """The first flight never lands; who boarded it late gets a token from the next one."""
+    """The first flight never lands; who flight it late gets a token from the next one."""
     go = threading.Event()
 
     def answer(_: httpx.Request) -> httpx.Response:
@@ -210,15 +210,15 @@ def test_a_late_callers_deadline_is_its_own(server: Server, clock: Clock) -> Non
 
     server.answer = answer
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        flight = clock.move(provider)._board()
+        flight = engine_of(provider).join_or_start()
         late = clock.monotonic + 15
         clock.passes(10)
         with pytest.raises(UnavailableError, match="within 10 s"):
-            provider._landed(flight, clock.monotonic)  # type: ignore[arg-type]
-        following = provider._landed(flight, late)  # type: ignore[arg-type]
+            engine_of(provider).after_wait(flight, clock.monotonic)  # type: ignore[arg-type]
+        following = engine_of(provider).after_wait(flight, late)  # type: ignore[arg-type]
         assert following is not flight
         following.wait(late)  # type: ignore[union-attr]
-        assert provider._landed(following, late).access_token == "t"  # type: ignore[arg-type,union-attr]
+        assert engine_of(provider).after_wait(following, late).access_token == "t"  # type: ignore[arg-type,union-attr]
         go.set()
 
 
@@ -227,11 +227,11 @@ def test_a_server_that_never_answers_is_not_asked_on_and_on(server: Server, cloc
     go = threading.Event()
     server.answer = lambda _: httpx.Response(503, json=go.wait(5))
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        flight = clock.move(provider)._board()
+        flight = engine_of(provider).join_or_start()
         for _ in range(2):
             clock.passes(10)
             try:
-                flight = provider._landed(flight, clock.monotonic + 5)  # type: ignore[arg-type]
+                flight = engine_of(provider).after_wait(flight, clock.monotonic + 5)  # type: ignore[arg-type]
             except UnavailableError:
                 break
         else:

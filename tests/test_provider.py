@@ -16,10 +16,12 @@ import pytest
 from attrs import evolve
 
 from conftest import Clock, Server, credentials, issued
-from enkash_auth import Credentials, Token, TokenProvider, _flight
-from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.outcome import Malformed, Refused
-from enkash_auth._runtime import Runtime
+from enkash_auth import Credentials, Token, TokenProvider
+from enkash_auth._flight import Flight
+from enkash_auth._policy.cache import Pending
+from enkash_auth._policy.outcome import Malformed
+from enkash_auth._provider import engine_of
+from enkash_auth._runtime import Runtime, use_runtime
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
@@ -38,7 +40,7 @@ def ask(request: pytest.FixtureRequest) -> Callable[[TokenProvider], Token]:
 def provider(server: Server, clock: Clock) -> Iterator[TokenProvider]:
     """A provider whose time is moved by hand."""
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        yield clock.move(provider)
+        yield provider
 
 
 def land(provider: TokenProvider) -> None:
@@ -87,7 +89,7 @@ def test_a_failed_renewal_serves_on_to_the_true_end(
         ask(provider)
 
 
-def test_a_renewal_in_the_air_is_boarded_when_the_token_ends(
+def test_a_renewal_in_the_air_is_flight_when_the_token_ends(
     server: Server, provider: TokenProvider, clock: Clock
 ) -> None:
     provider.token()
@@ -101,31 +103,31 @@ def test_a_renewal_in_the_air_is_boarded_when_the_token_ends(
     clock.passes(299)
     provider.token()
     clock.passes(1)
-    boarded = provider._board()
-    assert isinstance(boarded, _flight.Flight)
-    assert provider._board() is boarded
+    flight = engine_of(provider).join_or_start()
+    assert isinstance(flight, Flight)
+    assert engine_of(provider).join_or_start() is flight
     go.set()
     assert provider.token().access_token == "next"
     assert len(server.requests) == 2
 
 
 def test_a_waiter_that_overslept_gets_no_dead_token(server: Server, provider: TokenProvider, clock: Clock) -> None:
-    boarded = provider._board()
-    assert isinstance(boarded, _flight.Flight)
+    flight = engine_of(provider).join_or_start()
+    assert isinstance(flight, Flight)
     land(provider)
     clock.wall += 300  # the machine sleeps
-    assert isinstance(provider._landed(boarded, clock.monotonic + 1), _flight.Flight)
+    assert isinstance(engine_of(provider).after_wait(flight, clock.monotonic + 1), Flight)
     land(provider)
     assert provider.token().access_token == "canary-token-2"
 
 
 def test_a_waiter_that_overslept_its_deadline_hears_so(provider: TokenProvider, clock: Clock) -> None:
-    boarded = provider._board()
-    assert isinstance(boarded, _flight.Flight)
+    flight = engine_of(provider).join_or_start()
+    assert isinstance(flight, Flight)
     land(provider)
     clock.passes(300)
     with pytest.raises(UnavailableError):
-        provider._landed(boarded, clock.monotonic)
+        engine_of(provider).after_wait(flight, clock.monotonic)
 
 
 def test_a_refused_renewal_is_not_tried_again(server: Server, provider: TokenProvider, clock: Clock, ask: Ask) -> None:
@@ -175,10 +177,10 @@ def test_200_threads_cost_one_request(server: Server) -> None:
 
 
 def test_10_000_tasks_and_a_thread_cost_one_request(server: Server) -> None:
-    boarded = threading.Event()
+    flight = threading.Event()
 
     def answer(_: httpx.Request) -> httpx.Response:
-        boarded.wait(5)
+        flight.wait(5)
         return issued("t")
 
     server.answer = answer
@@ -186,7 +188,7 @@ def test_10_000_tasks_and_a_thread_cost_one_request(server: Server) -> None:
     async def main(provider: TokenProvider) -> set[str]:
         tasks = [asyncio.create_task(provider.atoken()) for _ in range(10_000)]
         await asyncio.sleep(0)
-        boarded.set()
+        flight.set()
         return {token.access_token for token in await asyncio.gather(*tasks)}
 
     with TokenProvider(credentials(), transport=server.transport) as provider:
@@ -347,16 +349,20 @@ def test_a_flight_begun_before_reset_writes_nothing(server: Server, answered: ht
 
 
 def test_a_flight_begun_before_reset_changes_no_account(server: Server) -> None:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        server.answer = lambda _: REFUSAL
+    server.answer = lambda _: REFUSAL
+    made: list[TokenProvider] = []
+
+    def source() -> Credentials:
+        if not made:
+            return credentials()
+        made[0].reset()
+        return credentials(username="other")
+
+    with TokenProvider(source, transport=server.transport) as provider:
+        made.append(provider)
         with pytest.raises(RefusedError):
             provider.token()
 
-        def source() -> Credentials:
-            provider.reset()
-            return credentials(username="other")
-
-        provider._source = source
         with pytest.raises(RefusedError):
             provider.token()
         assert provider.credentials.username == "canary-user"
@@ -364,20 +370,13 @@ def test_a_flight_begun_before_reset_changes_no_account(server: Server) -> None:
 
 def test_a_source_that_names_refused_credentials_changes_nothing(server: Server) -> None:
     server.answer = lambda _: REFUSAL
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        account, provider._source = provider._account, credentials
+    with TokenProvider(credentials, transport=server.transport) as provider:
+        account = engine_of(provider).account
         for _ in range(2):
             with pytest.raises(RefusedError):
                 provider.token()
-        assert provider._account is account
+        assert engine_of(provider).account is account
     assert len(server.requests) == 1
-
-
-def test_refused_meanwhile_means_not_asked(server: Server) -> None:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        account, refusal = provider._account, Refused(400, "invalid_grant", True, "token.example")
-        assert account.sign_in(None, 1e12, provider._runtime, {account.fingerprint: refusal})[0] is refusal
-    assert server.requests == []
 
 
 def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
@@ -390,17 +389,19 @@ def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
         return issued("new")
 
     server.answer = answer
-    with TokenProvider(credentials(), transport=server.transport, timeout=0.01) as provider:
-        with pytest.raises(UnavailableError, match="within"):
-            ask(provider)
-        provider._timeout = 10.0
+    now = [1000.0]
+    with use_runtime(Runtime(lambda: now[0], draw=lambda: 0.0)):
+        provider = TokenProvider(credentials(), transport=server.transport)
+    with provider:
+        flight = engine_of(provider).join_or_start()
+        now[0] += 10.0
         with pytest.raises(UnavailableError):
-            ask(provider)  # at once: the gate has shut
-        provider._gate = Backoff()
+            ask(provider)  # at once: the back-off has begun
+        now[0] += 0.5
         assert ask(provider).access_token == "new"
         go.set()
-        while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
-            threading.Event().wait(0.001)
+        land(provider)
+        assert isinstance(flight, Flight) and flight.outcome
         assert ask(provider).access_token == "new"
 
 
@@ -459,7 +460,7 @@ def test_where_the_last_second_of_a_sticky_token_does_not_fit_nothing_is_sent(
     clock.passes(9)
     ask(provider)  # the server is learnt
     land(provider)
-    sent, provider._timeout = len(server.requests), 0.5
+    sent = len(server.requests)
     clock.passes(1.2)
     for _ in range(3):
         with pytest.raises(UnavailableError) as caught:
@@ -484,7 +485,6 @@ def test_who_asks_from_within_a_providers_own_step_is_answered(server: Server, c
         return clock.wall
 
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        clock.move(provider)
         provider._runtime = evolve(clock.runtime, wall=interrupted)
         assert provider.token().access_token == "canary-token-1"
     assert heard == ["no token from token.example: it was asked for in the midst of a step towards one"]
@@ -505,9 +505,8 @@ def test_who_asks_on_a_flights_own_thread_is_answered(server: Server, ask: Ask) 
 @pytest.mark.parametrize("step", [TokenProvider.reset, TokenProvider.close], ids=["reset", "close"])
 def test_a_reset_or_close_from_within_is_done(server: Server, clock: Clock, step: Within) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        clock.move(provider)
         provider._runtime = Runtime(provider._monotonic, lambda: (step(provider), clock.wall)[1], clock.pause)  # type: ignore[func-returns-value]
-        provider._board()
+        engine_of(provider).join_or_start()
         provider._runtime = clock.runtime
         land(provider)
         assert provider._closed == (step is TokenProvider.close)
@@ -521,7 +520,6 @@ def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(server: Ser
         raise KeyboardInterrupt
 
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        clock.move(provider)
         provider._runtime = evolve(clock.runtime, spawn=interrupted)
         with pytest.raises(KeyboardInterrupt):
             ask(provider)
@@ -600,40 +598,40 @@ def test_where_no_thread_starts_the_caller_flies(server: Server, monkeypatch: py
         assert provider.token().access_token == "canary-token-1"
 
 
-async def seated(flight: _flight.Flight, deadline: float) -> None:
-    await flight.seat(deadline)
+async def waited(flight: Flight, deadline: float) -> None:
+    await flight.waiter(deadline)
 
 
 def test_a_waiter_that_comes_after_the_landing_does_not_wait() -> None:
-    flight = _flight.Flight(Runtime(), 0, float(2**31))
-    flight.land(Malformed("landed", "host"))
-    asyncio.run(seated(flight, float("inf")))
+    flight = Flight(Runtime(), Pending(0, float(2**31)))
+    flight.finish(Malformed("landed", "host"))
+    asyncio.run(waited(flight, float("inf")))
     flight.wait(float("inf"))
 
 
 def test_a_closed_loop_is_passed_over() -> None:
-    flight = _flight.Flight(Runtime(), 0, float(2**31))
-    asyncio.run(seated(flight, 0.0))
-    flight.land(Malformed("landed", "host"))
+    flight = Flight(Runtime(), Pending(0, float(2**31)))
+    asyncio.run(waited(flight, 0.0))
+    flight.finish(Malformed("landed", "host"))
     assert flight.outcome
 
 
 @pytest.mark.parametrize("deadline", [0.0, float("inf")])
 def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> None:
-    flight = _flight.Flight(Runtime(), 0, 0.0 if deadline else float(2**31))
+    flight = Flight(Runtime(), Pending(0, 0.0 if deadline else float(2**31)))
     flight.wait(deadline)
-    asyncio.run(seated(flight, deadline))
+    asyncio.run(waited(flight, deadline))
     assert flight.outcome is None
 
 
 def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing() -> None:
     async def come() -> None:
-        flight = _flight.Flight(Runtime(), 0, float(2**31))
-        early = flight.seat(float("inf"))
+        flight = Flight(Runtime(), Pending(0, float(2**31)))
+        early = flight.waiter(float("inf"))
         flight._empty(asyncio.get_running_loop())  # as a timer does that rings a hair too soon
         await early
-        later = flight.seat(float("inf"))
-        flight.land(Malformed("landed", "host"))
+        later = flight.waiter(float("inf"))
+        flight.finish(Malformed("landed", "host"))
         await asyncio.wait_for(later, 5)
 
     asyncio.run(come())
@@ -641,13 +639,13 @@ def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing
 
 def test_one_turn_of_a_loop_wakes_a_part_of_a_crowd() -> None:
     async def come() -> list[int]:
-        flight = _flight.Flight(Runtime(), 0, float(2**31))
-        seats = [flight.seat(float("inf")) for _ in range(1_500)]
-        flight.land(Malformed("landed", "host"))
+        flight = Flight(Runtime(), Pending(0, float(2**31)))
+        waiters = [flight.waiter(float("inf")) for _ in range(1_500)]
+        flight.finish(Malformed("landed", "host"))
         woken = []
-        while not seats[-1].done():
+        while not waiters[-1].done():
             await asyncio.sleep(0)
-            woken.append(sum(seat.done() for seat in seats))
+            woken.append(sum(waiter.done() for waiter in waiters))
         return woken
 
     assert asyncio.run(come()) == [500, 1_000, 1_500]
@@ -687,7 +685,7 @@ class TestFromEnv:
         self, server: Server, environment: pytest.MonkeyPatch, clock: Clock
     ) -> None:
         with TokenProvider(credentials(), transport=server.transport) as provider:
-            clock.move(provider).token()
+            provider.token()
             asked, go = threading.Event(), threading.Event()
 
             def answer(request: httpx.Request) -> httpx.Response:
@@ -704,7 +702,7 @@ class TestFromEnv:
             land(provider)  # refused
             provider.token()
             asked.wait(5)  # signing in as the other
-            assert isinstance(provider._board(), _flight.Flight)
+            assert isinstance(engine_of(provider).join_or_start(), Flight)
             go.set()
             assert provider.token().access_token == "theirs"
 
@@ -720,12 +718,12 @@ class TestFromEnv:
 def test_a_second_look_finds_what_landed(server: Server) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
         token = provider.token()
-        assert provider._board() is token
+        assert engine_of(provider).join_or_start() is token
 
 
-def test_a_flight_that_took_off_meanwhile_is_boarded(server: Server) -> None:
+def test_a_flight_that_took_off_meanwhile_is_flight(server: Server) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        flight = _flight.Flight(provider._runtime, provider._generation, float("inf"))
+        flight = Flight(provider._runtime, provider._generation, float("inf"))
 
         class Lock:  # another caller held it, and left a flight behind
             def __enter__(self) -> None:
@@ -735,4 +733,4 @@ def test_a_flight_that_took_off_meanwhile_is_boarded(server: Server) -> None:
                 pass
 
         provider._lock = Lock()  # type: ignore[assignment]
-        assert provider._board() is flight
+        assert engine_of(provider).join_or_start() is flight
