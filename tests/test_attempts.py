@@ -1,0 +1,359 @@
+"""How often a password may be sent: the kinds of answers, and what the attempts since the last success allow."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enkash_auth._policy import attempts as policy
+from enkash_auth._policy import classification
+from enkash_auth._policy.attempts import PAUSES, Attempt, Decision, Ledger, Memory
+from enkash_auth._policy.classification import Answer, Kind, classify
+from enkash_auth._policy.lifetime import Moment
+from enkash_auth._policy.outcome import Refused, Unavailable
+
+NOW = Moment(1000.0, 1e9)
+OPEN, REMOVED, SUCCESS, UNKNOWN, MAYBE, CLIENT, CLEAR, RESET = Kind
+
+KINDS: list[tuple[Answer, Kind]] = [
+    (Answer(200, json=True, token=True), SUCCESS),
+    *((Answer(status, "invalid_grant", json=True), CLEAR) for status in (200, 400, 401, 403, 422, 429, 503)),
+    (Answer(401, "invalid_grant", basic=True, json=True), CLEAR),
+    (Answer(401, basic=True), CLIENT),
+    (Answer(401, "unauthorized", basic=True, json=True), CLIENT),
+    *((Answer(status, "invalid_client", json=True), CLIENT) for status in (400, 401, 403, 500)),
+    (Answer(left=False), REMOVED),
+    *((Answer(status, json=json), REMOVED) for status in (408, 421, 425, 429, 503) for json in (False, True)),
+    *((Answer(status), REMOVED) for status in (404, 405, 413, 415)),
+    (Answer(), UNKNOWN),
+    *((Answer(status, json=json), UNKNOWN) for status in (500, 501, 502, 504, 520, 599) for json in (False, True)),
+    *((Answer(status, json=json), UNKNOWN) for status in (301, 302, 307, 399) for json in (False, True)),
+    *((Answer(status, json=True), UNKNOWN) for status in (404, 405)),
+    (Answer(401, "unauthorized", json=True), UNKNOWN),
+    *((Answer(status), UNKNOWN) for status in (200, 401, 403)),
+    *((Answer(status, json=json), MAYBE) for status in (400, 409, 412, 422, 423, 451) for json in (False, True)),
+    *((Answer(status, json=True), MAYBE) for status in (200, 401, 403, 413, 415)),
+    (Answer(400, "invalid_request", json=True), MAYBE),
+    (Answer(204), MAYBE),
+]
+
+GO, FINAL = "go", "final"
+# kinds, oldest first -> what unproven and proven credentials may do: at once, never, or seconds after the last start
+DECISIONS: list[tuple[list[Kind], Any, Any]] = [
+    ([], GO, GO),
+    ([OPEN], GO, GO),
+    ([UNKNOWN], GO, GO),
+    ([RESET], GO, GO),
+    ([MAYBE], 60, 60),
+    ([CLIENT], FINAL, 60),
+    ([CLEAR], FINAL, FINAL),
+    ([UNKNOWN, UNKNOWN], 300, 300),
+    ([RESET, UNKNOWN], 300, FINAL),
+    ([UNKNOWN] * 3, 600, 600),
+    ([UNKNOWN] * 4, 1200, 1200),
+    ([UNKNOWN] * 5, 1800, 1800),
+    ([UNKNOWN] * 9, 1800, 1800),
+    ([OPEN, OPEN], FINAL, 300),
+    ([OPEN] * 3, FINAL, 600),
+    ([UNKNOWN, OPEN], FINAL, 300),
+    ([RESET, OPEN], FINAL, FINAL),
+    ([MAYBE, MAYBE], FINAL, FINAL),
+    ([MAYBE, UNKNOWN], FINAL, FINAL),
+    ([MAYBE, OPEN], FINAL, FINAL),
+    ([MAYBE, CLIENT], FINAL, FINAL),
+    ([RESET, MAYBE], FINAL, FINAL),
+    ([RESET, CLIENT], FINAL, FINAL),
+    ([UNKNOWN, MAYBE], FINAL, 300),
+    ([OPEN, MAYBE], FINAL, 300),
+    ([OPEN, OPEN, MAYBE], FINAL, 600),
+    ([CLIENT, CLIENT], FINAL, 300),
+    ([CLIENT, UNKNOWN], FINAL, 300),
+    ([CLIENT] * 5, FINAL, 1800),
+    ([CLIENT, MAYBE], FINAL, 300),
+    ([CLIENT, MAYBE, CLIENT], FINAL, FINAL),
+    ([CLIENT, CLEAR], FINAL, FINAL),
+    ([UNKNOWN, UNKNOWN, UNKNOWN, MAYBE], FINAL, 1200),
+]
+
+
+def ledger(kinds: list[Kind], *, proven: bool = False, age: float = 0.0) -> Ledger:
+    """Return the ledger that holds attempts of these kinds, the last of which started `age` seconds ago."""
+    attempts = [Attempt(f"a{number}", number, NOW.after(-age), kind) for number, kind in enumerate(kinds, 1)]
+    return Ledger(tuple(attempts), proven)
+
+
+def decided(kinds: list[Kind], proven: bool) -> Any:
+    """Return the decision in the words of the table, so that a pause is checked on both sides of its end."""
+    decision = ledger(kinds, proven=proven).decide(NOW)
+    if decision.row is None or decision.final:
+        return FINAL if decision.final else GO
+    pause = decision.until - NOW.monotonic
+    assert ledger(kinds, proven=proven, age=pause - 0.1).decide(NOW).row
+    assert not ledger(kinds, proven=proven, age=pause).decide(NOW).row
+    return pause
+
+
+@pytest.mark.parametrize(("answer", "kind"), KINDS)
+def test_the_first_row_that_fits_says_what_an_answer_is(answer: Answer, kind: Kind) -> None:
+    assert classify(answer) is kind
+
+
+@pytest.mark.parametrize(("kinds", "unproven", "proven"), DECISIONS)
+def test_the_attempts_since_the_last_success_decide(kinds: list[Kind], unproven: Any, proven: Any) -> None:
+    assert (decided(kinds, False), decided(kinds, True)) == (unproven, proven)
+
+
+@pytest.mark.parametrize("row", range(len(classification.ANSWERS)))
+def test_each_row_of_the_answers_has_a_case_that_fails_without_it(row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = list(classification.ANSWERS)
+    rows[row] = (SUCCESS if rows[row][0] is not SUCCESS else MAYBE, rows[row][1])
+    monkeypatch.setattr(classification, "ANSWERS", rows)
+    assert any(classify(answer) is not kind for answer, kind in KINDS)
+
+
+@pytest.mark.parametrize(
+    ("table", "row"), [(name, row) for name in ("UNPROVEN", "PROVEN") for row in range(len(getattr(policy, name)))]
+)
+def test_each_rule_has_a_case_that_fails_without_it(table: str, row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def differs() -> bool:
+        return any((decided(kinds, False), decided(kinds, True)) != (one, two) for kinds, one, two in DECISIONS)
+
+    rules = list(getattr(policy, table))
+    monkeypatch.setattr(policy, table, rules[:row] + rules[row + 1 :])
+    assert differs()
+    rules[row] = rules[row]._replace(final=not rules[row].final)
+    monkeypatch.setattr(policy, table, rules)
+    assert differs()
+
+
+@pytest.mark.parametrize("place", range(len(PAUSES)))
+def test_each_pause_has_a_case_that_fails_without_it(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "PAUSES", tuple(s + (i == place) for i, s in enumerate(PAUSES)))
+    assert any(decided(kinds, True) != proven for kinds, _, proven in DECISIONS)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "alive", "waits"),
+    [([OPEN], ["a1"], False), ([OPEN, OPEN], ["a1", "a2"], True), ([OPEN, OPEN], ["a2"], True), ([MAYBE, OPEN], ["a2"], True)],
+)  # fmt: skip
+def test_two_attempts_that_may_still_be_answered_are_waited_for(
+    kinds: list[Kind], alive: list[str], waits: bool
+) -> None:
+    decision = ledger(kinds, age=60.0).decide(NOW, alive)
+    assert decision == Decision(len(kinds), OPEN if waits else None)
+
+
+def test_a_living_siblings_attempt_does_not_soften_what_is_final() -> None:
+    assert ledger([CLEAR, OPEN]).decide(NOW, ["a2"]).final
+
+
+def test_a_decision_says_its_row_the_passwords_and_the_attempt() -> None:
+    decision = ledger([RESET, UNKNOWN, MAYBE]).decide(NOW)
+    assert (decision.row, decision.passwords) == (MAYBE, 2)
+    assert decision.attempt and decision.attempt.id == "a3"
+
+
+def answered(found: Ledger, attempt: Attempt, kind: Kind) -> Ledger:
+    return found.answered(evolve(attempt, kind=kind))
+
+
+def kinds_of(found: Ledger) -> list[Kind]:
+    return [one.kind for one in found.attempts]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "proven", "kind", "left"),
+    [
+        ([], False, MAYBE, [MAYBE]),
+        ([], True, MAYBE, [MAYBE]),
+        ([], False, UNKNOWN, [UNKNOWN]),
+        ([], True, UNKNOWN, []),
+        ([CLIENT], True, UNKNOWN, [CLIENT, UNKNOWN]),
+        ([MAYBE], True, UNKNOWN, [MAYBE, UNKNOWN]),
+        ([RESET], True, UNKNOWN, [RESET]),
+        ([UNKNOWN], False, REMOVED, [UNKNOWN]),
+        ([UNKNOWN, MAYBE], False, SUCCESS, []),
+    ],
+)
+def test_an_answer_changes_its_own_attempt(kinds: list[Kind], proven: bool, kind: Kind, left: list[Kind]) -> None:
+    found, attempt = ledger(kinds, proven=proven).started("new", NOW)
+    after = answered(found, attempt, kind)
+    assert (kinds_of(after), after.proven) == (left, proven or kind is SUCCESS)
+    assert after.started("next", NOW)[1].number >= attempt.number
+
+
+class TestTraces:
+    """Each broke an earlier draft."""
+
+    def two(self) -> tuple[Ledger, Attempt, Attempt]:
+        found, first = Ledger().started("first", NOW)
+        found, second = found.started("second", NOW)
+        return found, first, second
+
+    def test_a_process_that_is_killed_before_its_answer_has_counted(self) -> None:
+        found, first, _ = self.two()
+        assert answered(found, first, UNKNOWN).decide(NOW.after(3600)).final
+
+    def test_not_only_the_last_kind_counts(self) -> None:
+        assert ledger([MAYBE, UNKNOWN], age=3600.0).decide(NOW).final
+
+    def test_a_late_success_leaves_a_later_refusal(self) -> None:
+        found, first, second = self.two()
+        found = answered(answered(found, second, CLEAR), first, SUCCESS)
+        assert kinds_of(found) == [CLEAR]
+        assert found.decide(NOW).final
+
+    @pytest.mark.parametrize("kind", [CLEAR, MAYBE, UNKNOWN, CLIENT, REMOVED])
+    def test_a_late_answer_that_a_success_has_cleared_is_dropped(self, kind: Kind) -> None:
+        found, first, second = self.two()
+        found = answered(found, second, SUCCESS)
+        assert answered(found, first, kind) == found == Ledger((), True, cleared=2)
+
+    @pytest.mark.parametrize("kind", [CLEAR, MAYBE, UNKNOWN, CLIENT, REMOVED, SUCCESS])
+    def test_a_late_answer_that_a_reset_has_cleared_is_dropped_but_a_success_proves(self, kind: Kind) -> None:
+        found, first, _ = self.two()
+        found = found.after_reset("r", NOW)
+        assert kinds_of(found) == [RESET]
+        assert answered(found, first, kind) == evolve(found, proven=kind is SUCCESS)
+
+    @pytest.mark.parametrize("proven", [False, True])
+    def test_one_reset_lets_one_password_through(self, proven: bool) -> None:
+        found = ledger([CLEAR], proven=proven).after_reset("r", NOW)
+        assert found.after_reset("r", NOW.after(9)) is found.after_reset("", NOW) is found
+        assert not found.decide(NOW).row
+        found, attempt = found.started("new", NOW)
+        assert answered(found, attempt, MAYBE).decide(NOW.after(3600)).final
+
+    def test_an_attempt_that_was_killed_is_no_refusal_of_proven_credentials(self) -> None:
+        assert not ledger([OPEN, MAYBE], proven=True).decide(NOW).final
+
+    def test_an_attempt_whose_save_was_lost_is_put_back(self) -> None:
+        _, first, second = self.two()
+        for lost in (Ledger(), Ledger().started("other", NOW)[0]):
+            back = answered(answered(lost, second, MAYBE), first, MAYBE)
+            assert kinds_of(back)[-2:] == [MAYBE, MAYBE]
+            assert [one.number for one in back.attempts] == sorted(one.number for one in back.attempts)
+
+
+def test_a_success_leaves_another_attempt_that_has_its_number() -> None:
+    _, lost = Ledger().started("lost", NOW)
+    found, _ = Ledger().started("other", NOW)
+    assert [one.id for one in answered(found, lost, SUCCESS).attempts] == ["other"]
+
+
+@pytest.mark.parametrize("forward", [0.0, 45.0])
+def test_a_ledger_survives_a_store(forward: float) -> None:
+    found, attempt = Ledger(proven=True, cleared=7).after_reset("r", NOW).started("new", NOW.after(5), (1, 2, 3))
+    found = found.answered(attempt.answered(Answer(400, "invalid_scope", json=True)))
+    text = json.dumps(found.to_entry(NOW.after(10)))
+    elsewhere = Moment(50.0, 5.0).after(forward)  # another machine's clocks
+    again = Ledger.from_entry(json.loads(text), elsewhere)
+    assert [one.start for one in again.attempts] == [elsewhere.after(-10), elsewhere.after(-5)]
+    assert evolve(again, attempts=()) == evolve(found, attempts=())
+    starts = [evolve(one, start=two.start) for one, two in zip(again.attempts, found.attempts, strict=True)]
+    assert starts == list(found.attempts)
+
+
+def test_an_attempt_from_the_future_starts_when_it_was_saved() -> None:
+    found, _ = Ledger().started("a", NOW.after(900))
+    assert Ledger.from_entry(found.to_entry(NOW), NOW).attempts[0].start == NOW
+
+
+@pytest.mark.parametrize("entry", [{}, {"attempts": 1}, {"attempts": [{"id": 1}]}, {"attempts": [], "proven": 1}])
+def test_what_is_no_ledger_raises(entry: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Ledger.from_entry(entry, NOW)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "status", "failure"),
+    [
+        ([CLEAR], 400, Refused(400, "code", True, "h")),
+        ([MAYBE], 422, Refused(422, "code", False, "h")),
+        ([MAYBE], 200, Unavailable("1 passwords have left since the last success", "h", 60)),
+        ([UNKNOWN, UNKNOWN], 500, Unavailable("2 passwords have left since the last success", "h", 300)),
+        ([OPEN, OPEN], 0, Refused(0, "code", True, "h")),
+    ],
+)
+def test_a_decision_makes_the_callers_failure(kinds: list[Kind], status: int, failure: Refused | Unavailable) -> None:
+    found = ledger(kinds)
+    found = evolve(found, attempts=tuple(evolve(one, status=status, error="code") for one in found.attempts))
+    assert found.decide(NOW).failure("h", NOW.monotonic) == failure
+
+
+def test_waiting_for_siblings_is_trouble_without_a_back_off() -> None:
+    failure = ledger([OPEN, OPEN]).decide(NOW, {"a1", "a2"}).failure("h", NOW.monotonic)
+    assert failure == Unavailable("other processes are signing in", "h", late=True)
+
+
+class TestMemory:
+    """What a process itself knows outlives a store that forgets."""
+
+    def test_its_own_attempts_are_put_back_until_they_are_cleared(self) -> None:
+        found, attempt = Ledger().started("own", NOW)
+        memory = Memory().keeping(attempt)
+        assert memory.restored(Ledger()) == found
+        memory = memory.keeping(evolve(attempt, kind=MAYBE))
+        assert kinds_of(memory.restored(found)) == kinds_of(memory.restored(Ledger())) == [MAYBE]
+        cleared = Ledger((), True, cleared=1)
+        assert memory.after(memory.restored(cleared), saved=False) == Memory(cleared)
+
+    @pytest.mark.parametrize("kind", [SUCCESS, REMOVED])
+    def test_an_answer_that_clears_is_kept_until_it_is_saved(self, kind: Kind) -> None:
+        found, attempt = Ledger().started("own", NOW)
+        memory = Memory(found).keeping(evolve(attempt, kind=kind))
+        assert memory.after(memory.ledger, saved=False) == memory
+        assert memory.restored(found) == memory.ledger
+        assert not memory.after(memory.ledger, saved=True).own
+
+    def test_what_was_proven_or_reset_stays_so_in_a_store_that_was_emptied(self) -> None:
+        memory = Memory(Ledger((), True, "r", 3))
+        assert memory.restored(Ledger()) == Ledger((), True, "r")
+
+
+KIND = st.sampled_from([REMOVED, SUCCESS, UNKNOWN, MAYBE, CLIENT, CLEAR])
+STEP = st.tuples(st.sampled_from(["start", "answer", "reset"]), st.integers(0, 5), KIND, st.floats(0, 400))
+
+
+@given(st.lists(STEP, max_size=25))
+def test_no_more_passwords_leave_than_promised(steps: list[tuple[str, int, Kind, float]]) -> None:
+    """Whatever is answered in whatever order: two in five minutes, and no third after what may be a refusal."""
+    found, now, flights = Ledger(), NOW, list[Attempt]()
+    sent: dict[str, Attempt] = {}  # since the last reset
+    for count, (what, which, kind, seconds) in enumerate(steps):
+        now = now.after(seconds)
+        if what == "start" and not found.decide(now).row:
+            assert len(sent) < 2 or set(kinds_of(found)) <= {UNKNOWN, RESET}
+            found, attempt = found.started(f"a{len(flights)}", now)
+            flights.append(attempt)
+            sent[attempt.id] = attempt
+            assert len([one for one in sent.values() if one.start.until(now) < 300]) <= 2
+        elif what == "answer" and which < len(flights):
+            found = answered(found, flights[which], kind)
+            if kind is REMOVED:
+                sent.pop(flights[which].id, None)
+        elif what == "reset":
+            found = found.after_reset(f"r{count}", now)
+            sent.clear()
+        if found.proven:
+            return  # proven credentials have promises of their own
+
+
+@given(st.lists(KIND, max_size=8), st.booleans(), st.permutations(range(8)))
+def test_answers_may_come_in_any_order(kinds: list[Kind], proven: bool, order: list[int]) -> None:
+    found, flights = Ledger(proven=proven), []
+    for place in range(len(kinds)):
+        found, attempt = found.started(f"a{place}", NOW)
+        flights.append(attempt)
+    for place in order:
+        if place < len(kinds):
+            found = answered(found, flights[place], kinds[place])
+    last = max([place for place, kind in enumerate(kinds) if kind is SUCCESS], default=-1)
+    left = [kind for kind in kinds[last + 1 :] if kind is not REMOVED]
+    assert [one for one in kinds_of(found) if one is not UNKNOWN] == [one for one in left if one is not UNKNOWN]
+    assert found.proven == (proven or last >= 0)

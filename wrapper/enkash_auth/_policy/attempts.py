@@ -1,0 +1,184 @@
+"""How often a password may be sent: the attempts since the last success, how each was answered, what that allows.
+
+The vendor locks an account after three failures in a row, and no page says how a failure looks. So what counts is not
+the shape of an answer but the passwords that have left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any, NamedTuple
+
+from attrs import asdict, evolve, frozen
+
+from .classification import Answer, Kind, classify
+from .lifetime import NEVER, Moment
+from .outcome import Failure, Refused, Unavailable
+
+
+class Row(NamedTuple):
+    """Forbids the next attempt, for a while or for good, if it fits the kinds of those before it, oldest first."""
+
+    kind: Kind
+    fits: Callable[[list[Kind]], bool]
+    final: bool = False
+
+
+def _one_more_was_sent(kinds: list[Kind]) -> bool:
+    return any(kind in (Kind.MAYBE, Kind.RESET) for kind in kinds[:-1])
+
+
+# the first row that fits decides; if none does, the next password may leave
+UNPROVEN = (
+    Row(Kind.CLEAR, lambda kinds: Kind.CLEAR in kinds, final=True),
+    Row(Kind.CLIENT, lambda kinds: Kind.CLIENT in kinds, final=True),
+    Row(Kind.MAYBE, lambda kinds: Kind.MAYBE in kinds and len(kinds) > 1, final=True),
+    Row(Kind.OPEN, lambda kinds: Kind.OPEN in kinds and len(kinds) > 1, final=True),
+    Row(Kind.MAYBE, lambda kinds: Kind.MAYBE in kinds),
+    Row(Kind.UNKNOWN, lambda kinds: len(kinds) > 1),
+)
+PROVEN = (
+    Row(Kind.CLEAR, lambda kinds: Kind.CLEAR in kinds, final=True),
+    Row(Kind.MAYBE, _one_more_was_sent, final=True),
+    Row(Kind.MAYBE, lambda kinds: Kind.MAYBE in kinds),
+    Row(Kind.CLIENT, lambda kinds: Kind.CLIENT in kinds),
+    Row(Kind.OPEN, lambda kinds: len(kinds) > 1),
+)
+PAUSES = (60.0, 300.0, 600.0, 1200.0, 1800.0)  # seconds from the start of the last of one attempt, of two, …
+
+
+@frozen
+class Attempt:
+    """A password that has left, or may have. `owner` tells processes without a store whether its process runs."""
+
+    id: str
+    number: int
+    start: Moment
+    kind: Kind = Kind.OPEN
+    reset: str = ""  # the id of the last reset before it
+    status: int = 0
+    error: str | None = None
+    owner: tuple[int, ...] = ()
+
+    def answered(self, answer: Answer) -> Attempt:
+        return evolve(self, kind=classify(answer), status=answer.status, error=answer.error)
+
+
+@frozen
+class Decision:
+    """Whether the next password may leave; if not, by which row, and until when (monotonic) unless it is final.
+
+    What is final ends with other credentials, a reset, or a sibling's token. `attempt` is the one that decided.
+    """
+
+    passwords: int  # that left since the last success
+    row: Kind | None = None  # None: the next may leave
+    final: bool = False
+    until: float = NEVER
+    attempt: Attempt | None = None  # None with a row: attempts of living siblings have to end first
+
+    def failure(self, host: str, now: float) -> Failure:
+        """Return what callers get instead of an attempt."""
+        if self.attempt is None:
+            return Unavailable("other processes are signing in", host, late=True)
+        if self.final or 200 < self.attempt.status < 500:
+            return Refused(self.attempt.status, self.attempt.error, self.final, host)
+        return Unavailable(f"{self.passwords} passwords have left since the last success", host, self.until - now)
+
+
+@frozen
+class Ledger:
+    """The attempts with one set of credentials since the last success, oldest first. `proven`: there was a success."""
+
+    attempts: tuple[Attempt, ...] = ()
+    proven: bool = False
+    reset: str = ""  # the id of the last reset
+    cleared: int = 0  # the number of the last attempt that a success has cleared
+
+    def decide(self, now: Moment, alive: Container[str] = ()) -> Decision:
+        """Decide on the next attempt. `alive`: the ids of open attempts that may still be answered."""
+        known = [one for one in self.attempts if one.kind is not Kind.OPEN or one.id not in alive]
+        kinds, passwords = [one.kind for one in known], sum(one.kind is not Kind.RESET for one in self.attempts)
+        row = next((row for row in (PROVEN if self.proven else UNPROVEN) if row.fits(kinds)), None)
+        if row:
+            until = known[-1].start.monotonic + PAUSES[min(len(known), len(PAUSES)) - 1]
+            if row.final or now.monotonic < until:
+                attempt = ([one for one in known if one.kind is row.kind] or known)[-1]
+                return Decision(passwords, row.kind, row.final, until, attempt)
+        waits = len(self.attempts) > max(1, len(known))
+        return Decision(passwords, Kind.OPEN if waits else None)
+
+    def started(self, id: str, now: Moment, owner: tuple[int, ...] = ()) -> tuple[Ledger, Attempt]:
+        """Return the ledger with one more attempt, to be saved before its password leaves."""
+        attempt = Attempt(id, self._next, now, reset=self.reset, owner=owner)
+        return evolve(self, attempts=(*self.attempts, attempt)), attempt
+
+    def answered(self, attempt: Attempt) -> Ledger:
+        """Return the ledger with the answer to an attempt, unless a reset or a later success has cleared that.
+
+        An attempt that is missing though nothing has cleared it is put back: its save was lost.
+        """
+        stands, cleared = attempt.reset == self.reset, self.cleared
+        others = [one for one in self.attempts if one.id != attempt.id]
+        proven = self.proven or attempt.kind is Kind.SUCCESS
+        if attempt.kind is Kind.SUCCESS and stands:
+            others, cleared = [one for one in others if one.number >= attempt.number], max(cleared, attempt.number)
+        elif attempt.kind is Kind.SUCCESS:
+            others = list(self.attempts)
+        elif not stands or (len(others) == len(self.attempts) and attempt.number <= cleared):
+            return self
+        elif attempt.kind is not Kind.REMOVED:
+            others = sorted([*others, attempt], key=lambda one: (one.number, one.start))
+        if proven and not any(one.kind in (Kind.MAYBE, Kind.CLIENT) for one in others):
+            others = [one for one in others if one.kind is not Kind.UNKNOWN]  # an outage by itself
+        return Ledger(tuple(others), proven, self.reset, cleared)
+
+    def after_reset(self, id: str, now: Moment) -> Ledger:
+        """Return the ledger as the reset leaves it: with room for one password, its proof kept."""
+        if id in ("", self.reset):
+            return self
+        return evolve(self, attempts=(Attempt(id, self._next, now, Kind.RESET, id),), reset=id)
+
+    @property
+    def _next(self) -> int:
+        return max([self.cleared, *(one.number for one in self.attempts)]) + 1
+
+    def to_entry(self, now: Moment) -> dict[str, Any]:
+        """Return plain data for a store, its times relative to `now`."""
+        attempts = [{**asdict(one), "start": one.start.monotonic - now.monotonic} for one in self.attempts]
+        return {**asdict(self), "attempts": attempts}
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any], saved: Moment) -> Ledger:
+        """Read what was saved then; raise `KeyError`, `TypeError` or `ValueError` if it is no ledger."""
+
+        def attempt(start: float, kind: str, owner: list[int], **fields: Any) -> Attempt:
+            return Attempt(start=saved.after(min(0.0, start)), kind=Kind(kind), owner=tuple(owner), **fields)
+
+        attempts = tuple(attempt(**one) for one in entry["attempts"])
+        return cls(attempts, bool(entry["proven"]), str(entry["reset"]), int(entry["cleared"]))
+
+
+@frozen
+class Memory:
+    """What a process itself knows, so that a save that was lost, or a store that is away, loses nothing."""
+
+    ledger: Ledger = Ledger()
+    own: tuple[Attempt, ...] = ()
+
+    def restored(self, found: Ledger) -> Ledger:
+        """Return a ledger as found, with this process's own attempts, and proven if this process knows it."""
+        ledger = evolve(found, proven=found.proven or self.ledger.proven, reset=found.reset or self.ledger.reset)
+        for attempt in self.own:
+            ledger = ledger.answered(attempt)
+        return ledger
+
+    def keeping(self, attempt: Attempt) -> Memory:
+        """Remember an attempt of this process's, or its answer."""
+        own = (*(one for one in self.own if one.id != attempt.id), attempt)
+        return Memory(self.ledger.answered(attempt), own)
+
+    def after(self, ledger: Ledger, *, saved: bool) -> Memory:
+        """Remember a ledger; forget own attempts that were cleared, and once it is `saved`, those that clear."""
+        ids, clearing = [one.id for one in ledger.attempts], () if saved else (Kind.REMOVED, Kind.SUCCESS)
+        return Memory(ledger, tuple(one for one in self.own if one.id in ids or one.kind in clearing))
