@@ -63,9 +63,7 @@ class Clock:
         self.pauses: list[float] = []
         self.on_look: Callable[[], object] = lambda: None
         self.spawn: Callable[[Callable[[], None]], None] = start_thread
-        self.runtime = Runtime(
-            lambda: self.monotonic, self._look, self.pause, lambda: 0.0, lambda run: self.spawn(run)
-        )
+        self.runtime = Runtime(lambda: self.monotonic, self._look, self.pause, lambda: 0.0, lambda run: self.spawn(run))
 
     def _look(self) -> float:
         self.on_look()

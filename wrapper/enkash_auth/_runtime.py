@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -48,7 +49,7 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
 
 @frozen
 class Runtime:
-    """Two clocks and a pause, in seconds; chance, in [0, 1); a start for sign-ins; a limit for calls of stores."""
+    """Two clocks and a pause, in seconds; chance, in [0, 1); a start for sign-ins; a limit for calls of stores; ids."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -56,6 +57,7 @@ class Runtime:
     draw: Callable[[], float] = random.random
     spawn: Callable[[Callable[[], None]], None] = start_thread
     call_within: Callable[[float, Callable[[], Any]], Any] = call_within
+    new_id: Callable[[], str] = lambda: secrets.token_hex(8)
 
     def now(self) -> Moment:
         return Moment(self.monotonic(), self.wall())

@@ -1,0 +1,166 @@
+"""The attempts of processes that share no store: remembered for this user on this machine, in a small SQLite file.
+
+The file holds numbers and kinds under a keyed hash of the credentials, no token and no name. Each step is one
+transaction. There is no lease, for these processes share no token: each of them signs in for itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import zlib
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
+from enkash_auth._policy.classification import Kind
+from enkash_auth._policy.lifetime import Moment
+from enkash_auth._runtime import Runtime
+
+try:
+    import sqlite3  # here, for a sign-in must not import: a fork may come
+except ImportError:
+    sqlite3 = None  # type: ignore[assignment]
+
+T = TypeVar("T")
+Change = Callable[[Ledger], tuple[Ledger, T]]
+_PATIENCE = 0.5  # seconds that a step waits for the file; another process keeps it for milliseconds
+_POLL = 0.1  # seconds between two looks while siblings sign in
+_COLUMNS = "(fingerprint TEXT PRIMARY KEY, place INT, monotonic REAL, wall REAL, ledger TEXT)"
+_log = logging.getLogger("enkash_auth")
+_guard = threading.RLock()
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    # a child that is forked amid a transaction would find the file locked for ever
+    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
+
+
+class Attempts:
+    """Remembers in the file at `path`; in `memories` alone if there is none, or none that works: `trouble` says why."""
+
+    def __init__(self, path: Path | None, runtime: Runtime, memories: dict[str, Memory] | None = None) -> None:
+        self.path, self.trouble = path if sqlite3 else None, ""
+        self._runtime, self._memories = runtime, {} if memories is None else memories
+
+    def begin(self, fingerprint: str, deadline: Moment) -> Attempt | Decision:
+        """Write and return one more attempt, or return what forbids it; wait for siblings' until the deadline.
+
+        The row `RESET` says that a person has reset since: read the credentials' source, then begin again.
+        """
+        reset = self._memory(fingerprint).ledger.reset
+        while True:
+            now = self._runtime.now()
+            left = now.until(deadline)
+            found = self._change(fingerprint, partial(self._begin, now, left, reset), left)
+            if isinstance(found, Attempt):
+                self._keep(fingerprint, found)
+                return found
+            if found is not None and (found.row is not Kind.OPEN or found.attempt):
+                return found
+            if left <= _POLL:
+                return found or Decision(0, Kind.OPEN)
+            self._runtime.pause(_POLL)
+
+    def _begin(self, now: Moment, left: float, reset: str, ledger: Ledger) -> tuple[Ledger, Attempt | Decision]:
+        decision = ledger.decide(now, {one.id for one in ledger.attempts if one.owner and _runs(one, now)})
+        if ledger.reset != reset:
+            return ledger, Decision(decision.passwords, Kind.RESET)
+        if decision.row:
+            return ledger, decision
+        return ledger.started(self._runtime.new_id(), now, (_place(), os.getpid(), _born("self"), int(left) + 1))
+
+    def record(self, fingerprint: str, attempt: Attempt) -> None:
+        """Write how an attempt was answered."""
+        self._keep(fingerprint, attempt)
+        self._change(fingerprint, lambda ledger: (ledger.answered(attempt), None), _PATIENCE)
+
+    def reset(self, fingerprint: str) -> None:
+        """Leave room for one more password."""
+        now, id = self._runtime.now(), self._runtime.new_id()
+        self._change(fingerprint, lambda ledger: (ledger.after_reset(id, now), None), _PATIENCE)
+
+    def look(self, fingerprint: str) -> Ledger:
+        """Return the ledger, and find out whether the file works."""
+        return self._change(fingerprint, lambda ledger: (ledger, ledger), _PATIENCE) or Ledger()
+
+    def _memory(self, fingerprint: str) -> Memory:
+        return self._memories.get(fingerprint, Memory())
+
+    def _keep(self, fingerprint: str, attempt: Attempt) -> None:
+        with _guard:
+            self._memories[fingerprint] = self._memory(fingerprint).keeping(attempt)
+
+    def _change(self, fingerprint: str, change: Change[T], left: float) -> T | None:
+        """Apply `change` in the file, or else in memory; return what it returns, None if the file is busy."""
+        with _guard:
+            memory, saved = self._memory(fingerprint), True
+            try:
+                ledger, value = (
+                    self._in_file(self.path, fingerprint, change, left) if self.path else change(memory.ledger)
+                )
+                self.trouble = ""
+            except (OSError, sqlite3.Error) as error:
+                if getattr(error, "sqlite_errorname", None) == "SQLITE_BUSY":
+                    return None
+                if not self.trouble:
+                    _log.debug("attempts are remembered in this process alone: %s (%s)", self.path, error)
+                self.trouble = str(error)
+                saved, (ledger, value) = False, change(memory.ledger)
+            self._memories[fingerprint] = memory.after(ledger, saved=saved)
+            return value
+
+    def _in_file(self, path: Path, fingerprint: str, change: Change[T], left: float) -> tuple[Ledger, T]:
+        now = self._runtime.now()
+        with suppress(FileExistsError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # a file that exists is not opened: closing it would end the locks that SQLite holds in this process
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        with closing(sqlite3.connect(path, timeout=max(0.0, min(_PATIENCE, left)), isolation_level=None)) as file:
+            file.execute("BEGIN IMMEDIATE")
+            file.execute(f"CREATE TABLE IF NOT EXISTS ledgers {_COLUMNS}")
+            row = file.execute("SELECT * FROM ledgers WHERE fingerprint = ?", (fingerprint,)).fetchone()
+            found = _read(row, now) if row else Ledger()
+            ledger, value = change(self._memory(fingerprint).restored(found))
+            if ledger != found:
+                values = (fingerprint, _place(), *now, json.dumps(ledger.to_entry(now)))
+                file.execute("REPLACE INTO ledgers VALUES (?, ?, ?, ?, ?)", values)
+            file.execute("COMMIT")
+        return ledger, value
+
+
+def _read(row: tuple[str, int, float, float, str], now: Moment) -> Ledger:
+    """Read a row by the monotonic clock if that has run on since, else by the wall clock, which may have been set."""
+    _, place, monotonic, wall, text = row
+    same = place == _place() and monotonic <= now.monotonic
+    age = now.monotonic - monotonic if same else max(0.0, now.wall - wall)
+    try:
+        return Ledger.from_entry(json.loads(text), now.after(-age))
+    except (KeyError, TypeError, ValueError):
+        return Ledger()  # of another version of this package
+
+
+def _runs(attempt: Attempt, now: Moment) -> bool:
+    """Whether an open attempt may still be answered: its time is not over, and its process has not ended."""
+    place, pid, born, seconds = attempt.owner
+    return attempt.start.after(seconds).until(now) < 0 and (place != _place() or _born(pid) == born)
+
+
+def _place() -> int:
+    """Return a number for this boot of this machine, and for the namespace of its process ids; 0 without /proc."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+        return zlib.crc32(boot + bytes(Path("/proc/self/ns/pid").readlink()))
+    except OSError:
+        return 0
+
+
+def _born(pid: int | str) -> int:
+    """Return when a process started, in ticks since boot; 0 if it has ended, and without /proc."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return 0
