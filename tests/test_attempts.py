@@ -139,8 +139,13 @@ def test_each_pause_has_a_case_that_fails_without_it(place: int, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("kinds", "alive", "waits"),
-    [([OPEN], ["a1"], False), ([OPEN] * 2, ["a1", "a2"], True), ([OPEN] * 2, ["a2"], True), ([MAYBE, OPEN], ["a2"], True)],
-)  # fmt: skip
+    [
+        ([OPEN], ["a1"], False),
+        ([OPEN, OPEN], ["a1", "a2"], True),
+        ([OPEN, OPEN], ["a2"], True),
+        ([MAYBE, OPEN], ["a2"], True),
+    ],
+)
 def test_two_attempts_that_may_still_be_answered_are_waited_for(
     kinds: list[Kind], alive: list[str], waits: bool
 ) -> None:
