@@ -7,7 +7,7 @@ import httpx
 import pytest
 from hypothesis import Phase, settings
 
-from enkash_auth import Credentials, TokenProvider
+from enkash_auth import Credentials
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
 from enkash_auth.testing import Sandbox
 
@@ -63,9 +63,7 @@ class Clock:
         self.pauses: list[float] = []
         self.on_look: Callable[[], object] = lambda: None
         self.spawn: Callable[[Callable[[], None]], None] = start_thread
-        self.runtime = Runtime(
-            lambda: self.monotonic, self._look, self.pause, lambda: 0.0, lambda run: self.spawn(run)
-        )
+        self.runtime = Runtime(lambda: self.monotonic, self._look, self.pause, lambda: 0.0, lambda run: self.spawn(run))
 
     def _look(self) -> float:
         self.on_look()
