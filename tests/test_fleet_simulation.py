@@ -267,8 +267,8 @@ class Fleets(RuleBasedStateMachine):
 
     def ask(self, engine: Engine) -> None:
         now = self.world.monotonic()
-        token, until = engine.serving
-        if engine.runtime.monotonic() < until:
+        if engine.runtime.monotonic() < engine.until:
+            token = engine.token
             self.check(engine, token, None)
             self.last = engine, token, engine.runtime.monotonic()
             return

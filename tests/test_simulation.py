@@ -62,8 +62,8 @@ class Lives(RuleBasedStateMachine):
     @rule()
     def call(self) -> None:
         asked = self.world.monotonic()
-        token, until = self.engine.serving
-        if asked < until:
+        if asked < self.engine.until:
+            token = self.engine.token
             self.check(token, None)
             self.last = token, asked
             return
