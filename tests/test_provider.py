@@ -380,6 +380,14 @@ def test_refused_meanwhile_means_not_asked(server: Server) -> None:
     assert server.requests == []
 
 
+def test_a_flight_that_was_stopped_past_its_end_asks_nothing(server: Server) -> None:
+    now = [0.0]
+    stopped = Outside(monotonic=lambda: now[0], pause=lambda _: now.append(now.pop() + 10.0))
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        outcome, requests = provider._account.sign_in(None, 10.0, stopped, {})
+    assert (outcome.reason, requests, server.requests) == ("no time was left", 0, [])  # type: ignore[union-attr]
+
+
 def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
     go = threading.Event()
 
