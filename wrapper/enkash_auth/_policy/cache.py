@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from .backoff import Backoff
 from .brake import Brake
@@ -24,7 +24,7 @@ class Identity:
     """Whose token it is. `fingerprint` names exactly these credentials, `account` what the server tells accounts by."""
 
     host: str
-    account: tuple[str, ...]
+    account: tuple[str, ...] = field(repr=False)
     fingerprint: str
 
 
