@@ -183,7 +183,7 @@ class TokenCache:
         """Forget all; sign-ins under way change nothing any more."""
         refusals = self.refusals if keep_refusals else {}
         count = self.started_count
-        fresh = TokenCache(self.identity, self.timeout, self.rereads, refusals=refusals)
+        fresh = TokenCache(self.identity, self.timeout, self.rereads, refusals=refusals, reread_at=self.reread_at)
         return evolve(fresh, started_count=count, valid_from=count)
 
     def no_answer(self) -> Unavailable:
