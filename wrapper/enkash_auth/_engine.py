@@ -98,9 +98,10 @@ class Engine:
             self._give_up(now.monotonic)
         decision, started = self._cache.ask(now, late=late), None
         if isinstance(decision, Start):
-            self._cache = self._cache.started(now.monotonic)
-            assert self._cache.pending
-            self._flight = started = Flight(self.runtime, self._cache.pending)
+            cache = self._cache.started(now.monotonic)
+            assert cache.pending
+            started = Flight(self.runtime, cache.pending)
+            self._cache, self._flight = cache, started  # in one step: an interrupt comes before it or after it
             decision = decision.meanwhile or Join()
         if isinstance(decision, Serve):
             self.token, self.until = decision.token, decision.until
