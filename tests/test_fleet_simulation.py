@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from enkash_auth import Token
 from enkash_auth._engine import Engine
 from enkash_auth._flight import Flight
-from enkash_auth._policy.lifetime import LOOK
+from enkash_auth._policy.lifetime import CLOCK_CHECK
 from enkash_auth.errors import ProtocolError, RefusedError, UnavailableError
 from enkash_auth.stores import MemoryStore, StoreError
 from world import ANSWERS, TICK, World, current_fiber
@@ -44,6 +44,10 @@ class Lossy(MemoryStore):
         if self.mood == "hangs" and fiber:
             fiber.hold(self.world.monotonic() + HANG)
         return not (write and self.mood == "forgets")
+
+    def empty(self) -> None:
+        self._entries.clear()
+        self._leases.clear()
 
     def _left(self) -> None:
         if self.mood == "hangs":
@@ -83,7 +87,7 @@ class Caller:
 
     @property
     def due(self) -> float:
-        return min(self.deadline, self.flight.end + self.world.monotonic() - self.engine._monotonic())
+        return min(self.deadline, self.flight.end + self.world.monotonic() - self.engine.runtime.monotonic())
 
 
 class Fleets(RuleBasedStateMachine):
@@ -148,7 +152,7 @@ class Fleets(RuleBasedStateMachine):
 
     @rule()
     def time_passes_to_a_renewal(self) -> None:
-        ends = [engine._known.life for engine in self.engines if engine._known]
+        ends = [engine.cache.record.life for engine in self.engines if engine.cache.record]
         if ends:
             renew = min(life.lower.monotonic - life.window / 2 for life in ends)
             self.time_passes(min(90_000.0, max(0.0, renew - self.world.monotonic())))
@@ -171,7 +175,7 @@ class Fleets(RuleBasedStateMachine):
         self.world.revoked |= self.world.ends.keys()
         engine, token, asked = self.last
         if engine in self.engines:
-            engine._rejected(token, asked)
+            engine.reject(token, asked)
         self.trouble()
 
     @rule(mood=st.sampled_from(["well", "well", "raises", "hangs", "forgets"]))
@@ -181,8 +185,7 @@ class Fleets(RuleBasedStateMachine):
 
     @rule()
     def store_is_emptied(self) -> None:
-        self.store._entries.clear()
-        self.store._leases.clear()
+        self.store.empty()
         self.trouble()
 
     @rule(data=st.data())
@@ -196,8 +199,8 @@ class Fleets(RuleBasedStateMachine):
         place = data.draw(st.integers(0, len(self.engines) - 1))
         parent = self.engines[place]
         child = self.engines[place] = copy.copy(parent)
-        child._fleet = copy.copy(child._fleet)
-        child._after_fork()
+        child.signer = copy.copy(child.signer)
+        child.after_fork()
         self.gone(parent)
 
     @rule(password=st.sampled_from(["p0", "p1", "wrong"]), right=st.sampled_from(["p0", "p1"]))
@@ -221,7 +224,7 @@ class Fleets(RuleBasedStateMachine):
         assert world.owners[token.access_token] == "user"
         if token.access_token in world.revoked or (flight and getattr(flight.outcome, "single_use", False)):
             return
-        assert world.true < world.ends[token.access_token] + TICK * LOOK, "a token past its end"
+        assert world.true < world.ends[token.access_token] + TICK * CLOCK_CHECK, "a token past its end"
 
     def refused(self, engine: Engine, fingerprint: str) -> None:
         """One attempt with refused credentials for the whole fleet, and one for each process after trouble."""
@@ -264,17 +267,20 @@ class Fleets(RuleBasedStateMachine):
 
     def ask(self, engine: Engine) -> None:
         now = self.world.monotonic()
-        if engine._monotonic() < engine._serve_until:
-            self.check(engine, engine._token, None)
-            self.last = engine, engine._token, engine._monotonic()
+        if engine.runtime.monotonic() < engine.until:
+            token = engine.token
+            self.check(engine, token, None)
+            self.last = engine, token, engine.runtime.monotonic()
             return
-        self.settle(engine, engine._board, now + self.timeout, None)
+        self.settle(engine, engine.join_or_start, now + self.timeout, None)
 
     def go_on(self, caller: Caller) -> None:
         self.callers.remove(caller)
         engine, flight = caller.engine, caller.flight
-        late = caller.deadline - self.world.monotonic() + engine._monotonic()  # the deadline on the engine's clock
-        self.settle(engine, lambda: engine._landed(flight, late), caller.deadline, flight)
+        late = (
+            caller.deadline - self.world.monotonic() + engine.runtime.monotonic()
+        )  # the deadline on the engine's clock
+        self.settle(engine, lambda: engine.after_wait(flight, late), caller.deadline, flight)
 
     def settle(self, engine: Engine, ask: Any, deadline: float, flight: Flight | None) -> None:
         try:
@@ -287,7 +293,7 @@ class Fleets(RuleBasedStateMachine):
             return
         if got is not None:
             self.check(engine, got, flight)
-            self.last = engine, got, engine._monotonic()
+            self.last = engine, got, engine.runtime.monotonic()
         assert self.world.monotonic() <= deadline + 3 * TICK, "a caller was answered past its deadline"
 
     def teardown(self) -> None:

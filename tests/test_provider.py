@@ -6,22 +6,22 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import certifi
 import httpx
 import pytest
-from attrs import evolve
 
 from conftest import Clock, Server, credentials, issued
 from enkash_auth import Credentials, Token, TokenProvider
 from enkash_auth._flight import Flight
 from enkash_auth._policy.cache import Pending
-from enkash_auth._policy.outcome import Malformed
+from enkash_auth._policy.outcome import Malformed, Unavailable
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, use_runtime
+from enkash_auth._signin.direct import Direct, SignIn
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
@@ -379,11 +379,22 @@ def test_a_source_that_names_refused_credentials_changes_nothing(server: Server)
     assert len(server.requests) == 1
 
 
+def test_a_sign_in_that_was_stopped_past_its_deadline_asks_nothing(server: Server) -> None:
+    now = [0.0]
+    stopped = Runtime(lambda: now[0], pause=lambda _: now.append(now.pop() + 10.0))
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        given = SignIn(engine_of(provider).account, None, 10.0, lambda: None)
+        result = Direct(stopped).sign_in(given)
+    assert isinstance(result.outcome, Unavailable)
+    assert (result.outcome.reason, result.requests, server.requests) == ("no time was left", 0, [])
+
+
 def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
-    go = threading.Event()
+    asked, go = threading.Event(), threading.Event()
 
     def answer(_: httpx.Request) -> httpx.Response:
         if len(server.requests) == 1:
+            asked.set()
             go.wait(5)
             return issued("late")
         return issued("new")
@@ -394,6 +405,7 @@ def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
         provider = TokenProvider(credentials(), transport=server.transport)
     with provider:
         flight = engine_of(provider).join_or_start()
+        asked.wait(5)
         now[0] += 10.0
         with pytest.raises(UnavailableError):
             ask(provider)  # at once: the back-off has begun
@@ -438,7 +450,7 @@ def test_a_closed_provider_says_so(server: Server, ask: Ask) -> None:
     provider.close()
     with pytest.raises(ConfigurationError, match="closed"):
         ask(provider)
-    provider._after_fork()
+    engine_of(provider).after_fork()
 
 
 @pytest.mark.parametrize(
@@ -452,9 +464,10 @@ def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_where_the_last_second_of_a_sticky_token_does_not_fit_nothing_is_sent(
-    server: Server, provider: TokenProvider, clock: Clock, ask: Ask
+    server: Server, clock: Clock, ask: Ask
 ) -> None:
     end = clock.wall + 10.5
+    provider = TokenProvider(credentials(), transport=server.transport, timeout=0.5)
     server.answer = lambda _: issued("sticky", int(end - clock.wall)) if clock.wall < end else issued("fresh")
     ask(provider)
     clock.passes(9)
@@ -477,23 +490,22 @@ Within = Callable[[TokenProvider], object]
 def test_who_asks_from_within_a_providers_own_step_is_answered(server: Server, clock: Clock) -> None:
     heard: list[str] = []
 
-    def interrupted() -> float:  # as by a signal handler, or a finalizer that the garbage collector runs
-        provider._runtime = clock.runtime
+    def interrupted() -> None:  # as by a signal handler, or a finalizer that the garbage collector runs
+        clock.on_look = lambda: None
         with pytest.raises(UnavailableError) as caught:
             provider.token()
         heard.append(str(caught.value))
-        return clock.wall
 
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        provider._runtime = evolve(clock.runtime, wall=interrupted)
+        clock.on_look = interrupted
         assert provider.token().access_token == "canary-token-1"
-    assert heard == ["no token from token.example: it was asked for in the midst of a step towards one"]
+    assert heard == ["no token from token.example: token() was called re-entrantly, from a signal handler or finalizer"]
     assert len(server.requests) == 1
 
 
 def test_who_asks_on_a_flights_own_thread_is_answered(server: Server, ask: Ask) -> None:
     def answer(_: httpx.Request) -> httpx.Response:
-        with pytest.raises(UnavailableError, match="in the midst"):
+        with pytest.raises(UnavailableError, match="re-entrantly"):
             ask(provider)
         return issued("t")
 
@@ -505,11 +517,12 @@ def test_who_asks_on_a_flights_own_thread_is_answered(server: Server, ask: Ask) 
 @pytest.mark.parametrize("step", [TokenProvider.reset, TokenProvider.close], ids=["reset", "close"])
 def test_a_reset_or_close_from_within_is_done(server: Server, clock: Clock, step: Within) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        provider._runtime = Runtime(provider._monotonic, lambda: (step(provider), clock.wall)[1], clock.pause)  # type: ignore[func-returns-value]
+        clock.on_look = lambda: step(provider)
         engine_of(provider).join_or_start()
-        provider._runtime = clock.runtime
+        clock.on_look = lambda: None
         land(provider)
-        assert provider._closed == (step is TokenProvider.close)
+        with suppress(ConfigurationError) if step is TokenProvider.close else nullcontext():
+            assert provider.token().access_token == "canary-token-2"
 
 
 def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(server: Server, clock: Clock, ask: Ask) -> None:
@@ -520,10 +533,10 @@ def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(server: Ser
         raise KeyboardInterrupt
 
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        provider._runtime = evolve(clock.runtime, spawn=interrupted)
+        start, clock.spawn = clock.spawn, interrupted
         with pytest.raises(KeyboardInterrupt):
             ask(provider)
-        provider._runtime = clock.runtime
+        clock.spawn = start
         with pytest.raises(UnavailableError, match="cut short"):
             ask(provider)  # at once
         started[0]()  # a thread that comes after all
@@ -532,14 +545,15 @@ def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(server: Ser
         assert ask(provider).access_token == "canary-token-1"
 
 
-def test_an_interrupt_of_who_has_started_a_flight_is_nothing_to_the_flight(server: Server, ask: Ask) -> None:
+def test_an_interrupt_of_the_caller_that_started_a_flight_does_not_touch_the_flight(
+    server: Server, clock: Clock, ask: Ask
+) -> None:
+    def interrupted(run: Callable[[], None]) -> None:
+        run()
+        raise KeyboardInterrupt
+
     with TokenProvider(credentials(), transport=server.transport) as provider:
-
-        def interrupted(run: Callable[[], None]) -> None:
-            run()
-            raise KeyboardInterrupt
-
-        provider._runtime = Runtime(spawn=interrupted)
+        clock.spawn = interrupted
         with pytest.raises(KeyboardInterrupt):
             ask(provider)
         assert ask(provider).access_token == "canary-token-1"
@@ -580,13 +594,19 @@ def test_a_server_that_drips_headers_keeps_no_thread() -> None:
             land(provider)
 
 
-def test_a_child_starts_clean(server: Server) -> None:
+def test_a_child_starts_clean(server: Server, clock: Clock) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
         provider.token()
-        with ThreadPoolExecutor(1) as parent:  # a thread that the child does not have
-            parent.submit(provider._lock.acquire).result()
-        provider._after_fork()  # what os.fork() calls in the child
+        clock.passes(300)
+        holds, go = threading.Event(), threading.Event()
+        clock.on_look = lambda: go.wait(5) if holds.set() is None and threading.current_thread() is other else None
+        other = threading.Thread(target=provider.token)  # holds the lock; the child does not have this thread
+        other.start()
+        holds.wait(5)
+        engine_of(provider).after_fork()  # what os.fork() calls in the child
         assert provider.token().access_token == "canary-token-2"
+        go.set()
+        other.join()
 
 
 def test_where_no_thread_starts_the_caller_flies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -626,10 +646,10 @@ def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> Non
 
 def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing() -> None:
     async def come() -> None:
-        flight = Flight(Runtime(), Pending(0, float(2**31)))
-        early = flight.waiter(float("inf"))
-        flight._empty(asyncio.get_running_loop())  # as a timer does that rings a hair too soon
-        await early
+        now = [1000.0]
+        flight = Flight(Runtime(lambda: now[0]), Pending(0, 1000.0))
+        await flight.waiter(float("inf"))
+        now[0] = 0.0  # the timer rang too soon
         later = flight.waiter(float("inf"))
         flight.finish(Malformed("landed", "host"))
         await asyncio.wait_for(later, 5)
@@ -656,15 +676,15 @@ def test_without_a_loop_the_error_says_what_to_do(provider: TokenProvider) -> No
         provider.atoken().send(None)
 
 
-class TestFromEnv:
-    """`from_env` looks at its source again while refused."""
+class TestSource:
+    """A source is read again while the server refuses its credentials."""
 
     @pytest.fixture
     def provider(self, environment: pytest.MonkeyPatch, server: Server) -> TokenProvider:
-        provider = TokenProvider(credentials(), transport=server.transport)
-        provider._source = lambda: credentials(password=os.environ["ENKASH_PASSWORD"])
         server.answer = lambda r: issued("t") if b"password=new" in r.content else REFUSAL
         environment.setenv("ENKASH_PASSWORD", "canary-pass")
+        source = lambda: credentials(password=os.environ["ENKASH_PASSWORD"])  # noqa: E731
+        provider = TokenProvider(source, transport=server.transport)
         with pytest.raises(RefusedError):
             provider.token()
         return provider
@@ -684,7 +704,8 @@ class TestFromEnv:
     def test_another_accounts_token_is_never_served(
         self, server: Server, environment: pytest.MonkeyPatch, clock: Clock
     ) -> None:
-        with TokenProvider(credentials(), transport=server.transport) as provider:
+        name = ["canary-user"]
+        with TokenProvider(lambda: credentials(username=name[0]), transport=server.transport) as provider:
             provider.token()
             asked, go = threading.Event(), threading.Event()
 
@@ -696,7 +717,7 @@ class TestFromEnv:
                 return issued("theirs")
 
             server.answer = answer
-            provider._source = lambda: credentials(username="other")
+            name[0] = "other"
             clock.passes(299)
             provider.token()
             land(provider)  # refused
@@ -719,18 +740,3 @@ def test_a_second_look_finds_what_landed(server: Server) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
         token = provider.token()
         assert engine_of(provider).join_or_start() is token
-
-
-def test_a_flight_that_took_off_meanwhile_is_flight(server: Server) -> None:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        flight = Flight(provider._runtime, provider._generation, float("inf"))
-
-        class Lock:  # another caller held it, and left a flight behind
-            def __enter__(self) -> None:
-                provider._flight = flight
-
-            def __exit__(self, *_: object) -> None:
-                pass
-
-        provider._lock = Lock()  # type: ignore[assignment]
-        assert engine_of(provider).join_or_start() is flight

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from enkash_auth import Token
 from enkash_auth._flight import Flight
-from enkash_auth._policy.lifetime import LOOK, TokenRecord
+from enkash_auth._policy.lifetime import CLOCK_CHECK, TokenRecord
 from enkash_auth.errors import RefusedError, UnavailableError
 from world import ANSWERS, TICK, Fiber, World
 
@@ -62,11 +62,12 @@ class Lives(RuleBasedStateMachine):
     @rule()
     def call(self) -> None:
         asked = self.world.monotonic()
-        if asked < self.engine._serve_until:
-            self.check(self.engine._token, None)
-            self.last = self.engine._token, asked
+        if asked < self.engine.until:
+            token = self.engine.token
+            self.check(token, None)
+            self.last = token, asked
             return
-        self.settle(lambda: self.engine._board(), asked + self.timeout, None, asked)
+        self.settle(lambda: self.engine.join_or_start(), asked + self.timeout, None, asked)
 
     @rule(burst=st.integers(2, 4))
     def calls(self, burst: int) -> None:
@@ -89,7 +90,7 @@ class Lives(RuleBasedStateMachine):
     def call_when_renewal_is_due(self) -> None:
         self.call()
         self.fly_home()
-        if known := self.engine._known:
+        if known := self.engine.cache.record:
             renew = known.life.lower.monotonic - known.life.window / 2
             self.time_passes(max(0.0, renew - self.world.monotonic()))
             self.call()
@@ -110,10 +111,10 @@ class Lives(RuleBasedStateMachine):
             self.go_on(due[0])
         self.world.true += max(0.0, target - self.world.monotonic())
 
-    @precondition(lambda self: self.engine._known)
+    @precondition(lambda self: self.engine.cache.record)
     @rule(data=st.data())
     def time_passes_to_a_point_of_the_tokens_life(self, data: st.DataObject) -> None:
-        life = self.engine._known.life
+        life = self.engine.cache.record.life
         early = life.lower.monotonic - life.window / 2
         point = data.draw(st.sampled_from([early, life.lower.monotonic, life.upper.monotonic]))
         self.time_passes(max(0.0, point - self.world.monotonic()) + data.draw(st.sampled_from([0.0, 0.01, 0.1])))
@@ -150,7 +151,7 @@ class Lives(RuleBasedStateMachine):
     @rule()
     def api_says_401(self) -> None:
         token, asked = self.last
-        self.engine._rejected(token, asked)
+        self.engine.reject(token, asked)
         self.calm()
 
     @rule(
@@ -175,7 +176,7 @@ class Lives(RuleBasedStateMachine):
         self.callers.clear()
         self.world.not_before.clear()
         child = copy.copy(self.engine)
-        child._after_fork()
+        child.after_fork()
         self.world.refusals_told = {(child, fingerprint) for _, fingerprint in self.world.refusals_told}
         self.engine = child
         self.calm()
@@ -189,20 +190,20 @@ class Lives(RuleBasedStateMachine):
             flying = [
                 fiber.flight
                 for fiber in self.world.fibers
-                if not fiber.done and fiber.flight.generation == self.engine._generation and now < fiber.flight.end
+                if not fiber.done and fiber.flight.number >= self.engine.cache.valid_from and now < fiber.flight.end
             ]
             assert len(flying) <= 1
 
     @invariant()
     def only_refused_credentials_are_barred(self) -> None:
         if hasattr(self, "world"):
-            assert self.engine._refusals.keys() <= {fingerprint for _, fingerprint in self.world.refusals_told}
+            assert self.engine.cache.refusals.keys() <= {fingerprint for _, fingerprint in self.world.refusals_told}
 
     def check(self, token: Token, flight: Flight | None) -> None:
         """Never a token past its end; it may be in its last second only for those who waited for it."""
         world = self.world
-        assert world.owners[token.access_token] == self.engine._account.credentials.username, "another account's token"
-        if world.monotonic() - self.slept_at <= LOOK or token.access_token in world.revoked:
+        assert world.owners[token.access_token] == self.engine.account.credentials.username, "another account's token"
+        if world.monotonic() - self.slept_at <= CLOCK_CHECK or token.access_token in world.revoked:
             return
         if flight is not None and isinstance(flight.outcome, TokenRecord) and flight.outcome.single_use:
             return
@@ -227,7 +228,7 @@ class Lives(RuleBasedStateMachine):
 
     def go_on(self, caller: Caller) -> None:
         self.callers.remove(caller)
-        self.settle(lambda: self.engine._landed(caller.flight, caller.deadline), caller.deadline, caller.flight, 0.0)
+        self.settle(lambda: self.engine.after_wait(caller.flight, caller.deadline), caller.deadline, caller.flight, 0.0)
 
     def settle(self, ask: object, deadline: float, flight: Flight | None, asked: float) -> None:
         try:

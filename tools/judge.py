@@ -55,7 +55,8 @@ def unpack(root: Path, ref: str, folder: Path) -> None:
     if archive is None:
         raise JudgementError(f"git cannot give the tree of {ref!r}")
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 brought filters; git wrote this
+        tar.extractall(folder)
 
 
 def _texts(folder: Path) -> dict[str, str]:

@@ -163,7 +163,8 @@ def build(root: Path) -> list[Path]:
 def _build_commit(root: Path, folder: Path, environment: dict[str, str]) -> list[Path]:
     archive = subprocess.run(["git", "-C", str(root), "archive", "HEAD"], capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as tree:
-        tree.extractall(folder / "tree", filter="data")
+        tree.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 brought filters; git wrote this
+        tree.extractall(folder / "tree")
     command = ["uv", "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
     _run([*command, "--out-dir", str(folder / "dist"), str(folder / "tree")], environment)
     return [next((folder / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl")]

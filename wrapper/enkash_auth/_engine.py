@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 from ._flight import Flight
 from ._policy.cache import Fail, Join, Result, Serve, Start, TokenCache
@@ -17,8 +17,6 @@ from ._signin.account import Account, Source
 from ._signin.direct import SignIn
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
-
-_NOTHING = cast(Token, None), NEVER
 
 
 class Signer(Protocol):
@@ -33,8 +31,9 @@ class Signer(Protocol):
 class Engine:
     """Starts at most one sign-in at a time. `source` is read again while the server refuses the credentials."""
 
-    # a token and the monotonic time until which it is served: replaced whole, so that the hot path needs no lock
-    serving: tuple[Token, float]
+    # The hot path reads `until`, then `token`, without the lock: so `token` is written first, and never taken away.
+    token: Token
+    until: float  # monotonic; NEVER if callers have to wait
 
     def __init__(
         self, cache: TokenCache, account: Account, signer: Signer, runtime: Runtime, *,
@@ -45,7 +44,7 @@ class Engine:
         self._flight: Flight | None = None
         self._lock, self._deciding, self._closed = threading.RLock(), False, False
         self._grants, self._events = 0, list[Event]()
-        self.serving = _NOTHING
+        self.until = NEVER
 
     @property
     def account(self) -> Account:
@@ -69,7 +68,7 @@ class Engine:
         `late`: the flight that the caller waited for ran out of time, but the caller did not.
         """
         flight = self._flight
-        if flight and flight.outcome is None and self.serving is _NOTHING and self.runtime.monotonic() < flight.end:
+        if flight and flight.outcome is None and self.until == NEVER and self.runtime.monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
         with self._lock:
             if self._closed:
@@ -99,15 +98,17 @@ class Engine:
             self._give_up(now.monotonic)
         decision, started = self._cache.ask(now, late=late), None
         if isinstance(decision, Start):
-            self._cache = self._cache.started(now.monotonic)
-            assert self._cache.pending
-            self._flight = started = Flight(self.runtime, self._cache.pending)
+            cache = self._cache.started(now.monotonic)
+            assert cache.pending
+            started = Flight(self.runtime, cache.pending)
+            self._cache, self._flight = cache, started  # in one step: an interrupt comes before it or after it
             decision = decision.meanwhile or Join()
-        self.serving = (decision.token, decision.until) if isinstance(decision, Serve) else _NOTHING
+        if isinstance(decision, Serve):
+            self.token, self.until = decision.token, decision.until
+            return decision.token, started
+        self.until = NEVER
         if isinstance(decision, Fail):
             return decision.failure, None
-        if isinstance(decision, Serve):
-            return decision.token, started
         assert self._flight
         return self._flight, started
 
@@ -207,7 +208,7 @@ class Engine:
     def _change(self, cache: TokenCache) -> None:
         """Take over a new state; the next caller decides by it."""
         if cache is not self._cache:
-            self._cache, self.serving = cache, _NOTHING
+            self._cache, self.until = cache, NEVER
 
     # 401s, resets, ends
 
@@ -247,7 +248,7 @@ class Engine:
             self._account = self._account.again()
 
     def _start_clean(self, cache: TokenCache) -> None:
-        self._cache, self._flight, self.serving = cache, None, _NOTHING
+        self._cache, self._flight, self.until = cache, None, NEVER
 
     def _reentrant(self) -> Unavailable:
         reason = "token() was called re-entrantly, from a signal handler or finalizer"

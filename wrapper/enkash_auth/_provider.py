@@ -97,26 +97,26 @@ class TokenProvider:
 
         Raises `RefusedError` (also without asking, after a final refusal), `UnavailableError` or `ProtocolError`.
         """
-        token, until = self._engine.serving
-        if self._monotonic() < until:
-            return token
+        engine = self._engine
+        if self._monotonic() < engine.until:
+            return engine.token
         deadline = self._monotonic() + self._timeout
-        answer = self._engine.join_or_start()
+        answer = engine.join_or_start()
         while isinstance(answer, Flight):
             answer.wait(deadline)
-            answer = self._engine.after_wait(answer, deadline)
+            answer = engine.after_wait(answer, deadline)
         return answer
 
     async def atoken(self) -> Token:
         """Return a valid token, from any asyncio event loop; as `token`, without blocking the loop."""
-        token, until = self._engine.serving
-        if self._monotonic() < until:
-            return token
+        engine = self._engine
+        if self._monotonic() < engine.until:
+            return engine.token
         deadline = self._monotonic() + self._timeout
-        answer = self._engine.join_or_start()
+        answer = engine.join_or_start()
         while isinstance(answer, Flight):
             await answer.waiter(deadline)
-            answer = self._engine.after_wait(answer, deadline)
+            answer = engine.after_wait(answer, deadline)
         return answer
 
     def invalidate(self, token: Token) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from .backoff import Backoff
 from .brake import Brake
@@ -24,7 +24,7 @@ class Identity:
     """Whose token it is. `fingerprint` names exactly these credentials, `account` what the server tells accounts by."""
 
     host: str
-    account: tuple[str, ...]
+    account: tuple[str, ...] = field(repr=False)
     fingerprint: str
 
 
@@ -183,7 +183,7 @@ class TokenCache:
         """Forget all; sign-ins under way change nothing any more."""
         refusals = self.refusals if keep_refusals else {}
         count = self.started_count
-        fresh = TokenCache(self.identity, self.timeout, self.rereads, refusals=refusals)
+        fresh = TokenCache(self.identity, self.timeout, self.rereads, refusals=refusals, reread_at=self.reread_at)
         return evolve(fresh, started_count=count, valid_from=count)
 
     def no_answer(self) -> Unavailable:

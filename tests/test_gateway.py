@@ -4,6 +4,7 @@ import gzip
 import socket
 import traceback
 import zlib
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -13,8 +14,9 @@ import pytest
 
 from conftest import Clock, Server, credentials, issued, settings_of
 from enkash_auth import TokenProvider
-from enkash_auth._signin.answers import read_retry_after
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
+from enkash_auth._provider import engine_of
+from enkash_auth._signin.answers import read_retry_after
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.testing import Sandbox
 
@@ -40,7 +42,7 @@ def life(server: Server) -> float:
         ({"access_token": "t", "expires_in": 10**30}, 10 * 365 * 86400),
     ],
 )
-def test_a_token_lives_as_long_as_the_answer_says(server: Server, body: dict[str, object], seconds: float) -> None:
+def test_a_token_is_valid_as_long_as_the_answer_says(server: Server, body: dict[str, object], seconds: float) -> None:
     server.answer = lambda _: httpx.Response(200, json=body)
     assert life(server) == pytest.approx(seconds, abs=5)
 
@@ -230,8 +232,8 @@ def test_a_proxy_that_cannot_be_used_is_named(environment: pytest.MonkeyPatch, u
         TokenProvider(credentials())
     assert caught.value.__context__ is None
     caught.value.__traceback__ = caught.value.__traceback__ and caught.value.__traceback__.tb_next  # this test's own
-    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    assert "canary" not in "".join(told.format())
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "canary" not in "".join(shown.format())
 
 
 def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: Server) -> None:
@@ -257,7 +259,7 @@ def test_a_body_that_drips_ends_at_the_deadline(server: Server) -> None:
         assert "too long" in engine_of(provider).account.gateway.grant(0.001).reason  # type: ignore[union-attr]
 
 
-def test_the_request_is_the_specs(server: Server) -> None:
+def test_the_request_is_what_the_spec_says(server: Server) -> None:
     server.answer = lambda _: issued("t")
     with TokenProvider(credentials(basic_client_id="other"), transport=server.transport) as provider:
         provider.token()
@@ -266,7 +268,7 @@ def test_the_request_is_the_specs(server: Server) -> None:
     assert request.headers["Connection"] == "close"
     assert request.extensions["timeout"]["connect"] < 10 / 2  # leaves time for a host's second address
     assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
-    assert request.headers["Authorization"] == httpx.BasicAuth("other", "canary-s3")._auth_header
+    assert request.headers["Authorization"] == f"Basic {b64encode(b'other:canary-s3').decode()}"
     sent = dict(pair.split("=") for pair in request.content.decode().split("&"))
     assert sent == {
         "username": "canary-user", "password": "canary-pass", "clientId": "canary-id", "grant_type": "password"
