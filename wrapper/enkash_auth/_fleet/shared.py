@@ -215,7 +215,7 @@ def _look(
     stop = sealed.load("stop")
     last = sealed.load("reset") if stop or reset else None
     reset_id = last and last[0].get("id")
-    if stop and (last is None or stop[0].get("reset") == reset_id):  # else it is from before the reset
+    if stop and (not reset_id or stop[0].get("reset") == reset_id):  # else it is from before the reset
         entry, age, _ = stop
         with suppress(*FOREIGN):
             return read_failure(entry, record, now.monotonic - age, now.monotonic), reset_id
