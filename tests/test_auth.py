@@ -1,6 +1,7 @@
 """A token goes only where it belongs."""
 
 import asyncio
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import httpx
 import pytest
 
 from conftest import Clock, Server, credentials, issued
-from enkash_auth import EnkashAuth, TokenProvider
+from enkash_auth import Credentials, EnkashAuth, TokenProvider
+from enkash_auth._fleet.shared import look
+from enkash_auth._runtime import Runtime
 from enkash_auth.errors import ConfigurationError, RefusedError
 from enkash_auth.events import Event
 from enkash_auth.stores import MemoryStore
@@ -112,11 +115,11 @@ def test_a_base_url_that_changes_takes_the_token_along(send: Send, api: Api, ser
     server.answer = lambda request: (
         httpx.Response(401) if request.url.host == "old.example" else issued("canary-token-new")
     )
-    with TokenProvider(credentials(base_url="https://old.example"), transport=server.transport) as provider:
+    settings = [credentials(base_url=f"https://{host}.example") for host in ("new", "old")]
+    with TokenProvider(settings.pop, transport=server.transport) as provider:
         auth = EnkashAuth(provider)
         with pytest.raises(RefusedError):
             provider.token()
-        provider._source = lambda: credentials(base_url="https://new.example")
         clock.passes(5)
         for host in ("old", "old", "new"):  # the first of them signs in at the new one
             send(auth, f"https://{host}.example/a")
@@ -175,7 +178,7 @@ def test_a_token_minted_in_this_call_is_not_replaced(
 
 
 def test_an_api_that_always_says_401_costs_two_grants_and_one_more_a_minute(
-    send: Send, provider: TokenProvider, api: Api, server: Server, clock: Clock
+    clock: Clock, send: Send, provider: TokenProvider, api: Api, server: Server
 ) -> None:
     provider.token()
     api.answer = lambda _: httpx.Response(401)
@@ -188,7 +191,7 @@ def test_an_api_that_always_says_401_costs_two_grants_and_one_more_a_minute(
     assert len(server.requests) == 4
 
 
-def test_a_second_revocation_within_a_minute_is_mended(
+def test_a_second_revocation_within_a_minute_is_repaired(
     send: Send, provider: TokenProvider, api: Api, server: Server
 ) -> None:
     for number in (1, 2, 3):
@@ -245,31 +248,41 @@ def configured(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 class Countable(MemoryStore):
-    """A store of a user's own that tells how many entries it has: empty, it is false."""
+    """A store of a user's own whose length is 0: it counts as false."""
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return 0
+
+    def close(self) -> None:
+        raise AssertionError("a store that is given is closed by its giver")
 
 
-def test_from_env_hands_on_what_a_provider_takes(configured: pytest.MonkeyPatch, server: Server) -> None:
+def test_from_env_hands_on_what_a_provider_takes(
+    configured: pytest.MonkeyPatch, send: Send, api: Api, server: Server
+) -> None:
     heard: list[Event] = []
     store = Countable()
     configured.setenv("ENKASH_TOKEN_STORE", "file:///not/used")
     with EnkashAuth.from_env(transport=server.transport, on_event=heard.append, store=store) as auth:
-        assert auth._provider.token().access_token == "canary-token-1"
-        assert auth._provider.credentials.base_url == "https://token.example"
-        assert auth._provider._own_store is None  # a store that is given is closed by its giver
+        send(auth, "https://token.example/a")
+    assert api.seen == [("https://token.example/a", "Bearer canary-token-1")]
     assert [event.kind for event in heard] == ["issued"]
-    assert store._entries
+    assert look(store, Credentials.load(), Runtime()).record
 
 
-def test_from_env_takes_a_profile(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text('[uat]\nbasic_client_id = "of-uat"\n')
+def test_from_env_reads_its_profile_again_after_a_refusal(
+    configured: pytest.MonkeyPatch, send: Send, server: Server, tmp_path: Path
+) -> None:
+    server.answer = lambda _: httpx.Response(401)
     configured.setenv("ENKASH_CONFIG", str(tmp_path / "config.toml"))
-    with EnkashAuth.from_env(profile="uat") as auth:
-        assert auth._provider.credentials.basic_client_id == "of-uat"
-        source = auth._provider._source
-        assert source and source() == auth._provider.credentials
+    (tmp_path / "config.toml").write_text('[uat]\nbasic_client_id = "1"\n')
+    with EnkashAuth.from_env(profile="uat", transport=server.transport) as auth:
+        for number in (2, 3):
+            with pytest.raises(RefusedError):
+                send(auth, "https://token.example/a")
+            (tmp_path / "config.toml").write_text(f'[uat]\nbasic_client_id = "{number}"\n')
+    sent = [request.headers["Authorization"].removeprefix("Basic ") for request in server.requests]
+    assert [*map(b64decode, sent)] == [b"1:x", b"2:x"]
 
 
 def test_a_closed_auth_says_so(configured: pytest.MonkeyPatch) -> None:

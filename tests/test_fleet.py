@@ -14,8 +14,12 @@ import pytest
 
 from conftest import Clock, Server, credentials, issued
 from enkash_auth import TokenProvider
-from enkash_auth._runtime import Runtime
 from enkash_auth._fleet.sealed import Sealed
+from enkash_auth._fleet.shared import look
+from enkash_auth._provider import engine_of
+from enkash_auth._runtime import Runtime
+from enkash_auth._settings.environment import load_token_store
+from enkash_auth._signin.direct import Direct
 from enkash_auth.errors import ConfigurationError, RefusedError, UnavailableError
 from enkash_auth.events import Event
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, StoreError
@@ -25,36 +29,46 @@ Member = Callable[..., TokenProvider]
 
 
 class Flaky(MemoryStore):
-    """Raises what the test says."""
+    """Raises what the test says, and shows what it holds."""
 
     error: Exception | None = None
     operations = 0
 
-    def _fail(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=lambda: clock.monotonic)
+        self.names: dict[str, None] = {}
+
+    @property
+    def entries(self) -> dict[str, tuple[bytes, float]]:
+        """The living entries: value and seconds left."""
+        return {name: found for name in self.names if (found := super(Flaky, self).load(name))}
+
+    def _may_fail(self, name: str) -> None:
         self.operations += 1
+        self.names[name] = None
         if self.error:
             raise self.error
 
     def load(self, key: str) -> Any:
-        self._fail()
+        self._may_fail(key)
         return super().load(key)
 
-    def save(self, *given: Any) -> bool:
-        self._fail()
-        return super().save(*given)
+    def save(self, key: str, *given: Any) -> bool:
+        self._may_fail(key)
+        return super().save(key, *given)
 
     def delete(self, key: str) -> None:
-        self._fail()
+        self._may_fail(key)
         super().delete(key)
 
     def lock(self, key: str, seconds: float) -> Any:
-        self._fail()
+        self._may_fail(key)
         return super().lock(key, seconds)
 
 
 @pytest.fixture
 def store(clock: Clock) -> Flaky:
-    return Flaky(clock=lambda: clock.monotonic)
+    return Flaky(clock)
 
 
 @pytest.fixture
@@ -74,8 +88,8 @@ def member(server: Server, clock: Clock, store: Flaky, heard: list[Event]) -> It
         yield make
 
 
-def land() -> None:
-    """Wait until no flight is in the air."""
+def wait_for_sign_ins() -> None:
+    """Wait until no sign-in is under way."""
     while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
         threading.Event().wait(0.001)
 
@@ -84,7 +98,7 @@ def test_a_siblings_token_is_adopted(member: Member, server: Server, heard: list
     first = member().token().access_token
     assert member().token().access_token == first
     assert len(server.requests) == 1
-    land()
+    wait_for_sign_ins()
     assert [event.kind for event in heard] == ["issued", "adopted"]
 
 
@@ -109,7 +123,7 @@ def test_a_siblings_renewal_is_adopted(member: Member, server: Server, clock: Cl
     clock.passes(290)
     for one in members:
         one.token()
-        land()
+        wait_for_sign_ins()
     assert {one.token().access_token for one in members} == {"canary-token-2"}
     assert len(server.requests) == 2
 
@@ -174,7 +188,7 @@ def test_a_reset_is_good_for_one_attempt(member: Member, server: Server, clock: 
         refused[1].reset()
 
 
-def test_a_refusal_that_the_store_has_lost_is_told_again(
+def test_a_refusal_that_the_store_has_lost_is_saved_again(
     member: Member, server: Server, store: Flaky, clock: Clock
 ) -> None:
     server.answer = lambda _: REFUSAL
@@ -182,7 +196,8 @@ def test_a_refusal_that_the_store_has_lost_is_told_again(
     for _ in range(2):
         with pytest.raises(RefusedError):
             one.token()
-        store._entries.clear()
+        for name in store.entries:
+            store.delete(name)
         clock.passes(5)
     with pytest.raises(RefusedError):
         one.token()
@@ -238,10 +253,10 @@ def test_a_process_that_was_refused_before_a_reset_does_not_undo_it(
     server.answer = lambda _: answers.pop() if answers else issued("t", 60)
     with suppress(UnavailableError):
         other.token()
-    clock.passes(1000)  # what stood in the way is forgotten, and the token has ended
+    clock.passes(1000)  # what stood in the way is forgotten, and the token has expired
     with suppress(RefusedError):
         idle.token()
-    land()
+    wait_for_sign_ins()
     clock.passes(61)
     assert other.token().access_token == member().token().access_token == "t"
 
@@ -261,7 +276,7 @@ def test_trouble_from_before_a_reset_does_not_undo_it(member: Member, server: Se
     with pytest.raises(UnavailableError):
         other.token()
     server.answer = lambda _: issued("t")
-    assert member().token().access_token == "t"  # at once: no gate of that time counts
+    assert member().token().access_token == "t"  # at once: no back-off of that time counts
     clock.passes(5)
     assert idle.token().access_token == other.token().access_token == "t"
 
@@ -276,7 +291,8 @@ def test_a_living_token_reopens_where_the_store_has_lost_the_reset(
             one.token()
     clock.passes(1)
     other.reset()
-    store._entries.clear()
+    for name in store.entries:
+        store.delete(name)
     server.answer = lambda _: issued("t")
     assert other.token().access_token == "t"
     clock.passes(5)
@@ -299,7 +315,7 @@ def test_a_token_from_before_a_refusal_does_not_reopen(member: Member, server: S
 
 
 @pytest.mark.parametrize("answer", [httpx.Response(503), httpx.Response(403), httpx.Response(200)])
-def test_trouble_is_shared_until_the_gate_opens(
+def test_trouble_is_shared_until_the_back_off_is_over(
     member: Member, server: Server, clock: Clock, answer: httpx.Response
 ) -> None:
     server.answer = lambda _: answer
@@ -343,7 +359,7 @@ def test_a_token_that_an_api_rejected_is_not_adopted_again(member: Member, serve
     assert len(server.requests) == 2
 
 
-def test_a_sticky_server_is_learnt_by_the_fleet(member: Member, server: Server, clock: Clock) -> None:
+def test_a_sticky_server_is_detected_by_the_fleet(member: Member, server: Server, clock: Clock) -> None:
     ends = [clock.wall + 300.7]
 
     def answer(_: httpx.Request) -> httpx.Response:
@@ -357,7 +373,7 @@ def test_a_sticky_server_is_learnt_by_the_fleet(member: Member, server: Server, 
         for _ in range(15):
             for one in members:
                 assert one.token().access_token == f"sticky-{life}"
-                land()
+                wait_for_sign_ins()
             clock.passes(19.5)
         members[life - 1] = member()  # a pod restarts
         clock.passes(ends[-1] - clock.wall - 0.1)
@@ -372,18 +388,18 @@ def test_a_process_that_comes_after_the_last_token_knows_that_the_server_is_stic
     one.token()
     clock.passes(290)
     one.token()
-    land()
+    wait_for_sign_ins()
     clock.passes(60)
     server.answer = lambda _: issued("next")
     other = member()
     other.token()
     clock.passes(299)
     other.token()
-    land()
+    wait_for_sign_ins()
     assert len(server.requests) == 3  # no early renewal
 
 
-def test_a_token_that_no_sibling_can_have_makes_none_wait_for_its_end(
+def test_a_token_that_no_sibling_can_have_makes_none_wait_for_its_expiry(
     member: Member, server: Server, clock: Clock
 ) -> None:
     server.answer = lambda _: issued("last", 0)
@@ -402,7 +418,7 @@ def test_a_sticky_servers_token_in_its_last_second_makes_the_fleet_wait_for_the_
     one.token()
     clock.passes(290)
     one.token()
-    land()
+    wait_for_sign_ins()
     clock.passes(10)
     server.answer = lambda _: issued("next")
     asked = clock.monotonic
@@ -420,13 +436,24 @@ def test_a_sticky_servers_token_in_its_last_second_makes_the_fleet_wait_for_the_
         ("reset", {}),
     ],
 )
-def test_an_entry_of_another_version_is_not_there(
+def test_an_entry_of_another_version_counts_as_missing(
     member: Member, store: Flaky, clock: Clock, heard: list[Event], kind: Any, entry: dict[str, Any]
 ) -> None:
     Sealed(store, credentials(), clock.runtime).save(kind, entry, 600.0)
     assert member().token().access_token == member().token().access_token == "canary-token-1"
-    land()
+    wait_for_sign_ins()
     assert [event.kind for event in heard] == ["issued", "adopted"]
+
+
+def test_a_reset_of_another_version_undoes_no_refusal(
+    member: Member, server: Server, store: Flaky, clock: Clock
+) -> None:
+    server.answer = lambda _: REFUSAL
+    for _ in range(2):
+        with pytest.raises(RefusedError):
+            member().token()
+        Sealed(store, credentials(), clock.runtime).save("reset", {}, 600.0)
+    assert len(server.requests) == 1
 
 
 def test_an_entry_is_as_old_as_its_writing(store: Flaky, clock: Clock) -> None:
@@ -441,7 +468,7 @@ def test_an_entry_is_as_old_as_its_writing(store: Flaky, clock: Clock) -> None:
     assert not sealed.save("token", {}, 5.0, written)
 
 
-def test_a_new_server_that_is_not_sticky_is_unlearnt_by_the_fleet(
+def test_a_new_server_that_is_not_sticky_is_detected_by_the_fleet(
     member: Member, server: Server, clock: Clock, store: Flaky
 ) -> None:
     server.answer = lambda _: issued("same", int(1e9 + 300 - clock.wall))
@@ -449,12 +476,12 @@ def test_a_new_server_that_is_not_sticky_is_unlearnt_by_the_fleet(
     one.token()
     clock.passes(290)
     one.token()
-    land()
-    assert any(key.startswith("sticky-") for key in store._entries)
+    wait_for_sign_ins()
+    assert any(key.startswith("sticky-") for key in store.entries)
     one.invalidate(one.token())
     server.answer = lambda _: issued("early")
     assert one.token().access_token == "early"
-    assert not any(key.startswith("sticky-") for key in store._entries)
+    assert not any(key.startswith("sticky-") for key in store.entries)
 
 
 class TestWaiting:
@@ -499,7 +526,7 @@ class TestWaiting:
         assert member().token().access_token == "new"
 
     @pytest.mark.parametrize("answer", [issued("t"), REFUSAL], ids=["token", "refusal"])
-    def test_a_sibling_may_land_between_the_first_look_and_the_lease(
+    def test_a_sibling_may_finish_between_the_first_look_and_the_lease(
         self, member: Member, server: Server, store: Flaky, answer: httpx.Response
     ) -> None:
         server.answer = lambda _: answer
@@ -574,7 +601,7 @@ class TestWaiting:
         asked = clock.monotonic
         assert [member().token().access_token for _ in range(2)] == ["canary-token-1", "canary-token-2"]
         assert clock.monotonic == asked
-        assert not store._leases
+        assert all(store.lock(name, 1.0) for name in list(store.names))  # given back
 
 
 class TestWithoutTheStore:
@@ -583,7 +610,7 @@ class TestWithoutTheStore:
     ERRORS = (StoreError("it is down"), OSError("canary"), ZeroDivisionError("canary"))
 
     @pytest.mark.parametrize("error", ERRORS)
-    def test_one_goes_on_with_one_warning(
+    def test_the_process_goes_on_with_one_warning(
         self, member: Member, store: Flaky, heard: list[Event], clock: Clock, error: Exception
     ) -> None:
         store.error = error
@@ -591,7 +618,7 @@ class TestWithoutTheStore:
         for _ in range(4):
             assert one.token().access_token
             clock.passes(300)
-        land()
+        wait_for_sign_ins()
         assert [event.kind for event in heard].count("store_down") == 1
         assert "canary" not in str(heard).replace("canary-token", "")
 
@@ -602,10 +629,10 @@ class TestWithoutTheStore:
         for _ in range(3):
             assert one.token().access_token
             clock.passes(300)
-        land()
+        wait_for_sign_ins()
         assert [event.kind for event in heard].count("store_down") == 1
 
-    def test_it_is_back_when_it_is_back(
+    def test_a_store_that_answers_again_is_used_again(
         self, member: Member, store: Flaky, heard: list[Event], clock: Clock, server: Server
     ) -> None:
         store.error = StoreError("it is down")
@@ -614,11 +641,13 @@ class TestWithoutTheStore:
         store.error = None
         clock.passes(300)
         assert one.token().access_token == member().token().access_token
-        land()
+        wait_for_sign_ins()
         assert [event.kind for event in heard if event.kind.startswith("store")] == ["store_down", "store_back"]
         assert len(server.requests) == 2
 
-    def test_it_is_left_alone_for_a_while(self, member: Member, store: Flaky, server: Server, clock: Clock) -> None:
+    def test_a_store_that_failed_is_not_asked_for_a_while(
+        self, member: Member, store: Flaky, server: Server, clock: Clock
+    ) -> None:
         server.answer = lambda _: issued("t", 1)
         store.error = StoreError("it is down")
         one = member()
@@ -627,7 +656,9 @@ class TestWithoutTheStore:
             clock.passes(1)
         assert store.operations == 1
 
-    def test_the_process_keeps_its_own_latch(self, member: Member, store: Flaky, server: Server, clock: Clock) -> None:
+    def test_the_process_keeps_its_own_refusal(
+        self, member: Member, store: Flaky, server: Server, clock: Clock
+    ) -> None:
         store.error = StoreError("it is down")
         server.answer = lambda _: REFUSAL
         one = member()
@@ -638,7 +669,7 @@ class TestWithoutTheStore:
         assert len(server.requests) == 1
 
     @pytest.mark.parametrize("operation", ["save", "delete", "lock"])
-    def test_it_may_fail_half_way(self, member: Member, store: Flaky, operation: str, server: Server) -> None:
+    def test_a_store_may_fail_half_way(self, member: Member, store: Flaky, operation: str, server: Server) -> None:
         def fail(*_: Any) -> Any:
             raise StoreError("read-only")
 
@@ -648,7 +679,7 @@ class TestWithoutTheStore:
         one.reset()
         assert one.token().access_token == "canary-token-2"
 
-    def test_where_it_is_needed_its_failure_is_one(self, member: Member, store: Flaky, server: Server) -> None:
+    def test_a_strict_provider_raises_when_the_store_fails(self, member: Member, store: Flaky, server: Server) -> None:
         store.error = OSError("canary")
         one = member(on_store_error="raise")
         with pytest.raises(UnavailableError, match="token store failed") as caught:
@@ -659,7 +690,7 @@ class TestWithoutTheStore:
         assert caught.value.__context__ is None
         assert server.requests == []
 
-    def test_where_it_is_needed_a_living_token_serves_on(self, member: Member, store: Flaky, clock: Clock) -> None:
+    def test_a_strict_provider_serves_a_living_token_on(self, member: Member, store: Flaky, clock: Clock) -> None:
         one = member(on_store_error="raise")
         first = one.token()
         store.error = StoreError("it is down")
@@ -696,7 +727,7 @@ class TestWithoutTheStore:
         hangs.set()
         hung[0].join()
         one.token()
-        assert store._entries
+        assert store.entries
 
     def test_a_slow_stores_calls_share_its_patience(
         self, member: Member, store: Flaky, clock: Clock, server: Server, heard: list[Event]
@@ -711,8 +742,8 @@ class TestWithoutTheStore:
         asked = clock.monotonic
         assert member().token().access_token == "canary-token-1"
         assert clock.monotonic - asked < 3
-        assert not store._leases
-        land()
+        assert all(store.lock(name, 1.0) for name in list(store.names))  # given back
+        wait_for_sign_ins()
         assert [event.kind for event in heard] == ["store_down", "issued"]
 
     def test_a_missing_extra_is_named(self, member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -721,7 +752,7 @@ class TestWithoutTheStore:
             member()
 
     @pytest.mark.parametrize("found", [(b"", 60.0), (b"x" * 50, 60.0), ("text", 60.0), 1])
-    def test_what_it_holds_may_be_anything(self, member: Member, store: Flaky, found: object) -> None:
+    def test_what_a_store_holds_may_be_anything(self, member: Member, store: Flaky, found: object) -> None:
         store.load = lambda key: found  # type: ignore[method-assign,assignment,return-value]
         assert member().token().access_token == "canary-token-1"
 
@@ -731,55 +762,61 @@ class TestSealed:
 
     def test_nothing_is_readable(self, member: Member, store: Flaky) -> None:
         member().token()
-        assert store._entries
-        assert "canary" not in str(store._entries)
-        assert "token.example" not in str(store._entries)
+        assert store.entries
+        assert "canary" not in str(store.entries)
+        assert "token.example" not in str(store.entries)
 
-    def test_a_changed_entry_is_not_there_and_healed(self, member: Member, store: Flaky, server: Server) -> None:
+    def test_a_changed_entry_counts_as_missing_and_is_replaced(
+        self, member: Member, store: Flaky, server: Server
+    ) -> None:
         member().token()
-        for key, (value, end) in store._entries.items():
+        for key, (value, left) in store.entries.items():
             for place in (0, 13, len(value) - 1):
                 changed = bytearray(value)
                 changed[place] ^= 1
-                store._entries[key] = (bytes(changed), end)
+                store.save(key, bytes(changed), left)
         second = member().token()
         assert second.access_token == "canary-token-2"
         assert member().token().access_token == second.access_token
 
-    def test_an_entry_under_another_name_is_not_there(self, member: Member, store: Flaky) -> None:
+    def test_an_entry_under_another_name_counts_as_missing(self, member: Member, store: Flaky) -> None:
         member().token()
-        (entry,) = store._entries.values()
+        (entry,) = store.entries.values()
         other = member({"username": "other"})
         other.token()
-        for key in store._entries:
-            store._entries[key] = entry
+        for key in store.entries:
+            store.save(key, *entry)
         assert member({"username": "other"}).token().access_token == "canary-token-3"
 
-    def test_older_credentials_entries_are_not_there_and_healed(self, member: Member, server: Server) -> None:
+    def test_an_entry_of_older_credentials_counts_as_missing_and_is_replaced(
+        self, member: Member, server: Server
+    ) -> None:
         member().token()
         new = member({"password": "new"}).token()
         assert new.access_token == "canary-token-2"
         assert member({"password": "new"}).token().access_token == new.access_token
 
-    def test_a_life_longer_than_was_saved_is_not_there(self, member: Member, store: Flaky) -> None:
+    def test_an_entry_with_a_longer_life_than_was_saved_counts_as_missing(self, member: Member, store: Flaky) -> None:
         member().token()
-        for key, (value, end) in store._entries.items():
-            store._entries[key] = (value, end + 1)
+        for key, (value, left) in store.entries.items():
+            store.save(key, value, left + 1)
         assert member().token().access_token == "canary-token-2"
 
     @pytest.mark.parametrize("changed", ["base_url", "username", "client_id", "basic_client_id"])
     def test_tenants_never_mix(self, member: Member, store: Flaky, changed: str) -> None:
         value = "https://other.example" if changed == "base_url" else "other"
         tokens = {member().token(), member({changed: value}).token()}
-        assert len(tokens) == len(store._entries) == 2
+        assert len(tokens) == len(store.entries) == 2
 
-    def test_nothing_shows_it_in_the_log(self, member: Member, store: Flaky, caplog: pytest.LogCaptureFixture) -> None:
+    def test_no_error_of_a_store_is_logged_or_shown(
+        self, member: Member, store: Flaky, caplog: pytest.LogCaptureFixture
+    ) -> None:
         caplog.set_level("DEBUG")
         store.error = ValueError("canary-secret")
         one = member()
         one.token()
-        store.error = None
-        assert "canary" not in f"{caplog.text}{one._fleet!r}{vars(one._fleet)!r}"
+        store.error, signer = None, engine_of(one).signer
+        assert "canary" not in f"{caplog.text}{signer!r}{vars(signer)!r}"
 
 
 class TestFromEnv:
@@ -793,24 +830,30 @@ class TestFromEnv:
         return environment
 
     @pytest.mark.parametrize("url", [None, "memory:"])
-    def test_without_one_a_token_stays_in_its_process(self, environment: pytest.MonkeyPatch, url: str | None) -> None:
+    def test_without_a_store_a_token_stays_in_its_process(
+        self, environment: pytest.MonkeyPatch, url: str | None
+    ) -> None:
         if url:
             environment.setenv("ENKASH_TOKEN_STORE", url)
         with TokenProvider.from_env() as provider:
-            assert provider._fleet.store is None
+            assert isinstance(engine_of(provider).signer, Direct)
 
     def test_a_url_makes_a_store_that_the_provider_closes(
-        self, environment: pytest.MonkeyPatch, tmp_path: Path
+        self, environment: pytest.MonkeyPatch, tmp_path: Path, server: Server
     ) -> None:
+        closed: list[FileStore] = []
+        environment.setattr(FileStore, "close", lambda store: closed.append(store))
         environment.setenv("ENKASH_TOKEN_STORE", f"file://{tmp_path}/store")
-        with TokenProvider.from_env() as provider:
-            assert isinstance(provider._fleet.store, FileStore)
+        with TokenProvider.from_env(transport=server.transport) as provider:
+            provider.token()
+            assert look(FileStore(tmp_path / "store"), provider.credentials, Runtime()).record
+            assert closed == []
+        assert len(closed) == 1
 
     def test_a_file_may_hold_the_url(self, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (tmp_path / "url").write_text("redis://:pass@h\n")
         environment.setenv("ENKASH_TOKEN_STORE_FILE", str(tmp_path / "url"))
-        with TokenProvider.from_env() as provider:
-            assert isinstance(provider._fleet.store, RedisStore)
+        assert isinstance(load_token_store(), RedisStore)
 
     def test_a_wrong_url_is_named_but_not_shown(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("ENKASH_TOKEN_STORE", "redis://:canary@h:x")
@@ -821,7 +864,7 @@ class TestFromEnv:
 
 
 class Countable(MemoryStore):
-    """A store of a user's own that tells how many entries are to be seen here: none, so that it is false."""
+    """A store of a user's own whose length is 0: it counts as false."""
 
     def __len__(self) -> int:
         return 0

@@ -63,10 +63,11 @@ class Shared:
             sticky = sealed.load("sticky") if sealed.held and outcome is None else None
             self._store_answered(host)
         except Exception as error:
+            deadline = sealed.until(given.deadline, self._timeout / 2)  # before the lease is given back
             self._store_failed(error, given.account, sealed)
             if self._strict:
                 return given.result(Unavailable(f"the token store failed ({_named(error)})", host))
-            return self._without_store(evolve(given, deadline=sealed.until(given.deadline, self._timeout / 2)))
+            return self._without_store(evolve(given, deadline=deadline))
         now, reset_id = runtime.now(), self._reset_id or ""
         if outcome is None:
             result = self._under_lease(given, sealed, seen, sticky and now.monotonic + sticky[2])
@@ -214,7 +215,7 @@ def _look(
     stop = sealed.load("stop")
     last = sealed.load("reset") if stop or reset else None
     reset_id = last and last[0].get("id")
-    if stop and (last is None or stop[0].get("reset") == reset_id):  # else it is from before the reset
+    if stop and (not reset_id or stop[0].get("reset") == reset_id):  # else it is from before the reset
         entry, age, _ = stop
         with suppress(*FOREIGN):
             return read_failure(entry, record, now.monotonic - age, now.monotonic), reset_id
