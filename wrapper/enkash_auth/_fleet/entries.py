@@ -13,6 +13,7 @@ from enkash_auth._policy.token import make_token
 
 _FAILURES: dict[str, type[Failure]] = {kind.__name__: kind for kind in (Refused, Unavailable, Malformed)}
 FOREIGN = (KeyError, TypeError, ValueError)  # what an entry of another version of this package may raise
+_MEMORY = 300.0  # seconds that failures in a row are counted after the last
 _LATE = 0.1  # seconds that a save may take to reach its store, where its time begins
 
 
@@ -75,3 +76,26 @@ def read_failure(entry: dict[str, Any], record: TokenRecord | None, saved: float
         return Seen(record, failure)
     backoff = Backoff(saved + entry["until"], entry["failures"], failure)
     return Seen(record, backoff.blocks(now), backoff)
+
+
+def is_adopted(ours: TokenRecord | None, record: TokenRecord | None, now: Moment) -> bool:
+    """Whether `record` is a sibling's token that makes a sign-in needless."""
+    if record is None or record is ours:
+        return False
+    verdict, _ = record.verdict(now)
+    return verdict is Verdict.SERVE or (verdict is Verdict.RENEW and not (ours and ours.alive(now)))
+
+
+def write_backoff(backoff: Backoff, now: Moment) -> dict[str, Any]:
+    """Return plain data; empty if there is no back-off."""
+    if not backoff.failure:
+        return {}
+    failure = {"kind": type(backoff.failure).__name__, "fields": asdict(backoff.failure)}
+    return {**failure, "until": backoff.until - now.monotonic, "failures": backoff.failures}
+
+
+def read_backoff(entry: dict[str, Any], saved: Moment, now: Moment) -> Backoff:
+    """Read a back-off, which is forgotten some time after it is over."""
+    if not entry or (until := saved.monotonic + entry["until"]) + _MEMORY < now.monotonic:
+        return Backoff()
+    return Backoff(until, entry["failures"], _FAILURES[entry["kind"]](**entry["fields"]))
