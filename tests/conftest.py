@@ -78,6 +78,12 @@ class Clock:
         self.wall += seconds
 
 
+@pytest.fixture(autouse=True)
+def attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's refusals are no other test's: each provider remembers its attempts for itself."""
+    monkeypatch.setenv("ENKASH_ATTEMPTS", "off")
+
+
 @pytest.fixture
 def clock() -> Iterator[Clock]:
     """Every provider that is made in the test lives by this clock."""

@@ -9,12 +9,11 @@ from typing import Protocol
 from ._flight import Flight
 from ._policy.cache import Fail, Join, Result, Serve, Start, TokenCache
 from ._policy.lifetime import NEVER, TokenRecord
-from ._policy.outcome import Failure, Refused, Unavailable
+from ._policy.outcome import Failure, Unavailable
 from ._policy.token import Token
 from ._runtime import Runtime
 from ._settings.origin import Origin
-from ._signin.account import Account, Source
-from ._signin.direct import SignIn
+from ._signin.account import Account, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
@@ -23,7 +22,6 @@ class Signer(Protocol):
     """How a sign-in is done: `Direct`, or `Shared` with other processes."""
 
     def sign_in(self, given: SignIn) -> Result: ...
-    def reopened(self, account: Account, refusal: Refused) -> bool: ...
     def reset(self, account: Account) -> None: ...
     def take_events(self) -> list[Event]: ...
 
@@ -98,7 +96,7 @@ class Engine:
             self._give_up(now.monotonic)
         decision, started = self._cache.ask(now, late=late), None
         if isinstance(decision, Start):
-            cache = self._cache.started(now.monotonic)
+            cache = self._cache.started(now)
             assert cache.pending
             started = Flight(self.runtime, cache.pending)
             self._cache, self._flight = cache, started  # in one step: an interrupt comes before it or after it
@@ -136,49 +134,46 @@ class Engine:
             return  # the caller that started it was interrupted
         began, flight.thread = self.runtime.monotonic(), threading.get_ident()
         try:
-            account, result = self._sign_in(flight)
-            known = result.outcome is self._cache.refusals.get(result.fingerprint)
+            if self._cache.suspect:
+                self._reread(flight)
+            result = self.signer.sign_in(self._given(flight))
+            known = not result.requests and self._cache.blocked_alike(result.outcome)
             alive = self._finish(flight, result)
         except BaseException as error:
             self._cut_short(flight, error)
             raise
         flight.finish(result.outcome)
-        if self._closed:  # closing cuts a grant's connection, which is no event
+        if self._closed:  # closing cuts a running request, which is no event
             return
         with self._lock:
             events, self._events = self._events + self.signer.take_events(), []
         if not known:
             seconds = self.runtime.monotonic() - began
-            event = Event("issued", account.identity.host, seconds, result.requests, self._grants)
+            event = Event("issued", self._account.identity.host, seconds, result.requests, self._grants)
             events += describe(event, result.outcome, alive)
         publish(events, self._on_event)
 
-    def _sign_in(self, flight: Flight) -> tuple[Account, Result]:
-        """Return with which account, and how it ended."""
-        account = self._account
-        fingerprint = account.identity.fingerprint
-        refusal = self._cache.refusals.get(fingerprint)
-        if refusal and self.signer.reopened(account, refusal):
-            with self._lock:
-                self._cache = self._cache.reopened(fingerprint)
-            refusal = None
-        if refusal and (changed := account.changed(self._source, self._cache.refusals)):
-            self._move_to(changed, flight)
-            account, refusal = changed, None
-        if refusal:
-            return account, Result(fingerprint, refusal)
+    def _given(self, flight: Flight) -> SignIn:
+        def reread() -> SignIn | None:
+            return self._given(flight) if self._reread(flight) else None
 
-        def refused_meanwhile() -> Refused | None:
-            return self._cache.refusals.get(account.identity.fingerprint)
+        return SignIn(self._account, self._cache.record, flight.deadline, reread)
 
-        return account, self.signer.sign_in(SignIn(account, self._cache.record, flight.end, refused_meanwhile))
-
-    def _move_to(self, account: Account, flight: Flight) -> None:
+    def _reread(self, flight: Flight | None = None) -> bool:
+        """Read the credentials' source; return whether it names others than those that are held."""
+        try:
+            changed = self._account.changed(self._source)
+        except Exception:  # half-way through a rotation, or not readable now
+            return False
+        if changed is None:
+            return False
         with self._lock:
-            moved = self._cache.moved(account.identity, flight.number)
-            if moved is not self._cache:
-                self._account = account
-                self._change(moved)
+            moved = self._cache.moved(changed.identity, flight.number if flight else self._cache.valid_from)
+            if moved is self._cache:  # a reset came meanwhile
+                return False
+            self._account = changed
+            self._change(moved)
+            return True
 
     def _finish(self, flight: Flight, result: Result) -> bool:
         """Keep what a flight has brought; return whether callers had a living token meanwhile."""
@@ -228,22 +223,25 @@ class Engine:
         return True
 
     def reset(self) -> None:
-        """Forget the token and the refusals, in the store, too."""
+        """Forget the token, and let one more password through, of the credentials that the source names now, too."""
         with self._lock:
             self._start_clean(self._cache.reset())
+        held = self._account
+        if self._reread():
+            self.signer.reset(held)
         self.signer.reset(self._account)
 
     def close(self) -> None:
         """Forget the token, and cut the connections."""
         with self._lock:
             self._closed = True
-            self._start_clean(self._cache.reset(keep_refusals=True))
+            self._start_clean(self._cache.forked())
         self._account.gateway.close()
 
     def after_fork(self) -> None:
-        """Start clean in a child: no thread signs in there, a lock may be held for ever, sockets are the parent's."""
+        """Start anew in a child: no thread signs in there, a lock may be held for ever, sockets are the parent's."""
         self._lock, self._deciding = threading.RLock(), False
-        self._start_clean(self._cache.reset(keep_refusals=True))
+        self._start_clean(self._cache.forked())
         if not self._closed:
             self._account = self._account.again()
 

@@ -27,7 +27,7 @@ _ERROR_CODES = {
 
 
 def read_body(body: bytes) -> tuple[bool, str | None]:
-    """Return whether a body is JSON, and the OAuth error code in it: any other text could hold anything, a token too."""
+    """Return whether a body is JSON, and the OAuth error code in it; any other text may be a secret."""
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
@@ -37,7 +37,7 @@ def read_body(body: bytes) -> tuple[bool, str | None]:
 
 
 def has_basic_challenge(challenges: Iterable[str]) -> bool:
-    """Return whether a `WWW-Authenticate` asks for Basic (RFC 9110 section 11.6.1): the client was refused, not the user."""
+    """Return whether a `WWW-Authenticate` asks for Basic (RFC 9110 section 11.6.1): not the user, but the client."""
     return any(re.search(r"(?:^|,)\s*basic\b", challenge, re.IGNORECASE) for challenge in challenges)
 
 

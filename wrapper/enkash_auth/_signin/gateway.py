@@ -51,7 +51,7 @@ class _Call:
     runtime: Runtime
     sent: Moment
     left: bool = False  # whether the password may have left
-    answer: Answer = Answer()
+    answer: Answer = field(factory=Answer)
     sockets: list[socket.socket] = field(factory=list)
 
     def seconds(self) -> float:

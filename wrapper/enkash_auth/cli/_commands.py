@@ -134,11 +134,10 @@ def reset(profile: str | None) -> None:
     For all processes that share it. The next call signs in again: change refused credentials first.
     """
     with opened(profile, "raise") as (provider, store):
-        if store is None:
-            raise ConfigurationError("ENKASH_TOKEN_STORE is not set, and outside of it there is nothing to reset")
         provider.reset()
         host = provider.credentials.origin[1]
-    click.echo(f"The store has no token and no refusal of {host} any more.")
+    what = "The store has no token and no refusal" if store is not None else "This user's attempts hold no refusal"
+    click.echo(f"{what} of {host} any more.")
 
 
 @cli.command()
