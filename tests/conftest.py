@@ -7,8 +7,10 @@ import httpx
 import pytest
 from hypothesis import Phase, settings
 
-from enkash_auth import Credentials
+from enkash_auth import Credentials, TokenProvider
+from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
+from enkash_auth._signin.gateway import Reply
 from enkash_auth.testing import Sandbox
 
 settings.register_profile("short", max_examples=100, stateful_step_count=50)
@@ -50,6 +52,12 @@ class Server:
 
 def issued(access_token: str, expires_in: object = 300) -> httpx.Response:
     return httpx.Response(200, json={"access_token": access_token, "expires_in": expires_in})
+
+
+def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:
+    """Send one token request, past all that limits it."""
+    runtime = Runtime()
+    return engine_of(provider).account.gateway.grant(runtime.now().after(seconds), runtime)
 
 
 class Clock:

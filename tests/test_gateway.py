@@ -12,10 +12,9 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, issued, settings_of
+from conftest import Clock, Server, credentials, grant, issued, settings_of
 from enkash_auth import TokenProvider
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
-from enkash_auth._provider import engine_of
 from enkash_auth._signin.answers import read_retry_after
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.testing import Sandbox
@@ -107,7 +106,7 @@ def test_trouble_on_the_network_is_unavailable(server: Server, clock: Clock, err
         TokenProvider(credentials(), transport=server.transport) as provider,
         pytest.raises(UnavailableError, match="Error|no answer within 10 s"),
     ):
-        assert engine_of(provider).account.gateway.grant(1.0)  # ends in an outcome, whatever httpx raises
+        assert grant(provider, 1.0).outcome  # ends in an outcome, whatever httpx raises
         provider.token()
 
 
@@ -193,7 +192,7 @@ def test_a_packed_answer_is_unpacked_to_64_kib_at_most(
     headers = {"Content-Encoding": encoding}
     server.answer = lambda _: httpx.Response(200, headers=headers, stream=httpx.ByteStream(body))
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert isinstance(engine_of(provider).account.gateway.grant(5.0), outcome)
+        assert isinstance(grant(provider, 5.0).outcome, outcome)
 
 
 def test_a_server_that_sets_cookies_gets_none_back(server: Server) -> None:
@@ -243,7 +242,7 @@ def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: S
 
     server.answer = answer
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        outcome = engine_of(provider).account.gateway.grant(0.0)
+        outcome = grant(provider, 0.0).outcome
     assert isinstance(outcome, Unavailable)
     assert outcome.late
 
@@ -256,7 +255,7 @@ def test_a_body_that_drips_ends_at_the_deadline(server: Server) -> None:
 
     server.answer = lambda _: httpx.Response(200, stream=Drip())
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert "too long" in engine_of(provider).account.gateway.grant(0.001).reason  # type: ignore[union-attr]
+        assert "too long" in grant(provider, 0.001).outcome.reason  # type: ignore[union-attr]
 
 
 def test_the_request_is_what_the_spec_says(server: Server) -> None:

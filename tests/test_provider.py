@@ -18,13 +18,14 @@ from conftest import Clock, Server, credentials, issued
 from enkash_auth import Credentials, Token, TokenProvider
 from enkash_auth._flight import Flight
 from enkash_auth._policy.cache import Pending
-from enkash_auth._policy.outcome import Malformed, Unavailable
+from enkash_auth._policy.lifetime import Moment
+from enkash_auth._policy.outcome import Malformed
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, use_runtime
-from enkash_auth._signin.direct import Direct, SignIn
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
+FAR = Moment(float(2**31), float(2**31))
 Ask = Callable[[TokenProvider], Token]
 
 
@@ -379,16 +380,6 @@ def test_a_source_that_names_refused_credentials_changes_nothing(server: Server)
     assert len(server.requests) == 1
 
 
-def test_a_sign_in_that_was_stopped_past_its_deadline_asks_nothing(server: Server) -> None:
-    now = [0.0]
-    stopped = Runtime(lambda: now[0], pause=lambda _: now.append(now.pop() + 10.0))
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        given = SignIn(engine_of(provider).account, None, 10.0, lambda: None)
-        result = Direct(stopped).sign_in(given)
-    assert isinstance(result.outcome, Unavailable)
-    assert (result.outcome.reason, result.requests, server.requests) == ("no time was left", 0, [])
-
-
 def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
     asked, go = threading.Event(), threading.Event()
 
@@ -623,14 +614,14 @@ async def waited(flight: Flight, deadline: float) -> None:
 
 
 def test_a_waiter_that_comes_after_the_landing_does_not_wait() -> None:
-    flight = Flight(Runtime(), Pending(0, float(2**31)))
+    flight = Flight(Runtime(), Pending(0, FAR))
     flight.finish(Malformed("landed", "host"))
     asyncio.run(waited(flight, float("inf")))
     flight.wait(float("inf"))
 
 
 def test_a_closed_loop_is_passed_over() -> None:
-    flight = Flight(Runtime(), Pending(0, float(2**31)))
+    flight = Flight(Runtime(), Pending(0, FAR))
     asyncio.run(waited(flight, 0.0))
     flight.finish(Malformed("landed", "host"))
     assert flight.outcome
@@ -638,7 +629,7 @@ def test_a_closed_loop_is_passed_over() -> None:
 
 @pytest.mark.parametrize("deadline", [0.0, float("inf")])
 def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> None:
-    flight = Flight(Runtime(), Pending(0, 0.0 if deadline else float(2**31)))
+    flight = Flight(Runtime(), Pending(0, Moment(0.0, 0.0) if deadline else FAR))
     flight.wait(deadline)
     asyncio.run(waited(flight, deadline))
     assert flight.outcome is None
@@ -647,7 +638,7 @@ def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> Non
 def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing() -> None:
     async def come() -> None:
         now = [1000.0]
-        flight = Flight(Runtime(lambda: now[0]), Pending(0, 1000.0))
+        flight = Flight(Runtime(lambda: now[0]), Pending(0, Moment(1000.0, 0.0)))
         await flight.waiter(float("inf"))
         now[0] = 0.0  # the timer rang too soon
         later = flight.waiter(float("inf"))
@@ -659,7 +650,7 @@ def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing
 
 def test_one_turn_of_a_loop_wakes_a_part_of_a_crowd() -> None:
     async def come() -> list[int]:
-        flight = Flight(Runtime(), Pending(0, float(2**31)))
+        flight = Flight(Runtime(), Pending(0, FAR))
         waiters = [flight.waiter(float("inf")) for _ in range(1_500)]
         flight.finish(Malformed("landed", "host"))
         woken = []

@@ -122,7 +122,8 @@ class TokenCache:
     def started(self, now: Moment) -> TokenCache:
         """A sign-in starts."""
         pending = Pending(self.started_count, now.after(self.timeout))
-        return evolve(self, pending=pending, started_count=self.started_count + 1, reread_at=now.monotonic)
+        reread_at = now.monotonic if self.suspect else self.reread_at
+        return evolve(self, pending=pending, started_count=self.started_count + 1, reread_at=reread_at)
 
     def overdue(self, now: float) -> bool:
         """Whether the sign-in under way has to be given up."""
