@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -215,7 +216,7 @@ class TestFiles:
         store.save("token-1", b"2", 60.0)
         assert (tmp_path / "store" / "token-1").stat().st_mode & 0o777 == 0o600
 
-    def test_a_link_is_not_followed_and_mended(self, store: FileStore, tmp_path: Path) -> None:
+    def test_a_link_is_not_followed_and_is_replaced(self, store: FileStore, tmp_path: Path) -> None:
         store.save("token-1", b"1", 60.0)
         (tmp_path / "store" / "token-1").rename(tmp_path / "elsewhere")
         (tmp_path / "store" / "token-1").symlink_to(tmp_path / "elsewhere")
@@ -225,7 +226,7 @@ class TestFiles:
         assert (tmp_path / "elsewhere").read_bytes() == before
         assert store.load("token-1")
 
-    def test_a_pipe_does_not_hang_it_and_is_mended(self, store: FileStore, tmp_path: Path) -> None:
+    def test_a_pipe_does_not_block_and_is_replaced(self, store: FileStore, tmp_path: Path) -> None:
         store.save("token-2", b"1", 60.0)
         os.mkfifo(tmp_path / "store" / "token-1", 0o600)
         assert store.load("token-1") is None
@@ -382,12 +383,16 @@ class TestServers:
         assert len(keys) == 2
         assert len({key_slot(key) for key in keys}) == 1
 
-    def test_a_connection_that_was_idle_for_long_is_not_used_again(self, valkey: Valkey) -> None:
-        store: Any = from_url(f"unix://{valkey.socket}?db=15")
-        first = store._client.client_id()
-        assert store._client.client_id() == first
-        store._used -= 6
-        assert store._client.client_id() != first
+    def test_a_connection_that_was_idle_for_long_is_not_used_again(
+        self, valkey: Valkey, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+        monkeypatch.setattr("enkash_auth.stores._redis.time", clock)
+        store, newest = from_url(f"unix://{valkey.socket}?db=15"), list[int]()
+        for clock.now in (0.0, 4.0, 10.0):
+            store.load("token-1")
+            newest.append(max(int(client["id"]) for client in admin.client_list()))
+        assert newest[0] == newest[1] < newest[2]
 
     def test_a_client_that_decodes_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="decode_responses"):
