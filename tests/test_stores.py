@@ -104,7 +104,7 @@ class TestRedisStore(StoreContract):
             store.close()
 
 
-def test_redis_forgets_what_has_ended(valkey: Valkey) -> None:
+def test_redis_forgets_what_has_expired(valkey: Valkey) -> None:
     client = redis.Redis(unix_socket_path=str(valkey.socket), db=15)
     RedisStore(client).save("token-1", b"1", 60.0)
     assert 59_000 < client.pttl("enkash-auth:{1}:token-1") <= 60_000
@@ -242,12 +242,12 @@ class TestFiles:
         assert caught.value.__context__ is None
 
     @pytest.mark.parametrize("content", [b"", b"\0\xff", b"1", b"nan", b"1 2 3\n", b"x y\nz", b"nan nan\nz"])
-    def test_a_damaged_file_is_not_there(self, store: FileStore, tmp_path: Path, content: bytes) -> None:
+    def test_a_damaged_file_counts_as_missing(self, store: FileStore, tmp_path: Path, content: bytes) -> None:
         store.save("token-1", b"1", 60.0)
         (tmp_path / "store" / "token-1").write_bytes(content)
         assert store.load("token-1") is None
 
-    def test_an_entry_from_the_future_is_not_there(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_entry_from_the_future_counts_as_missing(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
         store.save("token-1", b"1", 60.0)
         monkeypatch.setattr("enkash_auth.stores._file.time.time", lambda: 1e9)
         assert store.load("token-1") is None
@@ -324,7 +324,7 @@ class TestServers:
             with pytest.raises(StoreError, match="TimeoutError"):
                 store.load("token-1")
 
-    def test_what_a_server_that_hung_runs_late_lives_shorter(self) -> None:
+    def test_what_a_server_that_hung_runs_late_has_a_shorter_life(self) -> None:
         with Valkey() as server:
             store = from_url(server.url + "&socket_timeout=0.2")
             lease = store.lock("grant-1", 60.0)
@@ -336,7 +336,7 @@ class TestServers:
             assert found
             assert found[1] <= 59.8
 
-    def test_what_arrives_after_its_end_is_not_kept(self, valkey: Valkey, admin: redis.Redis) -> None:
+    def test_what_arrives_after_its_expiry_is_not_kept(self, valkey: Valkey, admin: redis.Redis) -> None:
         store = from_url(f"unix://{valkey.socket}?db=15")
         lease: Any = store.lock("grant-1", 60.0)
         lease.clock -= 5  # as if the save had taken so long
