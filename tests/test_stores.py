@@ -247,7 +247,7 @@ class TestFiles:
         (tmp_path / "store" / "token-1").write_bytes(content)
         assert store.load("token-1") is None
 
-    def test_an_entry_from_the_future_counts_as_missing(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_entry_from_the_future_is_missing(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
         store.save("token-1", b"1", 60.0)
         monkeypatch.setattr("enkash_auth.stores._file.time.time", lambda: 1e9)
         assert store.load("token-1") is None
