@@ -153,7 +153,7 @@ def test_a_page_without_a_place_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
-def test_make_tells_an_old_interpreter_in_one_line(tmp_path: Path) -> None:
+def test_make_reports_an_old_interpreter_in_one_line(tmp_path: Path) -> None:
     shutil.copy(DOCS.parent / "Makefile", tmp_path)
     (tmp_path / "requirements-dev.txt").touch()
     old = tmp_path / "old"

@@ -94,7 +94,7 @@ def test_a_script_prints_what_the_api_says(sandbox: Sandbox, name: str) -> None:
     sandbox.assert_token_requests(1)
 
 
-def test_the_script_tells_a_refusal_in_one_line(sandbox: Sandbox) -> None:
+def test_the_script_reports_a_refusal_in_one_line(sandbox: Sandbox) -> None:
     sandbox.lock()
     ran = run("script.py")
     assert ran.returncode == 1

@@ -325,7 +325,7 @@ def _change_the_media_type(document: Document) -> None:
     content["application/json"] = content.pop("application/x-www-form-urlencoded")
 
 
-GATEWAY = "wrapper/enkash_auth/_exchange.py:"
+GATEWAY = "wrapper/enkash_auth/_signin/gateway.py:"
 
 
 def _lines(text: str, stand: str) -> list[int]:
@@ -334,7 +334,7 @@ def _lines(text: str, stand: str) -> list[int]:
 
 @pytest.mark.generator
 @pytest.mark.parametrize(
-    ("edit", "told", "bump", "mend"),
+    ("edit", "told", "bump", "repair"),
     [
         pytest.param(
             _rename_a_sent_field,
@@ -446,7 +446,7 @@ def test_an_edit_ends_in_a_report(
     edit: Callable[[Document], None],
     told: list[str],
     bump: str,
-    mend: tuple[str, str] | None,
+    repair: tuple[str, str] | None,
 ) -> None:
     spec = project / "spec" / "enkash-auth.yaml"
     document = yaml.safe_load(spec.read_text(encoding="utf-8"))
@@ -458,9 +458,9 @@ def test_an_edit_ends_in_a_report(
     assert ("**breaks callers:**" in done.stdout) is (bump == "major")
     assert "Traceback" not in done.stdout + done.stderr
     assert _whole(project)
-    assert done.returncode == (1 if mend else 0)
-    if mend:  # the author needs the new client to mend the wrapper
-        source, message = mend
+    assert done.returncode == (1 if repair else 0)
+    if repair:  # the author needs the new client to repair the wrapper
+        source, message = repair
         lines = _lines((project / GATEWAY.rstrip(":")).read_text(encoding="utf-8"), source)
         errors = [line for line in done.stdout.splitlines() if line.startswith(f"    {GATEWAY}")]
         assert errors

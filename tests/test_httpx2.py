@@ -72,7 +72,7 @@ def test_a_foreign_origin_gets_no_token(send: Send, api: Api) -> None:
     assert api.seen == [None]
 
 
-def test_a_401_is_mended_once(send: Send, api: Api, provider: TokenProvider) -> None:
+def test_a_401_fetches_once_and_repeats_once(send: Send, api: Api, provider: TokenProvider) -> None:
     provider.token()
     api.status = 401
     assert send("https://token.example/a", content=b"x").status_code == 401

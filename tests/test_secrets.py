@@ -17,8 +17,11 @@ import pytest
 
 from conftest import CANARIES, Server, credentials
 from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
-from enkash_auth._settings.environment import all_places, load_token_store
+from enkash_auth._fleet.shared import look
 from enkash_auth._policy.token import make_token
+from enkash_auth._provider import engine_of
+from enkash_auth._runtime import Runtime
+from enkash_auth._settings.environment import all_places, load_token_store
 from enkash_auth.errors import UnavailableError
 from enkash_auth.testing import Sandbox
 
@@ -97,7 +100,7 @@ def test_no_source_of_a_setting_shows_it(environment: pytest.MonkeyPatch, tmp_pa
 
 
 class Broken(stores.MemoryStore):
-    """A store whose own errors tell everything."""
+    """A store whose own errors say everything."""
 
     def load(self, key: str) -> tuple[bytes, float] | None:
         raise ValueError("canary-url")
@@ -128,9 +131,9 @@ def test_it():
 def test_a_comparison_that_fails_shows_no_token(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(COMPARISON)
     command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", str(tmp_path)]
-    told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
-    assert "AssertionError: differs" in told
-    assert not {"canary-t", "canary-o"} & set(re.findall(r"canary-\w", told))
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert "AssertionError: differs" in shown
+    assert not {"canary-t", "canary-o"} & set(re.findall(r"canary-\w", shown))
 
 
 def test_tokens_are_compared_by_value() -> None:
@@ -143,8 +146,9 @@ def test_nothing_in_a_store_is_a_secret(server: Server) -> None:
         provider.token()
         provider.reset()
         provider.token()
-        assert store._entries
-        assert "canary" not in f"{vars(store)} {store!r} {provider._fleet!r} {vars(provider._fleet)}"
+        signer = engine_of(provider).signer
+    assert look(store, credentials(), Runtime()).record
+    assert "canary" not in f"{vars(store)} {store!r} {signer!r} {vars(signer)}"
 
 
 def test_nothing_shows_or_pickles_a_secret(server: Server) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
-from httpx import Request, Response
+from httpx import MockTransport, Response
 
 from enkash_auth_client.api.authentication import get_authentication_token
-from enkash_auth_client.client import AuthenticatedClient
-from enkash_auth_client.models import SnakeTokenResponse, TokenResponse
+from enkash_auth_client.client import Client
+from enkash_auth_client.models import SnakeTokenResponse, TokenRequest, TokenResponse
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[1] / "spec" / "enkash-auth.yaml").read_text(encoding="utf-8")
@@ -81,9 +81,10 @@ def test_a_media_type_example_survives_the_one_model_that_knows_its_fields(
 @pytest.mark.parametrize(("title", "model"), [("page", TokenResponse), ("snake", SnakeTokenResponse)])
 def test_the_answer_parser_tells_the_two_shapes_apart(title: str, model: type[Any]) -> None:
     answer = OPERATION["responses"]["200"]["content"]["application/json"]["examples"][title]["value"]
-    response = Response(200, json=answer, request=Request("POST", "https://token.invalid/oauth/token"))
-    client = AuthenticatedClient(base_url="https://token.invalid", token="", prefix="Basic")
-    parsed = get_authentication_token._build_response(client=client, response=response).parsed
+    transport = MockTransport(lambda _: Response(200, json=answer))
+    client = Client(base_url="https://token.invalid", httpx_args={"transport": transport})
+    body = TokenRequest(username="u", password="p", client_id="i")
+    parsed = get_authentication_token.sync_detailed(client=client, body=body).parsed
     assert isinstance(parsed, model)
     assert parsed.to_dict() == answer
 
