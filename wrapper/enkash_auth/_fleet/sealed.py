@@ -21,8 +21,8 @@ from enkash_auth._settings.credentials import Credentials
 from enkash_auth.stores import Lock, Store, StoreError
 
 T = TypeVar("T")
-# the account's token, and whether its server is sticky; what stops these very credentials, and their last reset
-Kind = Literal["token", "sticky", "stop", "reset"]
+# the account's token, and whether its server is sticky; the attempts with these very credentials, and their last reset
+Kind = Literal["token", "sticky", "stop", "ledger", "reset"]
 _NONCE = 12  # bytes
 _PATIENCE = 2.0  # seconds with a store before a sign-in, and again after it; its calls share them
 
@@ -78,7 +78,7 @@ class Sealed:
             self._left -= self._runtime.monotonic() - began
 
     def _name(self, kind: Kind) -> str:
-        return f"{kind}-{self._fingerprint[:40] if kind in ('stop', 'reset') else self._account}"
+        return f"{kind}-{self._fingerprint[:40] if kind in ('stop', 'ledger', 'reset') else self._account}"
 
     def load(self, kind: Kind) -> tuple[dict[str, Any], float, float] | None:
         """Return an entry, the seconds since it was written and the seconds it still lives."""
