@@ -156,40 +156,56 @@ class Member:
 
     def _adopt_or_lease(self, record: TokenRecord | None, deadline: Moment) -> Steps:
         """Wait for a sibling's outcome or the lease, whichever comes first."""
-        ours, poll, limit = record, _FIRST_POLL, None
-        while True:
-            now, record = yield from self._read_token(record)
-            if is_adopted(ours, record, now):
-                return Ended(record)
+        ours, poll = record, _FIRST_POLL
+        now, record = yield from self._read_token(record)
+        if not is_adopted(ours, record, now):
             now, ledger, backoff, saved = yield from self._read_ledger()
-            if limit and ledger.reset != self.memory.ledger.reset:
-                now, same = yield Source()
-                if not same:
-                    return Ended(None)
-            if limit or ledger.reset == self.memory.ledger.reset:
+            if ledger.reset == self.memory.ledger.reset:
                 self.memory = self.memory.after(ledger, saved=saved)
             # only who has the lease knows that no attempt is under way
-            decision = ledger.decide(now, () if limit else [one.id for one in ledger.attempts])
-            failure = decision.failure(self.host, now.monotonic) if decision.row else backoff.blocks(now.monotonic)
-            if limit and failure:
-                if not saved:
-                    yield from self._write(ledger, backoff, now)
-                return Ended(failure, decision=decision)
-            if limit:  # and this was the second look: a sibling may have saved between the first and the lease
-                return _Ready(record, ledger, backoff, limit)
+            decision = ledger.decide(now, [one.id for one in ledger.attempts])
+            failure = self._blocked(decision, backoff, now)
             if failure and saved and (decision.attempt or not decision.row):
                 return Ended(failure, decision=decision)
+        while not is_adopted(ours, record, now):
             asked = now
             now, leased = yield Lease(self._lease)
             if leased:
                 limit = Moment(*map(min, deadline, asked.after(min(_GRANT, self.timeout / 2))))
-                continue
+                return (yield from self._look_again(ours, record, limit))
             # the holder itself waits until a sticky server's token has surely expired
             pause = poll * (0.5 + self.draw()) + (record.seconds_until_next(now) if record else 0.0)
             if now.until(deadline) <= pause:
                 return Ended(Unavailable("another process is signing in", self.host, late=True))
             yield Pause(pause)
             poll = min(_POLL, 1.5 * poll)
+            now, record = yield from self._read_token(record)
+        return self._adopted(record)
+
+    def _look_again(self, ours: TokenRecord | None, record: TokenRecord | None, limit: Moment) -> Steps:
+        """Decide under the lease: a sibling may have saved something between the first look and that."""
+        now, record = yield from self._read_token(record)
+        if is_adopted(ours, record, now):
+            return self._adopted(record)
+        now, ledger, backoff, saved = yield from self._read_ledger()
+        if ledger.reset != self.memory.ledger.reset:
+            now, same = yield Source()
+            if not same:
+                return Ended(None)
+        self.memory = self.memory.after(ledger, saved=saved)
+        decision = ledger.decide(now)
+        if failure := self._blocked(decision, backoff, now):
+            if not saved:
+                yield from self._write(ledger, backoff, now)
+            return Ended(failure, decision=decision)
+        return _Ready(record, ledger, backoff, limit)
+
+    def _adopted(self, record: TokenRecord | None) -> Ended:
+        self.memory = evolve(self.memory, ledger=evolve(self.memory.ledger, proven=True))
+        return Ended(record)
+
+    def _blocked(self, decision: Decision, backoff: Backoff, now: Moment) -> Failure | None:
+        return decision.failure(self.host, now.monotonic) if decision.row else backoff.blocks(now.monotonic)
 
     @property
     def _lease(self) -> float:
@@ -210,11 +226,10 @@ class Member:
             with suppress(*FOREIGN):
                 saved = now.after(-found[1])
                 ledger, backoff = Ledger.from_entry(found[0], saved), read_backoff(found[0]["backoff"], saved, now)
-        now, found = yield Read("reset")
-        restored = self.memory.restored(ledger)
-        if found and (id := str(found[0].get("id") or "")) not in ("", restored.reset):
-            return now, restored.after_reset(id, now), Backoff(), False
-        return now, restored, backoff, restored == ledger
+        now, reset = yield Read("reset")
+        known = ledger.after_reset(str((reset and reset[0].get("id")) or ""), now)
+        restored = self.memory.restored(known)
+        return now, restored, backoff if known is ledger else Backoff(), restored == ledger
 
     # requests
 
@@ -227,8 +242,8 @@ class Member:
             record = evolve(record, sticky_until=now.monotonic + sticky[2])
         waits = record.seconds_until_next(now) if record else 0.0
         if now.until(ready.limit) <= waits:
-            reason = "the server re-issues its current token until that expires"
-            return Ended(Unavailable(reason, self.host, waits))
+            reason = "the server re-issues its current token until that expires" if waits else "no time was left"
+            return Ended(Unavailable(reason, self.host, waits or None, late=not waits))
         pause: float | None = waits
         ended, ready = Ended(None), evolve(ready, record=record)
         while pause is not None:

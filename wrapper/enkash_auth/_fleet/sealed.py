@@ -21,7 +21,7 @@ from enkash_auth._settings.credentials import Credentials
 from enkash_auth.stores import Lock, Store, StoreError
 
 T = TypeVar("T")
-# the account's token, and whether its server is sticky; what stops these very credentials, and their last reset
+# the account's token, and whether its server is sticky; these credentials' attempts, and their last reset
 Kind = Literal["token", "sticky", "ledger", "reset"]
 _NONCE = 12  # bytes
 _PATIENCE = 2.0  # seconds with a store before a sign-in, and again after it; its calls share them
