@@ -155,8 +155,8 @@ def test_a_limited_rate_ends() -> None:
     sandbox = Sandbox(clock=lambda: now[0])
     sandbox.limit_rate(2.5)
     fault = sandbox.arrived()
-    assert fault is not None
-    assert fault.answer().headers["Retry-After"] == "3"
+    assert fault is not None and fault.answer is not None
+    assert fault.answer.headers["Retry-After"] == "3"
     now[0] += 2.5
     assert sandbox.arrived() is None
 

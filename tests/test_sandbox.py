@@ -218,7 +218,7 @@ def test_revoked_token_is_not_handed_out_again():
     [
         ("server_error", {}, 500, ("content-type", "application/json;charset=UTF-8")),
         ("rate_limited", {"retry_after": 7}, 429, ("retry-after", "7")),
-        ("html_502", {}, 502, ("content-type", "text/html")),
+        ("html_502", {}, 502, ("content-type", "text/html;charset=utf-8")),
         ("raw", {"status": 520, "body": b"\0", "headers": {"X-A": "b"}}, 520, ("x-a", "b")),
         ("slow", {"seconds": 0.001}, 200, ("cache-control", "no-store")),
     ],

@@ -6,10 +6,13 @@ import base64
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 from urllib.parse import parse_qsl, quote_plus
 
 from ._answers import NO_STORE, Answer, Body, Fault
+from ._dialects import DIALECTS, choose
+from ._options import named
 from ._traffic import Traffic
 
 SCOPE = "read write trust"
@@ -19,6 +22,7 @@ _REQUIRED = ("username", "password", "clientId")
 class State(Traffic):
     """Account, tokens, faults and counters, behind one lock."""
 
+    @named
     def __init__(
         self,
         life: float | None = 300,
@@ -27,6 +31,8 @@ class State(Traffic):
         casing: Literal["snake", "camel"] = "snake",
         latency: float = 0.0,
         lock_after: int = 3,
+        dialect: str = "spring",
+        outage: str | None = None,
         clock: Callable[[], float] = time.time,
         username: str | None = None,
         password: str | None = None,
@@ -38,7 +44,9 @@ class State(Traffic):
             raise ValueError("casing is 'snake' or 'camel'")
         super().__init__(clock)
         self.life, self.sticky, self.casing, self.latency = life, sticky, casing, latency
-        self.lock_after = lock_after
+        self.lock_after, self.dialect = lock_after, dialect
+        if outage is not None:
+            self.start_outage(outage)
         self.username = username or f"sandbox-{secrets.token_hex(4)}@example.com"
         self.password = password or secrets.token_urlsafe(16)
         self.client_id = client_id or "CEK" + secrets.token_hex(4)[:7].upper()
@@ -55,6 +63,20 @@ class State(Traffic):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(life={self.life}, sticky={self.sticky}, casing={self.casing!r})"
+
+    @property
+    def dialect(self) -> str:
+        """How this server refuses a password: one of `enkash_auth.testing.DIALECTS`."""
+        return self._dialect
+
+    @dialect.setter
+    def dialect(self, name: str) -> None:
+        self._dialect = choose(name, DIALECTS, "dialect")
+
+    @property
+    def failed_passwords(self) -> int:
+        """How many wrong passwords have come since the last right one, as the server counts them: up to the lock."""
+        return self._failures
 
     @property
     def locked(self) -> bool:
@@ -95,19 +117,26 @@ class State(Traffic):
         }
 
     def answer(self, fault: Fault | None, authorization: str, content_type: str, body: bytes) -> Answer:
-        """Answer one token request with the fault that it met, if any; `dropped` has no answer."""
-        if fault and fault.kind != "slow":
-            return fault.answer()
-        return self.grant(authorization, content_type, body)
+        """Answer one token request with the fault that it met, if any."""
+        if fault and fault.answer:
+            return fault.answer
+        answer = self.grant(authorization, content_type, body)
+        return replace(answer, sent="dropped") if fault and fault.lost else answer
 
     def grant(self, authorization: str, content_type: str, body: bytes) -> Answer:
         """Decide one token request."""
         with self._guard:
-            answer = self._grant(authorization, content_type, body)
-            self.attempts_refused += answer.status in (400, 401)
-            return answer
+            refusal = self._refusal(authorization, content_type, body)
+            if refusal is None:
+                self._failures = 0
+                return Answer(200, self._token(), NO_STORE)
+            self.attempts_refused += 1
+            return refusal
 
-    def _grant(self, authorization: str, content_type: str, body: bytes) -> Answer:
+    def _refused(self, reason: str) -> Answer:
+        return DIALECTS[self._dialect].refusal(reason)
+
+    def _refusal(self, authorization: str, content_type: str, body: bytes) -> Answer | None:
         if _basic_pair(authorization) != (self.basic_client_id, self.client_secret):
             # Not OAuth JSON: the Basic filter refuses before the token endpoint is reached.
             refusal = {"timestamp": int(self.clock() * 1000), "status": 401, "error": "Unauthorized"}
@@ -131,13 +160,12 @@ class State(Traffic):
         if not all(form.get(name) for name in _REQUIRED):
             return Answer.error(400, "invalid_request", "A required field is missing")
         if form["username"] == self.username and self.locked:
-            return Answer.error(400, "invalid_grant", "User account is locked")
+            return self._refused("User account is locked")
         wanted = (self.username, self.password, self.client_id)
         if tuple(form[name] for name in _REQUIRED) != wanted:
             self._failures += form["username"] == self.username
-            return Answer.error(400, "invalid_grant", "Bad credentials")
-        self._failures = 0
-        return Answer(200, self._token(), NO_STORE)
+            return self._refused("Bad credentials")
+        return None
 
     def _token(self) -> Body:
         now = self.clock()

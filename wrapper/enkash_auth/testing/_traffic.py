@@ -1,4 +1,4 @@
-"""What comes to the token endpoint: counted, and met by the fault that waits for it."""
+"""What comes to the token endpoint: counted, and met by the fault or the outage that waits for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import get_args
 
-from ._answers import Fault, Faults
+from ._answers import Answer, Fault, Faults
+from ._dialects import DIALECTS, choose
+
+# What these faults answer is a dialect's.
+_ALIASES = {
+    "server_error": "500",
+    "html_502": "502",
+    "user_database_down": "unauthorized-401",
+    "client_database_down": "basic-401",
+}
+_KINDS = dict.fromkeys([*get_args(Faults), *DIALECTS])
+_DOWN = "Could not get JDBC Connection; nested exception is java.sql.SQLException: db.internal:3306 refused"
 
 
 class Traffic:
@@ -21,11 +32,12 @@ class Traffic:
         self.grant_times: list[float] = []
         self._guard = threading.Lock()
         self._faults: deque[Fault] = deque()
+        self._outage: Fault | None = None
         self._limited_until = -math.inf
 
     def fail_next(
         self,
-        kind: Faults,
+        kind: str,
         times: int = 1,
         *,
         seconds: float = 1.0,
@@ -34,15 +46,28 @@ class Traffic:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Queue a fault for the next `times` token requests; `seconds` delays `slow`, `retry_after` is in seconds."""
-        if kind not in get_args(Faults):
-            raise ValueError(f"unknown fault {kind!r}; there are {', '.join(get_args(Faults))}")
+        """Queue a fault for the next `times` token requests: one of `Faults`, or the answer of a dialect.
+
+        `seconds` delays `slow`, `rate_limited` says `retry_after` (seconds), and `raw` answers the other three.
+        """
+        fault = _fault(kind, seconds, retry_after, Answer(status, body, headers or {}))
         with self._guard:
-            self._faults.extend([Fault(kind, seconds, retry_after, status, body, headers or {})] * times)
+            self._faults.extend([fault] * times)
 
     def slow(self, seconds: float, times: int = 1) -> None:
         """Let the next `times` token requests take so many seconds longer."""
         self.fail_next("slow", times, seconds=seconds)
+
+    def start_outage(self, kind: str, *, seconds: float = 1.0, retry_after: float | str | None = 1) -> None:
+        """Let every token request meet one fault of `fail_next` until `end_outage`."""
+        fault = _fault(kind, seconds, retry_after, Answer(500, b""))
+        with self._guard:
+            self._outage = fault
+
+    def end_outage(self) -> None:
+        """End the outage; without one, do nothing."""
+        with self._guard:
+            self._outage = None
 
     def limit_rate(self, seconds: float) -> None:
         """Answer 429 to every token request for so many seconds, with what is left of them in `Retry-After`."""
@@ -55,8 +80,8 @@ class Traffic:
             self.token_requests += 1
             self.grant_times.append(time.monotonic())
             if (left := self._limited_until - self.clock()) > 0:
-                return Fault("rate_limited", retry_after=math.ceil(left))
-            return self._faults.popleft() if self._faults else None
+                return Fault(_limited(math.ceil(left)))
+            return self._faults.popleft() if self._faults else self._outage
 
     def assert_token_requests(self, expected: int) -> None:
         """Raise `AssertionError` unless so many token requests have come; it says when each one came."""
@@ -66,3 +91,19 @@ class Traffic:
         if len(times) != expected:
             when = f": {', '.join(f'{at - times[0]:.2f} s' for at in times)}" if times else ""
             raise AssertionError(f"{len(times)} token requests, not {expected}{when}")
+
+
+def _fault(kind: str, seconds: float, retry_after: float | str | None, raw: Answer) -> Fault:
+    choose(kind, _KINDS, "fault")
+    special = {
+        "slow": Fault(seconds=seconds),
+        "lost": Fault(lost=True),
+        "raw": Fault(raw),
+        "rate_limited": Fault(_limited(retry_after)),
+    }
+    dialect = _ALIASES.get(kind, kind)
+    return special.get(kind) or Fault(DIALECTS[dialect].refusal(_DOWN))
+
+
+def _limited(retry_after: float | str | None) -> Answer:
+    return Answer(429, {"error": "rate_limited"}, {} if retry_after is None else {"Retry-After": str(retry_after)})
