@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 # The faults with names of their own; a dialect's name is a fault's, too.
@@ -39,6 +39,7 @@ class Answer:
     body: Body = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     sent: Literal["whole", "cut", "dropped", "silence"] = "whole"  # cut, dropped: the connection ends first
+    seconds: float = 0.0  # between the decision and the answer
 
     @classmethod
     def error(cls, status: int, error: str, description: str, **headers: str) -> Answer:
@@ -50,6 +51,10 @@ class Answer:
         """An HTML page, as a container or a proxy writes one."""
         text = f"<!doctype html><title>HTTP Status {status}</title><p><b>Message</b> {message}</p>"
         return cls(status, text.encode(), {**_PAGE, **headers})
+
+    def without_body(self) -> Answer:
+        """The answer to HEAD."""
+        return replace(self, body=b"", headers=self.sent_headers())
 
     def content(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ._answers import Answer
+from ._asked import Asked
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,13 +29,13 @@ def make_app(state: State) -> ASGIApp:
     class Token:
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             request = Request(scope, receive)
-            fault = state.arrived()
+            fault = state.arrived(request.method)
             body = await request.body()
             # Half before the decision and half after it, as on a real network.
             await asyncio.sleep(state.latency / 2 + (fault.seconds if fault else 0))
-            headers = request.headers
-            answer = state.answer(fault, headers.get("authorization", ""), headers.get("content-type", ""), body)
-            await asyncio.sleep(state.latency / 2)
+            asked = Asked.of(request.method, scope["query_string"], request.headers, body)
+            answer = state.answer(fault, asked)
+            await asyncio.sleep(state.latency / 2 + answer.seconds)
             await _send(answer, request, send)
 
     class Echo:
@@ -45,7 +46,7 @@ def make_app(state: State) -> ASGIApp:
 
     return Starlette(
         routes=[
-            Route("/oauth/token", Token(), methods=["POST"]),
+            Route("/oauth/token", Token()),
             Route("/api/echo", Echo(), methods=["GET", "POST"]),
         ]
     )

@@ -54,7 +54,7 @@ _CUT = b'{"error":"invalid_gr'
 
 DIALECTS: Mapping[str, Dialect] = {
     # It says so.
-    "spring": _oauth("clear", 400, "invalid_grant"),
+    "spring": _oauth("clear", 400, "invalid_grant", {"Connection": "close"}),
     "keycloak": _oauth("clear", 401, "invalid_grant"),
     "auth0": _oauth("clear", 403, "invalid_grant"),
     "invalid-grant-200": _oauth("clear", 200, "invalid_grant"),

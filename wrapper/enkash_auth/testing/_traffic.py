@@ -74,9 +74,11 @@ class Traffic:
         with self._guard:
             self._limited_until = self.clock() + seconds
 
-    def arrived(self) -> Fault | None:
-        """Count a token request and take the fault that waits for it."""
+    def arrived(self, method: str = "POST") -> Fault | None:
+        """Count a token request and take the fault that waits for it; what is no POST meets an outage only."""
         with self._guard:
+            if method != "POST":
+                return self._outage
             self.token_requests += 1
             self.grant_times.append(time.monotonic())
             if (left := self._limited_until - self.clock()) > 0:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ._answers import Answer, Fault
+from ._asked import Asked
 
 if TYPE_CHECKING:
     from ._sandbox import Sandbox
@@ -32,8 +33,9 @@ class SandboxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         spent = self._pause(request, fault)
         time.sleep(spent)
         answer = self._decide(request, fault)
-        time.sleep(_silence(request, answer, spent))
-        return self._respond(request, answer, spent)
+        rest = _rest(request, answer, spent)
+        time.sleep(rest)
+        return self._respond(request, answer, spent + rest)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
@@ -41,23 +43,23 @@ class SandboxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         spent = self._pause(request, fault)
         await asyncio.sleep(spent)
         answer = self._decide(request, fault)
-        await asyncio.sleep(_silence(request, answer, spent))
-        return self._respond(request, answer, spent)
+        rest = _rest(request, answer, spent)
+        await asyncio.sleep(rest)
+        return self._respond(request, answer, spent + rest)
 
     def _arrived(self, request: httpx.Request) -> Fault | None:
-        return self.sandbox.arrived() if _asks_for_a_token(request) else None
+        return self.sandbox.arrived(request.method) if _asks_for_a_token(request) else None
 
     def _pause(self, request: httpx.Request, fault: Fault | None) -> float:
         delay = (fault.seconds if fault else 0.0) + (self.sandbox.latency if _asks_for_a_token(request) else 0.0)
         return min(delay, _patience(request))
 
     def _decide(self, request: httpx.Request, fault: Fault | None) -> Answer:
-        sent = request.headers
-        authorization, content_type = sent.get("Authorization", ""), sent.get("Content-Type", "")
         if _asks_for_a_token(request):
-            return self.sandbox.answer(fault, authorization, content_type, request.content)
+            asked = Asked.of(request.method, request.url.query, request.headers, request.content)
+            return self.sandbox.answer(fault, asked)
         if request.url.path == "/api/echo":
-            return self.sandbox.call(authorization)
+            return self.sandbox.call(request.headers.get("Authorization", ""))
         return Answer(404, {"error": "not_found"})
 
     def _respond(self, request: httpx.Request, answer: Answer, spent: float) -> httpx.Response:
@@ -85,7 +87,7 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 def _asks_for_a_token(request: httpx.Request) -> bool:
-    return request.method == "POST" and request.url.path == "/oauth/token"
+    return request.url.path == "/oauth/token"
 
 
 def _patience(request: httpx.Request) -> float:
@@ -93,5 +95,5 @@ def _patience(request: httpx.Request) -> float:
     return _DAY if read is None else float(read)
 
 
-def _silence(request: httpx.Request, answer: Answer, spent: float) -> float:
-    return max(0.0, _patience(request) - spent) if answer.sent == "silence" else 0.0
+def _rest(request: httpx.Request, answer: Answer, spent: float) -> float:
+    return max(0.0, min(_DAY if answer.sent == "silence" else answer.seconds, _patience(request) - spent))
