@@ -73,6 +73,7 @@ def test_the_right_password_has_a_token_in_every_dialect(name: str) -> None:
 def test_a_dialect_can_change() -> None:
     sandbox = Sandbox()
     sandbox.dialect = "auth0"
+    assert sandbox.dialect == "auth0"
     assert ask(sandbox, password="wrong")[0] == 403
 
 
@@ -144,3 +145,14 @@ def test_a_sandbox_in_another_process_has_dialects_and_outages() -> None:
             elsewhere.ask(*(["start_outage", "502"] if start else ["end_outage"]))
             assert httpx.post(f"{elsewhere.base_url}/oauth/token", trust_env=False).status_code == status
         assert elsewhere.token_requests == 3
+
+
+def test_a_head_is_no_token_request_but_meets_an_outage() -> None:
+    sandbox = Sandbox()
+    sandbox.fail_next("500")
+    with httpx.Client(base_url=sandbox.base_url, transport=sandbox.transport) as client:
+        assert client.head("/oauth/token").headers["WWW-Authenticate"] == 'Basic realm="oauth2/client"'
+        sandbox.start_outage("502")
+        assert client.head("/oauth/token").status_code == 502
+    sandbox.assert_token_requests(0)
+    assert sandbox.attempts_refused == 0

@@ -80,6 +80,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "json-401": _json("maybe", 401, {"message": _REASON}),
     "json-402": _json("maybe", 402, {"message": _REASON}),
     "json-403": _json("maybe", 403, {"message": _REASON}),
+    "json-413": _json("maybe", 413, {"message": _REASON}),
     "html-406": _html("maybe", 406, "Not Acceptable"),
     "409": _json("maybe", 409, _ENVELOPE),
     "empty-409": Dialect("maybe", 409),
@@ -94,6 +95,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "json-200": _json("maybe", 200, {"message": _REASON}),
     "invalid-request-200": _oauth("maybe", 200, "invalid_request"),
     "empty-token-200": _json("maybe", 200, {"access_token": "", "token_type": "bearer"}),
+    "null-token-200": _json("maybe", 200, {"accessToken": None, "expiresIn": 0}),
     "null-200": _json("maybe", 200, None),
     "list-200": _json("maybe", 200, [_REASON]),
     # Nobody knows whether it is one.
