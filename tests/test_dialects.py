@@ -121,6 +121,12 @@ def test_an_outage_meets_every_password_uncounted_until_it_ends(name: str, seen:
     assert ask(sandbox)[0] == TOKEN
 
 
+def test_an_outage_takes_the_options_of_a_fault() -> None:
+    sandbox = Sandbox()
+    sandbox.start_outage("raw", status=529, body=b"busy")
+    assert ask(sandbox) == (529, "busy")
+
+
 def test_a_lost_answer_was_decided() -> None:
     sandbox = Sandbox()
     sandbox.fail_next("lost", times=2)

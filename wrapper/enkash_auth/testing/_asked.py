@@ -30,9 +30,8 @@ class Asked:
         """The parameters of query and form, in which the first of a name wins; `charset` unless the media type says."""
         media_type = Message()
         media_type["Content-Type"] = self.content_type
-        # an absent media type reads as text/plain here
         pairs = _pairs(self.query, "utf-8")
-        if media_type.get_content_type() == _FORM:
+        if media_type.get_content_type() == _FORM:  # text/plain, if the request names none
             pairs += _pairs(self.body, str(media_type.get_param("charset", charset)))
         return dict(reversed(pairs))
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import get_args
+from typing import TypedDict, Unpack, get_args
 
 from ._answers import Answer, Fault, Faults
 from ._dialects import DIALECTS, choose
@@ -23,6 +23,16 @@ _KINDS = dict.fromkeys([*get_args(Faults), *DIALECTS])
 _DOWN = "Could not get JDBC Connection; nested exception is java.sql.SQLException: db.internal:3306 refused"
 
 
+class FaultOptions(TypedDict, total=False):
+    """`slow` takes `seconds`, `rate_limited` takes `retry_after` (seconds), `raw` answers with the other three."""
+
+    seconds: float
+    retry_after: float | str | None
+    status: int
+    body: bytes
+    headers: Mapping[str, str] | None
+
+
 class Traffic:
     """Counters and faults of the token endpoint, behind one lock; `clock` answers in seconds."""
 
@@ -35,22 +45,9 @@ class Traffic:
         self._outage: Fault | None = None
         self._limited_until = -math.inf
 
-    def fail_next(
-        self,
-        kind: str,
-        times: int = 1,
-        *,
-        seconds: float = 1.0,
-        retry_after: float | str | None = 1,
-        status: int = 500,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Queue a fault for the next `times` token requests: one of `Faults`, or the answer of a dialect.
-
-        `seconds` delays `slow`, `rate_limited` says `retry_after` (seconds), and `raw` answers the other three.
-        """
-        fault = _fault(kind, seconds, retry_after, Answer(status, body, headers or {}))
+    def fail_next(self, kind: str, times: int = 1, **options: Unpack[FaultOptions]) -> None:
+        """Queue a fault for the next `times` token requests: one of `Faults`, or the answer of a dialect."""
+        fault = _fault(kind, **options)
         with self._guard:
             self._faults.extend([fault] * times)
 
@@ -58,9 +55,9 @@ class Traffic:
         """Let the next `times` token requests take so many seconds longer."""
         self.fail_next("slow", times, seconds=seconds)
 
-    def start_outage(self, kind: str, *, seconds: float = 1.0, retry_after: float | str | None = 1) -> None:
+    def start_outage(self, kind: str, **options: Unpack[FaultOptions]) -> None:
         """Let every token request meet one fault of `fail_next` until `end_outage`."""
-        fault = _fault(kind, seconds, retry_after, Answer(500, b""))
+        fault = _fault(kind, **options)
         with self._guard:
             self._outage = fault
 
@@ -95,12 +92,20 @@ class Traffic:
             raise AssertionError(f"{len(times)} token requests, not {expected}{when}")
 
 
-def _fault(kind: str, seconds: float, retry_after: float | str | None, raw: Answer) -> Fault:
+def _fault(
+    kind: str,
+    *,
+    seconds: float = 1.0,
+    retry_after: float | str | None = 1,
+    status: int = 500,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> Fault:
     choose(kind, _KINDS, "fault")
     special = {
         "slow": Fault(seconds=seconds),
         "lost": Fault(lost=True),
-        "raw": Fault(raw),
+        "raw": Fault(Answer(status, body, headers or {})),
         "rate_limited": Fault(_limited(retry_after)),
     }
     dialect = _ALIASES.get(kind, kind)
