@@ -358,7 +358,8 @@ def _lines(text: str, stand: str) -> list[int]:
         pytest.param(
             _make_one_required,
             [
-                "field expiresIn` changed: `integer, format int32, optional` → `integer, format int32, required`",
+                "field expiresIn` changed: `integer, format int32, minimum 0, optional` → "
+                "`integer, format int32, minimum 0, required`",
                 "`enkash_auth_client.models.TokenResponse`, `(expires_in)` changed: `int | Unset = UNSET` → `int`",
                 "`enkash_auth_client.models.TokenResponse`, `(access_token)` positional parameter was moved",
             ],
@@ -376,7 +377,8 @@ def _lines(text: str, stand: str) -> list[int]:
         pytest.param(
             _change_a_type,
             [
-                "`schema SnakeTokenResponse`, `field expires_in` changed: `integer, optional` → `string, optional`",
+                "`schema SnakeTokenResponse`, `field expires_in` changed: "
+                "`integer, minimum 0, optional` → `string, minimum 0, optional`",
                 "`(expires_in)` changed: `int | Unset = UNSET` → `str | Unset = UNSET`",
             ],
             "major",
@@ -472,7 +474,7 @@ def test_an_edit_ends_in_a_report(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        pytest.param("paths:\n", "paths: [\n", "invalid YAML: line 33, column 9: expected", id="invalid-yaml"),
+        pytest.param("paths:\n", "paths: [\n", "invalid YAML: line 35, column 9: expected", id="invalid-yaml"),
         pytest.param("/TokenRequest'", "/Gone'", "$ref '#/components/schemas/Gone' names nothing", id="unresolved-ref"),
         pytest.param("x-www-form-urlencoded:", "xml:", "Unsupported content type application/xml", id="dropped-part"),
         pytest.param("type: integer", "type: intege", "TokenResponse.other.properties.expiresIn", id="no-such-type"),
