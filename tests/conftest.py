@@ -1,6 +1,7 @@
 """What several tests share: credentials full of canaries, and a token server without sockets."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -58,6 +59,12 @@ def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:
     """Send one token request, past all that limits it."""
     runtime = Runtime()
     return engine_of(provider).account.gateway.grant(runtime.now().after(seconds), runtime)
+
+
+def wait_for_sign_ins() -> None:
+    """Wait until no sign-in is under way, its events included."""
+    while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
+        threading.Event().wait(0.001)
 
 
 class Clock:

@@ -124,7 +124,7 @@ class Engine:
         late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
         if late and in_time and flight.end < deadline:
             return self.join_or_start(late=True)
-        raise (outcome if isinstance(outcome, Failure) and not late else self._cache.no_answer()).to_exception()
+        raise (outcome if isinstance(outcome, Failure) else self._cache.no_answer()).to_exception()
 
     # a sign-in's course
 

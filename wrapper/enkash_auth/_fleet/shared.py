@@ -91,7 +91,7 @@ class Shared:
     def _carry_out(self, steps: Steps, given: SignIn) -> tuple[Any, Any]:
         """Return what the steps return, and the sign-in with other credentials if the source names some."""
         sealed = Sealed(self._store, given.account.credentials, self._runtime, self._hung)
-        host, changed = given.account.identity.host, None
+        host, changed, answered, failed = given.account.identity.host, None, False, False
         try:
             command = next(steps)
             while True:
@@ -101,14 +101,16 @@ class Shared:
                     value = self._done(command, sealed, given)
                 else:
                     try:
-                        value = self._done(command, sealed, given)
-                        self._store_answered(host)
+                        value, answered = self._done(command, sealed, given), True
                     except Exception as error:
+                        failed = True
                         self._store_failed(_named(error), host)
                         command = steps.throw(StoreError(_named(error)))
                         continue
                 command = steps.send((self._runtime.now(), value))
         except StopIteration as end:
+            if answered and not failed:
+                self._store_answered(host)
             return end.value, changed
         finally:
             with suppress(Exception):  # an interrupt must not keep the siblings waiting

@@ -50,6 +50,7 @@ class _Call:
     deadline: Moment
     runtime: Runtime
     sent: Moment
+    allowed: float  # seconds
     left: bool = False  # whether the password may have left
     answer: Answer = field(factory=Answer)
     sockets: list[socket.socket] = field(factory=list)
@@ -156,7 +157,8 @@ class Gateway:
 
     def grant(self, deadline: Moment, runtime: Runtime) -> Reply:
         """Send one token request (RFC 6749 section 4.3) until `deadline`, and return how it ended."""
-        call = _Call(deadline, runtime, runtime.now(), left=self._shared)
+        now = runtime.now()
+        call = _Call(deadline, runtime, now, now.until(deadline), left=self._shared)
         _current.set(call)
         with self._lock:
             self._calls.append(call)
@@ -193,7 +195,7 @@ class Gateway:
             call.left = False
             return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
         except (httpx.ReadTimeout, httpx.WriteTimeout):
-            return Unavailable("no answer in time", self.host, late=True)
+            return Unavailable(f"no answer within {call.allowed:.3g} s", self.host, late=True)
         except httpx.HTTPError as error:
             return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
         except Exception as error:  # a sign-in that ends in no outcome would keep its waiters until their deadline
