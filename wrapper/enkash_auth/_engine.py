@@ -17,6 +17,8 @@ from ._signin.account import Account, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
+_EVENTS_DUE = 1.0  # seconds that closing waits for a hook
+
 
 class Signer(Protocol):
     """How a sign-in is done: `Direct`, or `Shared` with other processes."""
@@ -40,6 +42,7 @@ class Engine:
         self.signer, self.runtime = signer, runtime
         self._cache, self._account, self._source, self._on_event = cache, account, source, on_event
         self._flight: Flight | None = None
+        self._ended: Flight | None = None  # the last that has finished
         self._lock, self._deciding, self._closed = threading.RLock(), False, False
         self._grants, self._events = 0, list[Event]()
         self.until = NEVER
@@ -132,7 +135,15 @@ class Engine:
         """Sign in, on the flight's own thread; publish events once its callers have been answered."""
         if flight.outcome:
             return  # the caller that started it was interrupted
-        began, flight.thread = self.runtime.monotonic(), threading.get_ident()
+        flight.thread = threading.get_ident()
+        try:
+            events = self._run(flight)
+            publish(events, self._on_event)
+        finally:
+            flight.published.set()
+
+    def _run(self, flight: Flight) -> list[Event]:
+        began = self.runtime.monotonic()
         try:
             if self._cache.suspect:
                 self._reread(flight)
@@ -144,14 +155,14 @@ class Engine:
             raise
         flight.finish(result.outcome)
         if self._closed:  # closing cuts a running request, which is no event
-            return
+            return []
         with self._lock:
             events, self._events = self._events + self.signer.take_events(), []
         if not known:
             seconds = self.runtime.monotonic() - began
             event = Event("issued", self._account.identity.host, seconds, result.requests, self._grants)
             events += describe(event, result.outcome, alive)
-        publish(events, self._on_event)
+        return events
 
     def _given(self, flight: Flight) -> SignIn:
         def reread() -> SignIn | None:
@@ -183,7 +194,7 @@ class Engine:
             self._change(before.finished(flight.number, result, now, self.runtime.draw()))
             if flight is not self._flight:
                 return False
-            self._flight = None
+            self._flight, self._ended = None, flight
             return before.record is not None and before.record.usable(now)
 
     def _give_up(self, now: float) -> None:
@@ -232,7 +243,10 @@ class Engine:
         self.signer.reset(self._account)
 
     def close(self) -> None:
-        """Forget the token, and cut the connections."""
+        """Forget the token, and cut the connections; events that are due are published first."""
+        ended = self._ended
+        if ended and not ended.runs_here():
+            ended.published.wait(_EVENTS_DUE)
         with self._lock:
             self._closed = True
             self._start_clean(self._cache.forked())

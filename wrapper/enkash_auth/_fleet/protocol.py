@@ -255,7 +255,9 @@ class Member:
             if decision.row:
                 failure = ended.outcome or decision.failure(self.host, now.monotonic)
                 return Ended(failure, ended.requests, decision)
-            now, outcome, sent, ready, recorded = yield from self._attempt(evolve(ready, backoff=before), now)  # one failure
+            now, outcome, sent, ready, recorded = yield from self._attempt(
+                evolve(ready, backoff=before), now
+            )  # one failure
             ended = Ended(outcome, ended.requests + sent, ready.ledger.decide(now))
             again = second_request(outcome, now, now.until(ready.limit), self.draw())
             if isinstance(outcome, TokenRecord):

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import click
 
 from enkash_auth._provider import TokenProvider
+from enkash_auth._settings.environment import attempts_path
 from enkash_auth._versions import spec_version, version
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.testing._answers import Faults
@@ -134,6 +135,8 @@ def reset(profile: str | None) -> None:
     For all processes that share it. The next call signs in again: change refused credentials first.
     """
     with opened(profile, "raise") as (provider, store):
+        if store is None and attempts_path() is None:
+            raise ConfigurationError("ENKASH_TOKEN_STORE is not set and ENKASH_ATTEMPTS is off: nothing to reset")
         provider.reset()
         host = provider.credentials.origin[1]
     what = "The store has no token and no refusal" if store is not None else "This user's attempts hold no refusal"
