@@ -81,7 +81,7 @@ class EnkashAuth(httpx.Auth):
                 yield _signed(request, fresh)
 
     def _belongs(self, origin: Origin) -> bool:
-        return origin in self._listed if self._listed else origin == self._engine.origin
+        return origin in self._listed if self._listed else origin == self._engine.account.gateway.origin
 
     def _can_repeat(self, request: Any, response: Any, token: Token, asked: float) -> bool:
         """Give up a token that the API has said 401 to; return whether to send the request again with another."""
