@@ -103,6 +103,7 @@ def test_a_sign_in_that_is_given_up_is_a_failure() -> None:
 
 
 GIVEN_UP = STARTED.given_up(1010.0, 1.0).started(1020.0)
+MALFORMED = Malformed("no token", "host")
 
 
 @pytest.mark.parametrize(
@@ -111,41 +112,22 @@ GIVEN_UP = STARTED.given_up(1010.0, 1.0).started(1020.0)
         rule("a token ends the back-off", evolve(STARTED, backoff=TWICE), HELD, {"record": HELD, "backoff": Backoff()}),
         rule("trouble backs off", STARTED, TROUBLE, {"backoff": ONCE}),
         rule("trouble in a row backs off for longer", evolve(STARTED, backoff=ONCE), TROUBLE, {"backoff": TWICE}),
-        rule("a refusal that is not final backs off", STARTED, FORBIDDEN, {"backoff": Backoff(1001.0, 1, FORBIDDEN)}),
-        rule(
-            "an answer without a token backs off",
-            STARTED,
-            Malformed("", ""),
-            {"backoff": Backoff(1001.0, 1, Malformed("", ""))},
-        ),
+        rule("a refusal that is not final backs off", STARTED, FORBIDDEN, {"backoff": evolve(ONCE, failure=FORBIDDEN)}),
+        rule("an answer without a token backs off", STARTED, MALFORMED, {"backoff": evolve(ONCE, failure=MALFORMED)}),
         rule("a failed renewal keeps the token", evolve(STARTED, record=HELD), TROUBLE, {"backoff": ONCE}),
-        rule(
-            "a final refusal counts beside others",
-            evolve(STARTED, refusals={"x": FINAL}),
-            FINAL,
-            {"refusals": {"x": FINAL, "ours": FINAL}},
-        ),
-    ],
-)
-def test_finished(cache: TokenCache, outcome: TokenRecord | Failure, changes: dict[str, Any]) -> None:
-    assert cache.finished(0, Result("ours", outcome), NOON, 1.0) == evolve(cache, pending=None, **changes)
-
-
-@pytest.mark.parametrize(
-    ("cache", "outcome", "changes"),
-    [
-        rule("given up, a token is dropped", GIVEN_UP, HELD, {}),
-        rule("given up, trouble is no second failure", GIVEN_UP, TROUBLE, {}),
-        rule("given up, a final refusal counts", GIVEN_UP, FINAL, {"refusals": {"ours": FINAL}}),
-        rule("and also while no other runs", evolve(STARTED, pending=None), FINAL, {"refusals": {"ours": FINAL}}),
-        rule("after a reset, a token is dropped", RESET.started(1000.0), HELD, {}),
+        rule("a final refusal counts beside others", evolve(STARTED, refusals={"x": FINAL}), FINAL,
+             {"refusals": {"x": FINAL, "ours": FINAL}}),
+        rule("given up, a token is dropped", GIVEN_UP, HELD, {"pending": GIVEN_UP.pending}),
+        rule("given up, trouble is no second failure", GIVEN_UP, TROUBLE, {"pending": GIVEN_UP.pending}),
+        rule("given up, a final refusal counts", GIVEN_UP, FINAL,
+             {"pending": GIVEN_UP.pending, "refusals": {"ours": FINAL}}),
+        rule("and while no other runs", evolve(STARTED, pending=None), FINAL, {"refusals": {"ours": FINAL}}),
+        rule("after a reset, a token is dropped", RESET, HELD, {}),
         rule("after a reset, a final refusal is dropped", RESET, FINAL, {}),
     ],
-)
-def test_finished_when_it_is_not_under_way_any_more(
-    cache: TokenCache, outcome: TokenRecord | Failure, changes: dict[str, Any]
-) -> None:
-    assert cache.finished(0, Result("ours", outcome), NOON, 1.0) == evolve(cache, **changes)
+)  # fmt: skip
+def test_finished(cache: TokenCache, outcome: TokenRecord | Failure, changes: dict[str, Any]) -> None:
+    assert cache.finished(0, Result("ours", outcome), NOON, 1.0) == evolve(cache, **{"pending": None, **changes})
 
 
 @pytest.mark.parametrize(
