@@ -423,9 +423,15 @@ def test_a_strangers_lease_saves_nothing_in_memory() -> None:
     assert MemoryStore().save("token-1", b"1", 60.0, stranger) is False
 
 
-def test_a_test_run_that_is_killed_leaves_no_server_behind() -> None:
+def test_a_test_run_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
     script = "from valkey_server import Valkey; v = Valkey(); print(v._process.pid, flush=True); v._process.wait()"
-    run = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # for its directory, which stays
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert run.stdout
     server = int(run.stdout.readline())
     run.kill()
