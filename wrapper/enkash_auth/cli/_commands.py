@@ -9,7 +9,7 @@ import shlex
 import sys
 import threading
 from contextlib import suppress
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TextIO, get_args
 
 import click
 
@@ -25,7 +25,7 @@ _CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolE
 _EPILOG = """\b
 Exit codes:
   0  done; status: there is a living token, or nothing forbids a sign-in
-  1  doctor: a finding is "fail"
+  1  doctor: a finding is "fail"; any: the output cannot be written
   2  wrong usage
   3  settings are missing or malformed
   4  the server refused the sign-in, now or before
@@ -36,13 +36,35 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 class _Group(click.Group):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # a full disk; a reader that has gone is dealt with by click
+            why = error.strerror or type(error).__name__
+        _say(f"the output cannot be written: {why}")
+        _drop(sys.stdout)
+        sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except EnkashAuthError as error:
-            click.echo(f"Error: {error}", err=True)
+            _say(str(error))
             code = _CODES[type(error)]
         ctx.exit(code)
+
+
+def _say(error: str) -> None:
+    """Print an error to stderr; the exit code tells it, too, if stderr takes nothing."""
+    try:
+        click.echo(f"Error: {error}", err=True)
+    except OSError:
+        _drop(sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
+    """Discard what a stream has not written: the interpreter would fail on it again when it ends, with code 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -81,6 +103,8 @@ def token(profile: str | None, header: bool, as_json: bool) -> None:
     """
     if header and as_json:
         raise click.UsageError("--header and --json exclude each other")
+    if sys.stdout is None:  # `>&-`
+        raise click.ClickException("stdout is closed, and the token would be printed there; no token was asked for")
     with TokenProvider.from_env(profile=profile) as provider:
         got = provider.token()
     if sys.stdout.isatty():  # pragma: no cover - a test sees it on a terminal of its own
