@@ -9,19 +9,19 @@ import shlex
 import sys
 import threading
 from contextlib import suppress
-from typing import Any, Literal, TextIO, get_args
+from typing import Any, Literal, get_args
 
 import click
 
 from enkash_auth._provider import TokenProvider
 from enkash_auth._versions import spec_version, version
-from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth.errors import ConfigurationError
 from enkash_auth.testing._answers import Faults
 
 from ._doctor import examine
+from ._group import Group
 from ._status import opened, state_of
 
-_CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolError: 6}
 _EPILOG = """\b
 Exit codes:
   0  done; status: there is a living token, or nothing forbids a sign-in
@@ -35,45 +35,13 @@ Exit codes:
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class _Group(click.Group):
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().main(*args, **kwargs)
-        except OSError as error:  # a full disk; a reader that has gone is dealt with by click
-            why = error.strerror or type(error).__name__
-        _say(f"the output cannot be written: {why}")
-        _drop(sys.stdout)
-        sys.exit(1)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except EnkashAuthError as error:
-            _say(str(error))
-            code = _CODES[type(error)]
-        ctx.exit(code)
-
-
-def _say(error: str) -> None:
-    """Print an error to stderr; the exit code tells it, too, if stderr takes nothing."""
-    try:
-        click.echo(f"Error: {error}", err=True)
-    except OSError:
-        _drop(sys.stderr)
-
-
-def _drop(stream: TextIO) -> None:
-    """Discard what a stream has not written: the interpreter would fail on it again when it ends, with code 120."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         click.echo(f"enkash-auth {version()} (spec {spec_version()})")
         ctx.exit()
 
 
-@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--profile", metavar="NAME", help="The profile to take settings from, as ENKASH_PROFILE names one.")
 @click.option("-v", "--verbose", count=True, help="Log to stderr; -vv logs more.")
 @click.option("--no-color", is_flag=True, help="No colour, also where NO_COLOR is set.")
