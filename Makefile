@@ -1,4 +1,5 @@
-# The README's two commands. Everything they need lands in .venv and .nox, nothing global.
+# The README's two commands. Everything they need lands in .venv and .nox, nothing global: .nox/cache holds downloads.
+export XDG_CACHE_HOME := $(CURDIR)/.nox/cache
 PYTHON ?= python3
 NOX = .venv/bin/nox
 

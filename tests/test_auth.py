@@ -127,7 +127,7 @@ def test_a_base_url_that_changes_takes_the_token_along(send: Send, api: Api, ser
 
 
 def test_a_host_in_letters_of_its_own_gets_the_token(send: Send, server: Server, api: Api) -> None:
-    for url in ("https://xn--bcher-kva.example", "https://bücher.example"):
+    for url in ("https://xn--bcher-kva.example", "https://bücher.example", "https://api.bücher.example"):
         with TokenProvider(credentials(base_url=url), transport=server.transport) as provider:
             send(EnkashAuth(provider), f"{url}/a")
     assert all(token for _, token in api.seen)

@@ -122,6 +122,48 @@ def test_a_pipe_gets_the_token_alone(sandbox: Sandbox) -> None:
     assert httpx.get(f"{sandbox.base_url}/api/echo", headers=headers).status_code == 200
 
 
+FULL = "the output cannot be written: No space left on device"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("token >&-", 1, "stdout is closed"),
+        ("token >/dev/full", 1, FULL),
+        ("token --json >/dev/full", 1, FULL),
+        ("status >/dev/full", 1, FULL),
+        ("doctor >/dev/full", 1, FULL),
+        ("--help >/dev/full", 1, FULL),
+        ("token >/dev/full 2>&1", 1, ""),
+        ("status >&-", 0, ""),
+        ("reset 2>/dev/full", 3, ""),
+        ("reset 2>&-", 3, ""),
+    ],
+)
+def test_what_cannot_be_written_is_an_exit_code_and_no_traceback(
+    sandbox: Sandbox, words: str, code: int, says: str
+) -> None:
+    ended = subprocess.run(["sh", "-c", f"{COMMAND} {words}"], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert re.fullmatch(says and f"Error: {says}.*\n", ended.stderr)
+    assert sandbox.token_requests == ("/dev/full" in words and words.startswith("token"))
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_takes_nothing_ends_the_command(env: pytest.MonkeyPatch, call: Call, stream: str) -> None:
+    env.setattr(sys, stream, open("/dev/full", "w"))  # noqa: PTH123, SIM115  # closed below
+    full = getattr(sys, stream)
+    assert call("--version" if stream == "stdout" else "reset")[0] == (1 if stream == "stdout" else 3)
+    full.close()  # what it held went nowhere
+
+
+def test_a_token_for_a_closed_stdout_is_not_asked_for(env: pytest.MonkeyPatch, sandbox: Sandbox, call: Call) -> None:
+    env.setattr(sys, "stdout", None)
+    assert call("token")[0] == 1
+    assert sandbox.token_requests == 0
+
+
 @pytest.mark.once
 def test_a_terminal_gets_the_token_and_a_warning_on_stderr(sandbox: Sandbox) -> None:
     code, shown, err = on_terminal("token")

@@ -133,6 +133,24 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repository
 
 
+@pytest.mark.parametrize("command", ["uv cache dir", "pip cache dir", "npm config get cache"])
+def test_what_the_sessions_download_stays_below_the_clone(command: str) -> None:
+    if shutil.which(command.split()[0], path=INHERITED["PATH"]) is None:
+        pytest.skip("not on this machine")
+    script = "import noxfile, subprocess, sys; subprocess.run(sys.argv[1:], check=True)"
+    outside = {name: value for name, value in INHERITED.items() if name not in ("XDG_CACHE_HOME", "UV_CACHE_DIR")}
+    told = ok(run(sys.executable, "-c", script, *command.split(), cwd=ROOT, only=outside))
+    assert Path(told.strip()).is_relative_to(ROOT / ".nox" / "cache")
+
+
+def test_a_run_that_passes_leaves_nothing_in_the_temporary_folder(tmp_path: Path) -> None:
+    which = "tests/test_judge.py", "-k", "told_once"  # makes files
+    assert "1 passed" in ok(
+        run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *which, cwd=ROOT, TMPDIR=str(tmp_path))
+    )
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 @pytest.fixture
 def repository(tagged: Path, tmp_path: Path) -> Path:
     """A copy to spoil."""

@@ -133,6 +133,10 @@ def test_a_url_names_a_store(tmp_path: Path, url: str, kind: type) -> None:
         "file:canary",
         "file://canary/x",
         "file:///x?canary",
+        "file:///C:/canary",
+        "file:///c%3A/canary",
+        "file:///C|/canary",
+        "file:///C:",
         "file:///canary%00",
         "redis://h:canary",
         "redis://:canary@h?db=canary",
@@ -281,6 +285,24 @@ class TestFiles:
         assert found is not None
         assert found[0] == b"old"
 
+    def test_what_killed_writers_left_goes_with_the_next_save(self, store: FileStore, tmp_path: Path) -> None:
+        store.save("token-1", b"1", 60.0)
+        killed = (
+            "import os, sys; from enkash_auth.stores import FileStore; os.fsync = lambda _: os.kill(os.getpid(), 9);"
+        )
+        subprocess.run(
+            [sys.executable, "-c", f"{killed} FileStore(sys.argv[1]).save('k-1', b'', 9)", tmp_path / "store"]
+        )
+        (left,) = (path for path in self.files(tmp_path) if path.name != "token-1")
+        (tmp_path / "store" / ".mine").touch()
+        for path in self.files(tmp_path):
+            os.utime(path, (0, 0))
+        store.save("token-1", b"1", 60.0)
+        assert [path.name for path in self.files(tmp_path)] == [".mine", "token-1"]
+        left.touch()  # its writer may live
+        store.save("token-1", b"1", 60.0)
+        assert left.exists()
+
     def test_a_strangers_lease_saves_nothing(self, store: FileStore) -> None:
         stranger: Any = MemoryStore().lock("grant-1", 60.0)
         assert store.save("token-1", b"1", 60.0, stranger) is False
@@ -428,9 +450,15 @@ def test_a_strangers_lease_saves_nothing_in_memory() -> None:
     assert MemoryStore().save("token-1", b"1", 60.0, stranger) is False
 
 
-def test_a_test_run_that_is_killed_leaves_no_server_behind() -> None:
+def test_a_test_run_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
     script = "from valkey_server import Valkey; v = Valkey(); print(v._process.pid, flush=True); v._process.wait()"
-    run = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # for its directory, which stays
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert run.stdout
     server = int(run.stdout.readline())
     run.kill()

@@ -110,7 +110,7 @@ def _both(ours: Any, theirs: Any) -> type[Any]:
 
 def _origin(url: Any) -> Origin:
     scheme = url.scheme
-    return scheme, url.host, url.port or (443 if scheme == "https" else 80)
+    return scheme, url.raw_host.decode("ascii"), url.port or (443 if scheme == "https" else 80)
 
 
 def _signed(request: Any, token: Token | None) -> Any:
