@@ -24,7 +24,7 @@ from ._status import opened, state_of
 _CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolError: 6}
 _EPILOG = """\b
 Exit codes:
-  0  done; status: there is a living token, or nothing forbids a sign-in
+  0  done; status: there is a valid token, or nothing forbids a sign-in
   1  doctor: a finding is "fail"
   2  wrong usage
   3  settings are missing or malformed
