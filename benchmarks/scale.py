@@ -118,7 +118,7 @@ def main(sizes: list[int]) -> None:
     """Print the table."""
     threading.stack_size(256 * 1024)
     print(
-        "| replicas | server | grants per life | store operations per replica and life | in the busiest second |",
+        "| replicas | server | sign-ins per life | store operations per replica and life | in the busiest second |",
         end="",
     )
     print(" longest wait | failed calls |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: |")

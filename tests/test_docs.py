@@ -13,7 +13,7 @@ import enkash_auth
 from docsite import dead_links, dead_mentions, lost_pages
 from enkash_auth import TokenProvider, errors
 from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.outcome import Refused, Unavailable
+from enkash_auth._policy.outcome import Limit, Refused, Unavailable
 from enkash_auth._settings.environment import SETTINGS
 from enkash_auth.events import Kind
 from enkash_auth.testing import Sandbox
@@ -54,7 +54,7 @@ def test_the_fleets_example_runs(environment: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_every_setting_is_listed() -> None:
-    others = {"TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR"}
+    others = {"TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR", "ATTEMPTS"}
     rows = re.findall(r"^\| `ENKASH_(\w+)` \|", page("settings"), re.MULTILINE)
     assert set(rows) == {name.upper() for name in SETTINGS} | others
 
@@ -76,7 +76,7 @@ def test_every_error_is_explained() -> None:
 @pytest.mark.parametrize(
     ("error", "quoted"),
     [
-        (Refused(400, "invalid_grant", True, "token.example"), slice(None)),
+        (Refused(400, "invalid_grant", True, "token.example", Limit("clear", 1, None)), slice(None)),
         (Unavailable("the connection failed (ConnectError)", "token.example"), slice(30, None)),
     ],
 )

@@ -25,7 +25,7 @@ from ._status import opened, state_of
 
 _EPILOG = """\b
 Exit codes:
-  0  done; status: there is a living token, or nothing forbids a sign-in
+  0  done; status: there is a valid token, or nothing forbids a sign-in
   1  doctor: a finding is "fail"; any: the output cannot be written
   2  wrong usage
   3  settings are missing or malformed
