@@ -238,9 +238,11 @@ def _good(answer: requests.Response) -> bool:
 def _refusal(answer: requests.Response, to: str) -> str:
     """Say in one line what the index said, without the credentials that it may repeat, and what to do."""
     like, said, path = shape(answer.url), answer.text, urlsplit(answer.url).path
-    right = like.upload if answer.request.method == "POST" else like.simple
+    right, fits = like.simple, answer.url.startswith(like.simple)
+    if answer.request.method == "POST":
+        right, fits = like.upload, answer.url == like.upload
     todo = ". Compare this URL with the table in docs/release.md"
-    if like.kind and not answer.url.startswith(right):
+    if like.kind and not fits:
         todo = f". On {like.kind} that is {right}"
     if answer.status_code == 401:
         todo = ". Set TWINE_USERNAME and TWINE_PASSWORD, or a keyring"
@@ -250,12 +252,13 @@ def _refusal(answer: requests.Response, to: str) -> str:
         todo = ""
     if answer.headers.get("elsewhere"):
         target = urlsplit(urljoin(answer.url, answer.headers["elsewhere"]))
-        said = f"it sends this on to {target.netloc}{target.path}, a login page?"
+        said = f"it sends this on to {target.netloc}{target.path}, maybe a login page"
     elif "json" in answer.headers.get("content-type", ""):
         said = _messages(answer.json())
     else:
         said = html.unescape(re.sub(r"(?is)<(head|style|script)\b.*?</\1>|<[^>]+>", " ", said))
-    said = " ".join("".join(c if c.isprintable() else " " for c in said).split()) or answer.reason
+    said = " ".join("".join(c if c.isprintable() else " " for c in said).split())
+    said = re.sub(rf"^(Error: )?{answer.status_code} {re.escape(answer.reason)} ?", "", said) or answer.reason
     basic = answer.request.headers.get("Authorization", "").removeprefix("Basic ")
     for secret in filter(None, (basic, base64.b64decode(basic).decode(errors="replace").partition(":")[2])):
         said = said.replace(secret, "***")

@@ -222,15 +222,14 @@ def publish(root: Path, given: argparse.Namespace, scratch: Path) -> None:
         untried = index.try_upload() if given.dry_run else ""
         paths = build(root, scratch)
         lacking = index.lacks(paths)
-        names = " and ".join(path.name for path in lacking) or "nothing, all is there"
+        names = " and ".join(path.name for path in lacking) or "nothing"
+        print(f"{index.host} lacks {names}")
         if given.dry_run:
-            print(f"would upload to {index.host}: {names}")
             _install(scratch, ["--no-deps", str(paths[1])], _environment())
             print(f"dry run: nothing was uploaded. Not tried: the upload itself{untried}")
             return
         if given.verify and lacking:
-            raise ReleaseError(f"{index.host} does not hold {names}: publish without --verify")
-        print(f"uploading to {index.host}: {names}")
+            raise ReleaseError(f"{index.host} lacks {names}: publish without --verify")
         index.upload(lacking)
         done = "the upload is done, but its check failed; nox -s publish -- INDEX_URL --verify repeats that. "
         index.wait_for(paths)
