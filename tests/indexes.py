@@ -175,7 +175,9 @@ def standing_in(kind: Kind, folder: Path) -> Iterator[Index]:
                 if value:
                     self.send_header(header, value)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+
+        do_HEAD = do_GET
 
     def special(request: BaseHTTPRequestHandler, name: str) -> Answer | None:
         index.seen.append(f"{request.command} {request.path} {_login(request.headers.get('Authorization'))[0]}")

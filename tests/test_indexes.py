@@ -1,0 +1,160 @@
+"""Every kind of index: publishing to it as it goes well and wrong, and installing from it. Run by `nox -s indexes`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from indexes import KINDS, Answer, Index, behind_tls, devpi, pypiserver, standing_in
+from releasing import (
+    CREDENTIALS,
+    PLACEHOLDER,
+    VERSION,
+    digests,
+    installed,
+    ok,
+    one_line,
+    publishing,
+    run,
+    sections,
+    service,
+)
+
+pytest_plugins = ["releasing"]
+pytestmark = [pytest.mark.release, pytest.mark.indexes]
+
+WHEEL, SDIST = f"enkash_auth-{VERSION}-py3-none-any.whl", f"enkash_auth-{VERSION}.tar.gz"
+STAND_INS = [name for name, kind in KINDS.items() if kind.upload]
+TAKE_UPLOADS = ["devpi", "pypiserver", *STAND_INS]
+FORM_FIRST = {"gitlab", "nexus"}  # nexus answers 500 to a form without a file
+
+
+def running(name: str, folder: Path) -> AbstractContextManager[Index]:
+    """Start an index of this kind, empty but for what lies in `folder`/files."""
+    if name == "devpi":
+        return devpi(Path(os.environ["DEVPI"]) / "bin", folder)
+    return pypiserver(folder / "files") if name == "pypiserver" else standing_in(KINDS[name], folder / "files")
+
+
+@pytest.fixture
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
+    """The kind that the test is parametrized with."""
+    with running(request.param, tmp_path) as found:
+        yield found
+
+
+def upload(index: Index, *paths: Path) -> None:
+    """Put these files there as anybody would."""
+    command = [sys.executable, "-m", "twine", "upload", "--repository-url", index.url]
+    ok(run(*command, *paths, cwd=index.folder.parent, **CREDENTIALS))
+
+
+every = pytest.mark.parametrize("index", TAKE_UPLOADS, indirect=True)
+
+
+@every
+def test_a_first_release_is_published_and_verified(prebuilt: Path, index: Index) -> None:
+    said = ok(publishing(prebuilt, index))
+    assert " lists no enkash-auth yet: " in said
+    assert said.endswith(f"enkash-auth {VERSION} is on {index.url.split('/')[2]}\n")
+    assert " lacks nothing\n" in ok(publishing(prebuilt, index, "--verify"))
+
+
+@every
+def test_a_duplicate_is_no_error_and_other_bytes_are(prebuilt: Path, index: Index, tmp_path: Path) -> None:
+    other = Path(shutil.copy(prebuilt / "dist" / WHEEL, tmp_path))
+    with zipfile.ZipFile(other, "a") as wheel:
+        wheel.comment = b"other"
+    upload(index, prebuilt / "dist" / SDIST, other)
+    assert f" holds another {WHEEL}: sha256 " in one_line(publishing(prebuilt, index))
+
+
+@pytest.mark.parametrize("index", STAND_INS, indirect=True)
+def test_a_duplicate_that_the_list_does_not_show_is_refused_in_the_index_s_words(
+    prebuilt: Path, index: Index, request: pytest.FixtureRequest
+) -> None:
+    upload(index, prebuilt / "dist" / SDIST)
+    index.answers.append(lambda method, path, name: Answer(404) if method == "GET" else None)
+    said = one_line(publishing(prebuilt, index))
+    assert re.search(r"(already|overwrite|exists|updating)", said), said
+
+
+@every
+def test_a_half_published_release_is_completed(prebuilt: Path, index: Index) -> None:
+    upload(index, prebuilt / "dist" / SDIST)
+    assert f" lacks {WHEEL}: " in one_line(publishing(prebuilt, index, "--verify"))
+    assert f" lacks {WHEEL}\n" in ok(publishing(prebuilt, index))
+
+
+@every
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_bad_password_is_one_line(prebuilt: Path, index: Index, dry: tuple[str, ...]) -> None:
+    done = publishing(prebuilt, index, *dry, TWINE_PASSWORD="canary-wrong")
+    assert "canary" not in done.stdout + done.stderr
+    assert re.search(r" answered 40[13] to ", one_line(done))
+
+
+@pytest.mark.parametrize("name", TAKE_UPLOADS)
+def test_an_unreachable_index_is_one_line(prebuilt: Path, tmp_path: Path, name: str) -> None:
+    with running(name, tmp_path) as index:
+        pass
+    assert re.match(r"cannot connect to 127\.0\.0\.1:\d+: .*refused", one_line(publishing(prebuilt, index)))
+
+
+@every
+def test_a_private_ca_is_named_once(prebuilt: Path, index: Index, tmp_path: Path) -> None:
+    with behind_tls(index, tmp_path) as (outside, authority):
+        assert "SSL_CERT_FILE" in one_line(publishing(prebuilt, outside))
+        ok(publishing(prebuilt, outside, SSL_CERT_FILE=str(authority)))
+
+
+@pytest.mark.parametrize(("name", "index"), [(name, name) for name in TAKE_UPLOADS], indirect=["index"])
+def test_a_dry_run_leaves_nothing(prebuilt: Path, name: str, index: Index) -> None:
+    said = ok(publishing(prebuilt, index, "--dry-run"))
+    assert ("nor whether these credentials may upload" in said) == (name in FORM_FIRST)
+    assert " lists no enkash-auth yet: " in ok(publishing(prebuilt, index, "--dry-run"))
+
+
+@pytest.mark.parametrize("index", ["folder"], indirect=True)
+def test_a_folder_takes_no_upload_and_is_verified(prebuilt: Path, index: Index) -> None:
+    assert " answered 405 to an upload " in one_line(publishing(prebuilt, index, "--dry-run"))
+    for name in (SDIST, WHEEL):
+        shutil.copy(prebuilt / "dist" / name, index.folder)
+    assert " lacks nothing\n" in ok(publishing(prebuilt, index, "--verify"))
+
+
+TOOLS = {
+    "pip": ("pip, one index for everything", "requirements.txt"),
+    "uv": ("uv", "uv.lock"),
+    "poetry": ("Poetry, one index for everything", "poetry.lock"),
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(("name", "index"), [(name, name) for name in [*TAKE_UPLOADS, "folder"]], indirect=["index"])
+def test_the_guide_s_commands_pin_by_hash_and_install(
+    prebuilt: Path, internal: Index, public: Index, tmp_path: Path, name: str, index: Index, tool: str
+) -> None:
+    if name == "devpi":
+        upload(index, *internal.folder.iterdir())
+    else:
+        shutil.copytree(internal.folder, index.folder, dirs_exist_ok=True)
+    title, lock = TOOLS[tool]
+    folder = tmp_path / "service"
+    folder.mkdir()
+    environment = service(folder, sections()[title], index, public)
+    script = "\n".join(re.findall(r"```bash\n(.*?)```", sections()[title], re.DOTALL)).replace(
+        PLACEHOLDER, index.simple
+    )
+    ok(run("bash", "-euc", script, cwd=folder, only=environment))
+    assert installed(folder / ".venv" / "bin" / "python") == VERSION
+    hashed = digests(prebuilt, f"dist/{WHEEL}")[WHEEL] in (folder / lock).read_text()
+    assert hashed == (name != "folder" or tool != "uv")  # uv lock takes an index's hashes and makes none
