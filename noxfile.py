@@ -1,8 +1,8 @@
 """Every check and every step of the project: `nox -l` lists them.
 
-Sessions install from the hash-pinned file requirements-dev.txt, whose pins the generated client is also bound to. Three
-differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own, and
-`minimums` takes the lowest versions that pyproject.toml allows.
+Sessions install from the hash-pinned file requirements-dev.txt, whose pins the generated client is also bound to. Four
+differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own, `indexes`
+one for devpi, and `minimums` takes the lowest versions that pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -278,7 +278,7 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def publish(session: nox.Session) -> None:
-    """Build and upload to one index, then install from there; `-- INDEX_URL [--simple URL] [--dry-run | --verify]`.
+    """Build and upload to one index, then install from there; `-- UPLOAD_URL [--simple URL] [--dry-run | --verify]`.
 
     Credentials: TWINE_USERNAME and TWINE_PASSWORD, ~/.netrc or a keyring. HEAD must carry the version's tag.
     """

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from indexes import KINDS, Answer, Index, behind_tls, devpi, pypiserver, standing_in
+from indexes import KINDS, PASSWORD, USER, Answer, Index, behind_tls, devpi, pypiserver, standing_in
 from releasing import (
     CREDENTIALS,
+    GUIDE,
     PLACEHOLDER,
+    UV,
     VERSION,
     digests,
     installed,
@@ -34,7 +36,7 @@ pytestmark = [pytest.mark.release, pytest.mark.indexes]
 WHEEL, SDIST = f"enkash_auth-{VERSION}-py3-none-any.whl", f"enkash_auth-{VERSION}.tar.gz"
 STAND_INS = [name for name, kind in KINDS.items() if kind.upload]
 TAKE_UPLOADS = ["devpi", "pypiserver", *STAND_INS]
-FORM_FIRST = {"gitlab", "nexus"}  # nexus answers 500 to a form without a file
+FORM_FIRST = {"gitlab"}
 
 
 def running(name: str, folder: Path) -> AbstractContextManager[Index]:
@@ -138,6 +140,10 @@ TOOLS = {
 }
 
 
+def commands(title: str, index: Index) -> str:
+    return "\n".join(re.findall(r"```bash\n(.*?)```", sections()[title], re.DOTALL)).replace(PLACEHOLDER, index.simple)
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize(("name", "index"), [(name, name) for name in [*TAKE_UPLOADS, "folder"]], indirect=["index"])
 def test_the_guide_s_commands_pin_by_hash_and_install(
@@ -151,10 +157,37 @@ def test_the_guide_s_commands_pin_by_hash_and_install(
     folder = tmp_path / "service"
     folder.mkdir()
     environment = service(folder, sections()[title], index, public)
-    script = "\n".join(re.findall(r"```bash\n(.*?)```", sections()[title], re.DOTALL)).replace(
-        PLACEHOLDER, index.simple
-    )
-    ok(run("bash", "-euc", script, cwd=folder, only=environment))
+    ok(run("bash", "-euc", commands(title, index), cwd=folder, only=environment))
     assert installed(folder / ".venv" / "bin" / "python") == VERSION
     hashed = digests(prebuilt, f"dist/{WHEEL}")[WHEEL] in (folder / lock).read_text()
     assert hashed == (name != "folder" or tool != "uv")  # uv lock takes an index's hashes and makes none
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("index", ["artifactory"], indirect=True)
+def test_the_guide_s_commands_trust_a_private_ca_by_the_guide_s_variables(
+    prebuilt: Path, internal: Index, public: Index, tmp_path: Path, index: Index, tool: str
+) -> None:
+    shutil.copytree(internal.folder, index.folder, dirs_exist_ok=True)
+    title, _ = TOOLS[tool]
+    folder = tmp_path / "service"
+    folder.mkdir()
+    with behind_tls(index, tmp_path) as (outside, authority):
+        environment = service(folder, sections()[title], outside, public)
+        trusted = {variable: str(authority) for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
+        ok(run("bash", "-euc", commands(title, outside), cwd=folder, only={**environment, **trusted}))
+    assert installed(folder / ".venv" / "bin" / "python") == VERSION
+
+
+@pytest.mark.parametrize(("left_out", "code"), [("", 0), ("exclude-newer-package = { enkash-auth = false }", 1)])
+@pytest.mark.parametrize("index", ["gitlab"], indirect=True)
+def test_a_cooldown_hides_the_package_unless_it_is_exempt(
+    published: str, internal: Index, tmp_path: Path, index: Index, left_out: str, code: int
+) -> None:
+    for name in (SDIST, WHEEL):
+        shutil.copy(internal.folder / name, index.folder)
+    project, cooldown = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    project = project.replace(PLACEHOLDER, index.simple).replace('["enkash-auth[testing]"]', "[]")
+    (tmp_path / "pyproject.toml").write_text(project + cooldown.replace(left_out, ""))
+    login = {"UV_INDEX_INTERNAL_USERNAME": USER, "UV_INDEX_INTERNAL_PASSWORD": PASSWORD}
+    assert run(UV, "lock", cwd=tmp_path, **login).returncode == code

@@ -354,7 +354,7 @@ def test_a_check_that_fails_says_first_that_the_upload_is_done(prebuilt: Path, t
         index.answers.append(lambda method, path, name: Answer(404) if path.startswith("/files/") else None)
         done = publishing(prebuilt, index)
         assert len(digests(index.folder, "*")) == 2
-    assert done.stderr.startswith("the upload is done, but its check failed; nox -s publish -- INDEX_URL --verify ")
+    assert done.stderr.startswith("the upload is done, but its check failed; nox -s publish -- UPLOAD_URL --verify ")
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
@@ -407,6 +407,11 @@ def test_a_refused_upload_says_what_the_index_said(prebuilt: Path, tmp_path: Pat
             "405 to an upload without a file at {upload}/simple/: Method Not Allowed. On GitLab that is {url}",
         ),
         (
+            "gitlab",
+            {"simple": "/api/v4/projects/42/packages/pypi/"},
+            "404 to the list of projects at {upload}/: not found. On GitLab that is {url}/simple/",
+        ),
+        (
             "azure",
             {"path": "nosuch"},
             "404 to an upload without a file at {upload}nosuch: Not Found. On Azure that is {url}",
@@ -439,7 +444,8 @@ def test_a_dry_run_fails_where_the_real_one_would(
     with standing_in(KINDS[kind], tmp_path / "files") as index:
         index.answers.append(lambda method, path, name: changed.get("answer"))
         login = {"TWINE_USERNAME": changed.get("user", USER), "TWINE_PASSWORD": changed.get("password", PASSWORD)}
-        wrong = Index(index.url + changed.get("path", ""), index.simple, index.folder)
+        simple = index.url.replace(KINDS[kind].upload, changed.get("simple", KINDS[kind].simple))
+        wrong = Index(index.url + changed.get("path", ""), simple, index.folder)
         said = one_line(publishing(prebuilt, wrong, "--dry-run", **login)).partition(" answered ")[2]
     parts = {"upload": KINDS[kind].upload, "simple": KINDS[kind].simple, "url": index.url}
     assert said.startswith(says.format(**parts))

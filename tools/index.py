@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import logging
@@ -106,7 +107,11 @@ class Index:
             root = self._get(self.simple)
             if "x-devpi-server-version" in root.headers and not root.ok:
                 raise Refused(f"devpi lists elsewhere: --simple {self.simple.removesuffix('simple/')}+simple/")
-            if not _good(root) and root.status_code not in (403, 404, 405):  # 404 on CodeArtifact, 403 on a bucket
+            like, usual = (
+                shape(self.simple),
+                root.status_code in (403, 404, 405),
+            )  # 404 on CodeArtifact, 403 on a bucket
+            if not _good(root) and not (usual and (not like.kind or like.simple == self.simple)):
                 raise Refused(_refusal(root, "the list of projects"))
             return {}
         try:
@@ -254,7 +259,8 @@ def _refusal(answer: requests.Response, to: str) -> str:
         target = urlsplit(urljoin(answer.url, answer.headers["elsewhere"]))
         said = f"it sends this on to {target.netloc}{target.path}, maybe a login page"
     elif "json" in answer.headers.get("content-type", ""):
-        said = _messages(answer.json())
+        with contextlib.suppress(ValueError):
+            said = _messages(answer.json())
     else:
         said = html.unescape(re.sub(r"(?is)<(head|style|script)\b.*?</\1>|<[^>]+>", " ", said))
     said = " ".join("".join(c if c.isprintable() else " " for c in said).split())

@@ -52,8 +52,9 @@ def arguments(words: list[str]) -> argparse.Namespace:
     to = commands.add_parser("publish", allow_abbrev=False)
     to.add_argument("index", nargs="?", type=check_url, help="where to upload, for example https://index.example/")
     to.add_argument("--simple", type=check_url, help="where pip would look, unless docs/release.md lists it")
-    to.add_argument("--dry-run", action="store_true", help="all but the upload")
-    to.add_argument("--verify", action="store_true", help="check what the index holds; upload nothing")
+    mode = to.add_mutually_exclusive_group()
+    mode.add_argument("--dry-run", action="store_true", help="all but the upload")
+    mode.add_argument("--verify", action="store_true", help="check what the index holds; upload nothing")
     given, unknown = parser.parse_known_args(words)
     if unknown:
         word = unknown[0].partition("=")[0] if unknown[0].startswith("-") else "second URL"
@@ -231,7 +232,7 @@ def publish(root: Path, given: argparse.Namespace, scratch: Path) -> None:
         if given.verify and lacking:
             raise ReleaseError(f"{index.host} lacks {names}: publish without --verify")
         index.upload(lacking)
-        done = "the upload is done, but its check failed; nox -s publish -- INDEX_URL --verify repeats that. "
+        done = "the upload is done, but its check failed; nox -s publish -- UPLOAD_URL --verify repeats that. "
         index.wait_for(paths)
         pins = scratch / "requirements.txt"
         pins.write_text(f"{NAME}=={version(root)} {' '.join(f'--hash=sha256:{_digest(path)}' for path in paths)}\n")
