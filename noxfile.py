@@ -1,8 +1,8 @@
 """Every check and every step of the project: `nox -l` lists them.
 
 Sessions install from the hash-pinned file requirements-dev.txt, whose pins the generated client is also bound to. Four
-differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own, `indexes`
-one for devpi, and `minimums` takes the lowest versions that pyproject.toml allows.
+differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own,
+`indexes` has one for devpi, and `minimums` takes the lowest versions that pyproject.toml allows.
 """
 
 from __future__ import annotations

@@ -224,6 +224,14 @@ def test_the_bill_of_materials_names_every_dependency_and_no_machine(published: 
 # Publishing
 
 
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The upload's credentials, in this process."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
 def test_what_was_built_is_what_the_index_holds(published: str, internal: Index, tagged: Path) -> None:
     assert digests(internal.folder, "enkash*") == digests(tagged, "dist/*")
 
@@ -390,12 +398,15 @@ def test_a_private_ca_named_once_serves_every_client(prebuilt: Path, tmp_path: P
         (Answer(200, "Sign in <form>", HTML), "200 {}: Sign in. Compare this URL with the table in docs/release.md"),
     ],
 )
-def test_a_refused_upload_says_what_the_index_said(prebuilt: Path, tmp_path: Path, answer: Answer, says: str) -> None:
+def test_a_refused_upload_says_what_the_index_said(
+    published: str, tagged: Path, tmp_path: Path, credentials: object, answer: Answer, says: str
+) -> None:
     with standing_in(KINDS["gitlab"], tmp_path / "files") as index:
-        index.answers.append(lambda method, path, name: answer if method == "POST" else None)
-        said = one_line(publishing(prebuilt, index))
+        index.answers.append(lambda method, path, name: answer)
+        with pytest.raises(indexing.Refused) as raised:
+            indexing.Index(index.url, None, {}).upload([*(tagged / "dist").glob("*.tar.gz")])
     to = f"to the upload of enkash_auth-{VERSION}.tar.gz at {KINDS['gitlab'].upload}"
-    assert said.partition(" answered ")[2] == says.format(to)
+    assert str(raised.value).partition(" answered ")[2] == says.format(to)
 
 
 @pytest.mark.parametrize(
@@ -439,16 +450,18 @@ def test_a_refused_upload_says_what_the_index_said(prebuilt: Path, tmp_path: Pat
     ],
 )
 def test_a_dry_run_fails_where_the_real_one_would(
-    prebuilt: Path, tmp_path: Path, kind: str, changed: dict[str, Any], says: str
+    tmp_path: Path, credentials: pytest.MonkeyPatch, kind: str, changed: dict[str, Any], says: str
 ) -> None:
+    credentials.setenv("TWINE_USERNAME", changed.get("user", USER))
+    credentials.setenv("TWINE_PASSWORD", changed.get("password", PASSWORD))
     with standing_in(KINDS[kind], tmp_path / "files") as index:
         index.answers.append(lambda method, path, name: changed.get("answer"))
-        login = {"TWINE_USERNAME": changed.get("user", USER), "TWINE_PASSWORD": changed.get("password", PASSWORD)}
         simple = index.url.replace(KINDS[kind].upload, changed.get("simple", KINDS[kind].simple))
-        wrong = Index(index.url + changed.get("path", ""), simple, index.folder)
-        said = one_line(publishing(prebuilt, wrong, "--dry-run", **login)).partition(" answered ")[2]
+        wrong = indexing.Index(index.url + changed.get("path", ""), simple, {})
+        with pytest.raises(indexing.Refused) as raised:
+            assert not wrong.listed() and wrong.try_upload()
     parts = {"upload": KINDS[kind].upload, "simple": KINDS[kind].simple, "url": index.url}
-    assert said.startswith(says.format(**parts))
+    assert str(raised.value).partition(" answered ")[2].startswith(says.format(**parts))
 
 
 @pytest.mark.parametrize(

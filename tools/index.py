@@ -76,16 +76,16 @@ def shape(url: str) -> Shape:
 class Index:
     """An index, with the credentials for its upload and, where that is another host, others for its list."""
 
-    def __init__(self, url: str, simple: str | None, bundle: Path) -> None:
+    def __init__(self, url: str, simple: str | None, settings: dict[str, str]) -> None:
         like = shape(url)
         self.url = like.upload if like.kind and like.upload.rstrip("/") == url.rstrip("/") else url
         self.simple, self.host = (simple or like.simple).rstrip("/") + "/", urlsplit(url).netloc
-        self._settings = _trust(bundle)
+        self._settings = settings
         self._login = _login(url, ENVIRONMENT.get("TWINE_USERNAME"), ENVIRONMENT.get("TWINE_PASSWORD"))
         reader = self._login if _origin(url) == _origin(self.simple) else _login(self.simple, None, None)
         self._reading = _session(reader)
         if reader:
-            self._settings |= dict(
+            self._settings = settings | dict(
                 zip(("UV_INDEX_PUBLISHED_USERNAME", "UV_INDEX_PUBLISHED_PASSWORD"), reader, strict=True)
             )
 
@@ -183,8 +183,8 @@ def _origin(url: str) -> tuple[str, str]:
     return urlsplit(url).scheme, urlsplit(url).netloc
 
 
-def _trust(bundle: Path) -> dict[str, str]:
-    """Trust, in all clients alike, the system's certificates and each file that one client's variable names."""
+def trust(bundle: Path) -> dict[str, str]:
+    """Trust the system's certificates and each file that one client's variable names; return what uv needs for that."""
     truststore.inject_into_ssl()
     named = {path: name for name in CERTIFICATES if (path := ENVIRONMENT.get(name))}
     for path, name in named.items():

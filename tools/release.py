@@ -206,7 +206,7 @@ def publish(root: Path, given: argparse.Namespace, scratch: Path) -> None:
     """Build, upload what the index lacks of exactly that, then install it from there into a clean environment."""
     from requests import RequestException  # not at the top: nox imports this module, and has none of these
 
-    from index import Index, Refused
+    from index import Index, Refused, trust
 
     lacks = check_commit(root)
     if lacks and not given.dry_run:
@@ -215,7 +215,7 @@ def publish(root: Path, given: argparse.Namespace, scratch: Path) -> None:
         print(f"warning: {trouble}: without --dry-run this is refused")
     done = ""
     try:
-        index = Index(given.index, given.simple, scratch / "certificates.pem")
+        index = Index(given.index, given.simple, trust(scratch / "certificates.pem"))
         if not given.verify:
             index.check_login()
         if not index.listed():
