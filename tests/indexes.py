@@ -157,7 +157,8 @@ def standing_in(kind: Kind, folder: Path) -> Iterator[Index]:
         def log_message(self, *_: object) -> None: ...
 
         def do_GET(self) -> None:
-            self.reply(special(self, "") or _get(kind, folder, self.path, _login(self.headers.get("Authorization"))))
+            path, login = self.path.partition("?")[0], _login(self.headers.get("Authorization"))
+            self.reply(special(self, "") or _get(kind, folder, path, login))
 
         def do_POST(self) -> None:
             name, content = _form(self)

@@ -343,6 +343,9 @@ def test_other_bytes_of_the_same_name_are_refused_with_and_without_hashes(
 ) -> None:
     with standing_in(KINDS[kind], tmp_path / "files") as index:
         (index.folder / f"enkash_auth-{VERSION}.tar.gz").write_text("other")
+        storage = index.simple.replace("127.0.0.1", "localhost").replace(KINDS[kind].simple, "/files/")
+        moved = Answer(302, location=f"{storage}enkash_auth-{VERSION}.tar.gz?signed")
+        index.answers.append(lambda method, path, name: moved if path.endswith(".tar.gz") else None)
         said = one_line(publishing(prebuilt, index))
     assert f" holds another enkash_auth-{VERSION}.tar.gz: sha256 d9298a10d1b0... there, " in said
 

@@ -82,12 +82,10 @@ class Index:
         self.simple, self.host = (simple or like.simple).rstrip("/") + "/", urlsplit(url).netloc
         self._settings = settings
         self._login = _login(url, ENVIRONMENT.get("TWINE_USERNAME"), ENVIRONMENT.get("TWINE_PASSWORD"))
-        reader = self._login if _origin(url) == _origin(self.simple) else _login(self.simple, None, None)
-        self._reading = _session(reader)
-        if reader:
-            self._settings = settings | dict(
-                zip(("UV_INDEX_PUBLISHED_USERNAME", "UV_INDEX_PUBLISHED_PASSWORD"), reader, strict=True)
-            )
+        self._reader = self._login if _origin(url) == _origin(self.simple) else _login(self.simple, None, None)
+        if self._reader:
+            names = ("UV_INDEX_PUBLISHED_USERNAME", "UV_INDEX_PUBLISHED_PASSWORD")
+            self._settings = settings | dict(zip(names, self._reader, strict=True))
 
     def settings(self, ours: dict[str, str]) -> dict[str, str]:
         """Return the environment in which uv installs from here: the caller's index and cooldown have no say."""
@@ -103,15 +101,13 @@ class Index:
     def listed(self) -> dict[str, DistributionPackage]:
         """Return the files of this package that the index lists, by name."""
         answer = self._get(f"{self.simple}{NAME}/")
-        if answer.status_code in (301, 302, 303, 307, 308, 404):  # nothing yet, or no index at all: the root tells
-            root = self._get(self.simple)
+        if answer.status_code == 404 or "elsewhere" in answer.headers:  # nothing yet, or no index: the root tells
+            root, like = self._get(self.simple), shape(self.simple)
             if "x-devpi-server-version" in root.headers and not root.ok:
                 raise Refused(f"devpi lists elsewhere: --simple {self.simple.removesuffix('simple/')}+simple/")
-            like, usual = (
-                shape(self.simple),
-                root.status_code in (403, 404, 405),
-            )  # 404 on CodeArtifact, 403 on a bucket
-            if not _good(root) and not (usual and (not like.kind or like.simple == self.simple)):
+            # 404 on CodeArtifact and Google, 403 on a bucket
+            rootless = root.status_code in (403, 404, 405) and (not like.kind or like.simple == self.simple)
+            if not _good(root) and not rootless:
                 raise Refused(_refusal(root, "the list of projects"))
             return {}
         try:
@@ -123,7 +119,7 @@ class Index:
         return {package.filename: package for package in page.packages}
 
     def _get(self, url: str) -> requests.Response:
-        return self._reading.get(url, headers={"Accept": ACCEPT_ANY}, timeout=30)
+        return _session(self._reader).get(url, headers={"Accept": ACCEPT_ANY}, timeout=30)
 
     def lacks(self, paths: list[Path]) -> list[Path]:
         """Return which of these files the index does not list; refuse one of the same name with other bytes."""
@@ -139,8 +135,8 @@ class Index:
     def _held(self, package: DistributionPackage) -> str:
         if package.digests.get("sha256"):
             return package.digests["sha256"]
-        session = self._reading if _origin(package.url) == _origin(self.simple) else requests
-        answer = session.get(package.url, timeout=30)
+        login = self._reader if _origin(package.url) == _origin(self.simple) else None
+        answer = requests.get(package.url, auth=login, timeout=30)  # may be sent on to a storage host, without login
         if not answer.ok:
             raise Refused(_refusal(answer, f"the download of {package.filename}"))
         return _digest(answer.content)
