@@ -304,23 +304,25 @@ def pypiserver(folder: Path, protected: str = "update,list,download", *fallback:
 
 
 @contextmanager
-def devpi(bin: Path, folder: Path) -> Iterator[Index]:
-    """Serve an empty, non-volatile devpi index; `bin` holds devpi's programs."""
-    port, state = _free(), folder / "devpi"
-    subprocess.run(
-        [bin / "devpi-init", "--serverdir", state, "--root-passwd", PASSWORD, "--no-root-pypi"],
-        check=True,
-        capture_output=True,
-    )
+def devpi(programs: Path, folder: Path) -> Iterator[Callable[[str], Index]]:
+    """Run devpi's server; what is given makes an empty, non-volatile index of that name."""
+    port = _free()
+    init = [programs / "devpi-init", "--serverdir", folder, "--root-passwd", PASSWORD, "--no-root-pypi"]
+    subprocess.run(init, check=True, capture_output=True)
     url = f"http://127.0.0.1:{port}"
-    with _running(bin / "devpi-server", "--serverdir", state, "--host", "127.0.0.1", "--port", port, port=port):
-        login = {"user": "root", "password": PASSWORD}
-        token = httpx.post(f"{url}/+login", json=login).json()["result"]["password"]
-        pair = base64.b64encode(f"root:{token}".encode()).decode()
-        stage = {"type": "stage", "volatile": False, "bases": []}
-        for path, wanted in ((USER, {"password": PASSWORD}), (f"{USER}/prod", stage)):
-            httpx.put(f"{url}/{path}", json=wanted, headers={"X-Devpi-Auth": pair}).raise_for_status()
-        yield Index(f"{url}/{USER}/prod/", f"{url}/{USER}/prod/+simple/", folder)
+    with _running(programs / "devpi-server", "--serverdir", folder, "--host", "127.0.0.1", "--port", port, port=port):
+        login = httpx.post(f"{url}/+login", json={"user": "root", "password": PASSWORD}).json()["result"]["password"]
+        header = {"X-Devpi-Auth": base64.b64encode(f"root:{login}".encode()).decode()}
+
+        def put(path: str, **wanted: object) -> None:
+            httpx.put(f"{url}/{USER}{path}", json=wanted, headers=header).raise_for_status()
+
+        def create(name: str) -> Index:
+            put(f"/{name}", type="stage", volatile=False, bases=[])
+            return Index(f"{url}/{USER}/{name}/", f"{url}/{USER}/{name}/+simple/", folder)
+
+        put("", password=PASSWORD)
+        yield create
 
 
 @contextmanager

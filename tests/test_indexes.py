@@ -7,8 +7,7 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,17 +38,21 @@ TAKE_UPLOADS = ["devpi", "pypiserver", *STAND_INS]
 FORM_FIRST = {"gitlab"}
 
 
-def running(name: str, folder: Path) -> AbstractContextManager[Index]:
-    """Start an index of this kind, empty but for what lies in `folder`/files."""
-    if name == "devpi":
-        return devpi(Path(os.environ["DEVPI"]) / "bin", folder)
-    return pypiserver(folder / "files") if name == "pypiserver" else standing_in(KINDS[name], folder / "files")
+@pytest.fixture(scope="session")
+def devpis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Index]]:
+    """One devpi server for all tests; each gets an index of its own."""
+    with devpi(Path(os.environ["DEVPI"]) / "bin", tmp_path_factory.mktemp("devpi")) as create:
+        yield create
 
 
 @pytest.fixture
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
-    """The kind that the test is parametrized with."""
-    with running(request.param, tmp_path) as found:
+    """The kind that the test is parametrized with, empty."""
+    if request.param == "devpi":
+        yield request.getfixturevalue("devpis")(re.sub(r"\W", "", tmp_path.name))
+        return
+    files = tmp_path / "files"
+    with pypiserver(files) if request.param == "pypiserver" else standing_in(KINDS[request.param], files) as found:
         yield found
 
 
@@ -104,11 +107,11 @@ def test_a_bad_password_is_one_line(prebuilt: Path, index: Index, dry: tuple[str
     assert re.search(r" answered 40[13] to ", one_line(done))
 
 
-@pytest.mark.parametrize("name", TAKE_UPLOADS)
-def test_an_unreachable_index_is_one_line(prebuilt: Path, tmp_path: Path, name: str) -> None:
-    with running(name, tmp_path) as index:
-        pass
-    assert re.match(r"cannot connect to 127\.0\.0\.1:\d+: .*refused", one_line(publishing(prebuilt, index)))
+@every
+def test_an_unreachable_index_is_one_line(prebuilt: Path, index: Index) -> None:
+    nothing = (re.sub(r":\d+/", ":9/", url) for url in (index.url, index.simple))
+    said = one_line(publishing(prebuilt, Index(*nothing, index.folder)))
+    assert re.match(r"cannot connect to 127\.0\.0\.1:9: .*refused", said)
 
 
 @every
