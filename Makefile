@@ -10,7 +10,7 @@ test: .venv/ready
 	$(NOX) -s drift spec lint types tests coverage release-tests docs
 	$(NOX) -s bench -- --quick
 clean:
-	rm -rf .venv .nox dist site docs/vendor .cache .coverage*
+	rm -rf .venv .nox dist sbom site docs/vendor .cache .coverage*
 # pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest: here nox, whose sessions bring
 # their own.
 .venv/ready: requirements-dev.txt

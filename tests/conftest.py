@@ -19,6 +19,8 @@ settings.register_profile("deep", max_examples=3000, stateful_step_count=100)
 settings.register_profile("mutation", settings.get_profile("deep"), phases=[Phase.generate])  # no time for shrinking
 settings.load_profile("short")
 
+pytest.register_assert_rewrite("releasing")  # test modules import from it and name it as a plugin
+
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, children included
 
 CANARIES = {
