@@ -101,12 +101,13 @@ class Ended:
 
 @frozen
 class _Ready:
-    """What a request is sent with. `limit`: until then the lease is held, and the sign-in may last."""
+    """What a request is sent with, until `limit`: then the lease may have ended. The sign-in lasts until `deadline`."""
 
     record: TokenRecord | None
     ledger: Ledger
     backoff: Backoff
     limit: Moment
+    deadline: Moment
     shared: bool = True
 
 
@@ -138,7 +139,11 @@ class Member:
                 now, _ = yield Release()
                 if self.strict:
                     return Ended(Unavailable(f"the token store failed ({error})", self.host))
-        return (yield from self._requests(_Ready(record, self.memory.ledger, Backoff(), deadline, shared=False), now))
+        return (
+            yield from self._requests(
+                _Ready(record, self.memory.ledger, Backoff(), deadline, deadline, shared=False), now
+            )
+        )
 
     def reset(self, id: str, now: Moment) -> Steps:
         """Let one more password through, for all processes."""
@@ -172,7 +177,7 @@ class Member:
             now, leased = yield Lease(self._lease)
             if leased:
                 limit = Moment(*map(min, deadline, asked.after(min(_GRANT, self.timeout / 2))))
-                return (yield from self._look_again(ours, record, limit))
+                return (yield from self._look_again(ours, record, limit, deadline))
             # the holder itself waits until a sticky server's token has surely expired
             pause = poll * (0.5 + self.draw()) + (record.seconds_until_next(now) if record else 0.0)
             if now.until(deadline) <= pause:
@@ -182,7 +187,9 @@ class Member:
             now, record = yield from self._read_token(record)
         return self._adopted(record)
 
-    def _look_again(self, ours: TokenRecord | None, record: TokenRecord | None, limit: Moment) -> Steps:
+    def _look_again(
+        self, ours: TokenRecord | None, record: TokenRecord | None, limit: Moment, deadline: Moment
+    ) -> Steps:
         """Decide under the lease: a sibling may have saved something between the first look and that."""
         now, record = yield from self._read_token(record)
         if is_adopted(ours, record, now):
@@ -198,7 +205,7 @@ class Member:
             if not saved:
                 yield from self._write(ledger, backoff, now)
             return Ended(failure, decision=decision)
-        return _Ready(record, ledger, backoff, limit)
+        return _Ready(record, ledger, backoff, limit, deadline)
 
     def _adopted(self, record: TokenRecord | None) -> Ended:
         self.memory = evolve(self.memory, ledger=evolve(self.memory.ledger, proven=True))
@@ -294,22 +301,25 @@ class Member:
         self.memory, ledger = self.memory.keeping(attempt), ledger.answered(attempt)
         recorded = not ready.shared
         if ready.shared and written:
-            recorded = yield from self._record(ledger, backoff, now)
+            recorded = yield from self._record(evolve(ready, ledger=ledger, backoff=backoff), now)
         return now, sent.outcome, can_send, evolve(ready, ledger=ledger, backoff=backoff), recorded
 
-    def _record(self, ledger: Ledger, backoff: Backoff, now: Moment) -> Steps:
+    def _record(self, ready: _Ready, now: Moment) -> Steps:
         """Save an answer; return whether the lease was still held.
 
         If it was not, the answer is saved under one that is taken again, or else with this process's next attempt.
         """
         kept = False
         with suppress(StoreError):
-            now, kept = yield from self._write(ledger, backoff, now)
-            if not kept:
-                _, leased = yield Lease(self._lease)
-                if leased:
-                    now, ledger, backoff, _ = yield from self._read_ledger()
-                    yield from self._write(ledger, backoff, now)
+            now, kept = yield from self._write(ready.ledger, ready.backoff, now)
+            leased = False
+            while not (kept or leased) and now.until(ready.deadline) > _POLL:
+                now, leased = yield Lease(self._lease)
+                if not leased:
+                    now, _ = yield Pause(_POLL)
+            if leased:
+                now, ledger, backoff, _ = yield from self._read_ledger()
+                yield from self._write(ledger, backoff, now)
         return kept
 
     def _write(self, ledger: Ledger, backoff: Backoff, now: Moment) -> Steps:
