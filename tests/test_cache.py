@@ -12,7 +12,7 @@ from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.brake import Brake
 from enkash_auth._policy.cache import Fail, Identity, Join, Pending, Result, Serve, Start, TokenCache
 from enkash_auth._policy.lifetime import NEVER, Moment, TokenRecord
-from enkash_auth._policy.outcome import Failure, Issued, Malformed, Refused, Unavailable
+from enkash_auth._policy.outcome import Failure, Issued, Limit, Malformed, Refused, Unavailable
 
 NOON = Moment(1000.0, 1e9)
 
@@ -24,13 +24,16 @@ def record(access_token: str = "t") -> TokenRecord:
 
 HELD = record()
 TROUBLE, FORBIDDEN = Unavailable("status 503", "host"), Refused(403, None, False, "host")
-FINAL = Refused(400, "invalid_grant", True, "host")
+FINAL = Refused(400, "invalid_grant", True, "host", Limit("clear", 1, None))
+LIMITED = Refused(422, None, False, "host", Limit("maybe", 1, 60.0))
+WAITED = Unavailable("another process is signing in", "host", late=True)
 OURS, OTHER = Identity("host", ("user",), "ours"), Identity("host", ("other",), "other")
 EMPTY = TokenCache(OURS, timeout=10.0)
-STARTED = EMPTY.started(1000.0)
+STARTED = EMPTY.started(NOON)
 HOLDING = evolve(EMPTY, record=HELD)
-RENEWING = HOLDING.started(1250.0)
-REFUSED = evolve(EMPTY, refusals={"ours": FINAL})
+RENEWING = HOLDING.started(NOON.after(250))
+REFUSED = evolve(EMPTY, backoff=Backoff(math.inf, 0, FINAL), suspect=True)
+PAUSED = evolve(EMPTY, backoff=Backoff(1060.0, 0, LIMITED), suspect=True)
 REJECTED = evolve(HOLDING, record=evolve(HELD, rejected=True))
 RESET = STARTED.reset()
 ONCE = Backoff().failed(TROUBLE, 1000.0, 1.0)  # for a second
@@ -60,7 +63,10 @@ def rule(name: str, *values: Any) -> Any:
              Serve(HELD.token, 1251.0)),
         rule("a final refusal fails for ever", REFUSED, 1e9, Fail(FINAL)),
         rule("a final refusal forbids renewals", evolve(REFUSED, record=HELD), 250, Serve(HELD.token, 1270.0)),
-        rule("a refusal of other credentials forbids nothing", evolve(EMPTY, refusals={"x": FINAL}), 0, Start(None)),
+        rule("a limit on attempts fails while it lasts", PAUSED, 20,
+             Fail(evolve(LIMITED, limit=Limit("maybe", 1, 40.0)))),
+        rule("and no longer", PAUSED, 60, Start(None)),
+        rule("its source is read meanwhile", evolve(PAUSED, rereads=True, reread_at=1000.0), 5, Start(None)),
         rule("a source is read at once", evolve(REFUSED, rereads=True), 0, Start(None)),
         rule("not again for 5 s", evolve(REFUSED, rereads=True, reread_at=1000.0), 4.9, Fail(FINAL)),
         rule("again after 5 s", evolve(REFUSED, rereads=True, reread_at=1000.0), 5, Start(None)),
@@ -81,13 +87,17 @@ def test_a_caller_that_waited_in_vain_may_start_another_sign_in_after_one_failur
     assert evolve(EMPTY, backoff=backoff).ask(NOON, late=True) == decision
 
 
+def test_a_caller_that_waited_in_vain_starts_nothing_against_a_limit() -> None:
+    assert REFUSED.ask(NOON, late=True) == Fail(FINAL)
+
+
 def test_a_sign_in_that_starts_has_a_number_and_an_end() -> None:
-    assert EMPTY.started(1000.0) == evolve(EMPTY, pending=Pending(0, 1010.0), started_count=1)
-    assert STARTED.started(1020.0).pending == Pending(1, 1030.0)
+    assert EMPTY.started(NOON) == evolve(EMPTY, pending=Pending(0, NOON.after(10)), started_count=1)
+    assert STARTED.started(NOON.after(20)).pending == Pending(1, NOON.after(30))
 
 
-def test_a_sign_in_with_refused_credentials_reads_their_source() -> None:
-    assert REFUSED.started(1000.0).reread_at == 1000.0
+def test_a_sign_in_with_suspect_credentials_reads_their_source() -> None:
+    assert REFUSED.started(NOON).reread_at == 1000.0
 
 
 @pytest.mark.parametrize(
@@ -102,7 +112,7 @@ def test_a_sign_in_that_is_given_up_is_a_failure() -> None:
     assert STARTED.given_up(1010.0, 1.0) == evolve(STARTED, pending=None, backoff=Backoff(1011.0, 1, late))
 
 
-GIVEN_UP = STARTED.given_up(1010.0, 1.0).started(1020.0)
+GIVEN_UP = STARTED.given_up(1010.0, 1.0).started(NOON.after(20))
 MALFORMED = Malformed("no token", "host")
 
 
@@ -112,16 +122,23 @@ MALFORMED = Malformed("no token", "host")
         rule("a token ends the back-off", evolve(STARTED, backoff=TWICE), HELD, {"record": HELD, "backoff": Backoff()}),
         rule("trouble backs off", STARTED, TROUBLE, {"backoff": ONCE}),
         rule("trouble in a row backs off for longer", evolve(STARTED, backoff=ONCE), TROUBLE, {"backoff": TWICE}),
-        rule("a refusal that is not final backs off", STARTED, FORBIDDEN, {"backoff": evolve(ONCE, failure=FORBIDDEN)}),
+        rule("a refusal backs off, and makes the credentials suspect", STARTED, FORBIDDEN,
+             {"backoff": evolve(ONCE, failure=FORBIDDEN), "suspect": True}),
+        rule("a limit on attempts alone says how long", evolve(STARTED, backoff=TWICE), LIMITED,
+             {"backoff": Backoff(1060.0, 2, LIMITED), "suspect": True}),
+        rule("waiting for another process is no failure", STARTED, WAITED, {}),
+        rule("a token ends the suspicion", evolve(STARTED, suspect=True), HELD, {"record": HELD, "suspect": False}),
         rule("an answer without a token backs off", STARTED, MALFORMED, {"backoff": evolve(ONCE, failure=MALFORMED)}),
         rule("a failed renewal keeps the token", evolve(STARTED, record=HELD), TROUBLE, {"backoff": ONCE}),
-        rule("a final refusal counts beside others", evolve(STARTED, refusals={"x": FINAL}), FINAL,
-             {"refusals": {"x": FINAL, "ours": FINAL}}),
+        rule("a final refusal is for ever", STARTED, FINAL, {"backoff": REFUSED.backoff, "suspect": True}),
         rule("given up, a token is dropped", GIVEN_UP, HELD, {"pending": GIVEN_UP.pending}),
         rule("given up, trouble is no second failure", GIVEN_UP, TROUBLE, {"pending": GIVEN_UP.pending}),
         rule("given up, a final refusal counts", GIVEN_UP, FINAL,
-             {"pending": GIVEN_UP.pending, "refusals": {"ours": FINAL}}),
-        rule("and while no other runs", evolve(STARTED, pending=None), FINAL, {"refusals": {"ours": FINAL}}),
+             {"pending": GIVEN_UP.pending, "backoff": Backoff(math.inf, 1, FINAL), "suspect": True}),
+        rule("and while no other runs", evolve(STARTED, pending=None), FINAL,
+             {"backoff": REFUSED.backoff, "suspect": True}),
+        rule("but not once other credentials are held", evolve(GIVEN_UP, identity=OTHER), FINAL,
+             {"pending": GIVEN_UP.pending}),
         rule("after a reset, a token is dropped", RESET, HELD, {}),
         rule("after a reset, a final refusal is dropped", RESET, FINAL, {}),
     ],
@@ -136,6 +153,7 @@ def test_finished(cache: TokenCache, outcome: TokenRecord | Failure, changes: di
         rule("a new password keeps the token", RENEWING, evolve(OURS, fingerprint="new"), {}),
         rule("another account drops the token", RENEWING, OTHER, {"record": None}),
         rule("a back-off ends", evolve(STARTED, backoff=ONCE), OTHER, {"backoff": Backoff()}),
+        rule("other credentials are not suspect", evolve(STARTED, suspect=True), OTHER, {"suspect": False}),
     ],
 )
 def test_moved(cache: TokenCache, identity: Identity, changes: dict[str, Any]) -> None:
@@ -146,8 +164,17 @@ def test_a_sign_in_from_before_a_reset_moves_nothing() -> None:
     assert RESET.moved(OTHER, 0) is RESET
 
 
-def test_one_refusal_is_reopened() -> None:
-    assert evolve(REFUSED, refusals={"ours": FINAL, "x": FINAL}).reopened("ours").refusals == {"x": FINAL}
+@pytest.mark.parametrize(
+    ("cache", "outcome", "alike"),
+    [
+        rule("the same limit again", PAUSED, FINAL, True),
+        rule("the first limit", EMPTY, FINAL, False),
+        rule("trouble after trouble", evolve(EMPTY, backoff=ONCE), TROUBLE, False),
+        rule("a token", PAUSED, HELD, False),
+    ],
+)
+def test_blocked_alike(cache: TokenCache, outcome: TokenRecord | Failure, alike: bool) -> None:
+    assert cache.blocked_alike(outcome) is alike
 
 
 def test_a_rejected_token_costs_the_brake_one() -> None:
@@ -185,10 +212,15 @@ def test_just_issued(cache: TokenCache, asked: float, seconds: float, just_issue
     assert cache.just_issued(HELD.token, asked, NOON.after(seconds)) is just_issued
 
 
-FULL = evolve(RENEWING, refusals={"ours": FINAL}, backoff=ONCE, brake=Brake(0.0, 1000.0), rereads=True, reread_at=990.0)
+SETTINGS = {"rereads": True, "reread_at": 990.0}
+FULL = evolve(RENEWING, backoff=REFUSED.backoff, brake=Brake(0.0, 1000.0), **SETTINGS)
 
 
-@pytest.mark.parametrize(("keep", "refusals"), [(False, {}), (True, {"ours": FINAL})])
-def test_a_reset_forgets_all_but_its_settings(keep: bool, refusals: dict[str, Refused]) -> None:
-    kept = {"rereads": True, "reread_at": 990.0, "started_count": 1, "valid_from": 1}
-    assert FULL.reset(keep_refusals=keep) == evolve(EMPTY, refusals=refusals, **kept)
+def test_a_reset_forgets_all_but_its_settings_and_suspects_the_credentials() -> None:
+    assert FULL.reset() == evolve(EMPTY, suspect=True, started_count=1, valid_from=1, **SETTINGS)
+
+
+@pytest.mark.parametrize(("backoff", "kept"), [(REFUSED.backoff, REFUSED.backoff), (ONCE, Backoff())])
+def test_a_forked_child_keeps_a_limit_on_attempts_only(backoff: Backoff, kept: Backoff) -> None:
+    forked = evolve(FULL, backoff=backoff).forked()
+    assert forked == evolve(EMPTY, backoff=kept, started_count=1, valid_from=1, **SETTINGS)
