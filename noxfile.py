@@ -193,6 +193,14 @@ def simulation(session: nox.Session) -> None:
 
 
 @nox.session
+def explore(session: nox.Session) -> None:
+    """Play two processes in every order, and break each rule of the ledger (12 minutes); `-- SECONDS` for each search."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("python", "tools/explore.py", *session.posargs)
+
+
+@nox.session
 def scale(session: nox.Session) -> None:
     """Print what fleets of 10 to 10,000 replicas cost, simulated (minutes); `-- SIZE ...` for others."""
     _install(session)
