@@ -1,7 +1,7 @@
-"""Where a token outlives its process, and where many processes share one.
+"""Stores: processes share a token through them, and a restarted process finds it again.
 
-`from_url` makes a store from a URL; `FileStore` is for one machine, `RedisStore` for many, `MemoryStore` for tests. Any
-object with the methods of `Store` will do: `enkash_auth.testing.StoreContract` tests one.
+`from_url` creates a store from a URL. `FileStore` is for one machine, `RedisStore` for many, `MemoryStore` for tests.
+You can pass any object with the methods of `Store`; test it with `enkash_auth.testing.StoreContract`.
 """
 
 import re
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["FileStore", "Lock", "MemoryStore", "RedisStore", "Store", "StoreError", "from_url"]
 
-_ROOMS = {"FileStore": "_file", "MemoryStore": "_memory", "RedisStore": "_redis"}
+_MODULES = {"FileStore": "_file", "MemoryStore": "_memory", "RedisStore": "_redis"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     except ImportError as missing:
-        extra = _ROOMS[name].removeprefix("_")
+        extra = _MODULES[name].removeprefix("_")
         raise ConfigurationError(f"{name} needs the extra enkash-auth[{extra}]") from missing
 
 
@@ -37,13 +37,13 @@ def from_url(url: str) -> Store:
     """Return the store that a URL names: `memory:`, `file:///directory`, `redis://`, `rediss://` or `unix://`.
 
     Redis URLs are redis-py's (`rediss://user:password@host:port/db?ssl_ca_certs=...`, `unix:///path?db=0`). Raises
-    `ConfigurationError`, which shows nothing of the URL but its scheme.
+    `ConfigurationError`, whose message shows only the URL's scheme.
     """
     try:
         return _made(url)
     except ConfigurationError as error:
         message = str(error)
-    del url  # it may hold a password: none of its text may stand in a frame of the traceback
+    del url  # it may hold a password, which a traceback with locals would show
     raise ConfigurationError(message)
 
 

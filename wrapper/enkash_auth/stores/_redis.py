@@ -1,4 +1,4 @@
-"""RedisStore: entries in Redis or Valkey, for the processes of many machines; time is the server's."""
+"""RedisStore: entries in Redis or Valkey, for processes on many machines. Time is the server's."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from redis.retry import Retry
 
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lock, told
+from ._protocol import Lock, store_errors
 
-_PREFIX = "enkash-auth:{1}:"  # one hash slot of a cluster, for a script's keys have to share one
+_PREFIX = "enkash-auth:{1}:"  # one hash slot: in a cluster, all keys of a script must share one
 _TIMEOUT = 1.0  # seconds to connect, and again to answer
-_IDLE = 5.0  # seconds after which a connection is not used again: the network may have forgotten it
-# one round trip each, and no step of another client's between
+_IDLE = 5.0  # seconds after which an idle connection is replaced: a firewall may have dropped it silently
+# scripts: one round trip each, and no other client's command in between
 _LOAD = "local v = redis.call('GET', KEYS[1]); return v and {v, redis.call('PTTL', KEYS[1])}"
-# sent again, because its answer was lost, it finds its own lease
+# if the script is sent again because its answer was lost, it finds its own lease
 _LOCK = """
 local now = redis.call('TIME')
 local held = redis.call('GET', KEYS[1]) == ARGV[1] or redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
 return held and now"""
-# a server that hung runs what has piled up, and time counts anew: the value lives shorter by that
+# a server that hung runs old commands late: the delay is subtracted, or the value would seem younger than it is
 _SAVE = """
 local now = redis.call('TIME')
 local late = math.max(0, now[1] + now[2] / 1000000 - tonumber(ARGV[4]))
@@ -38,13 +38,13 @@ return 1"""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 
 
-_told = told("the token store's server failed", redis.RedisError, OSError, ValueError)
+_store_errors = store_errors("the token store's server failed", redis.RedisError, OSError, ValueError)
 
 
 class RedisStore:
-    """Keeps entries in the server that `client`, a `redis.Redis`, speaks to; it should have timeouts.
+    """Keeps entries in the server of `client`, a `redis.Redis`, which should have timeouts.
 
-    Raises `ConfigurationError` for a client that decodes its answers.
+    Raises `ConfigurationError` for a client with `decode_responses`.
     """
 
     _idle = float("inf")
@@ -58,8 +58,8 @@ class RedisStore:
     def _client(self) -> redis.Redis:
         """The client, without connections that were idle for long.
 
-        In a forked child redis-py resets its pool under locks that another thread of the parent may have held in the
-        fork.
+        In a forked child redis-py resets its pool under locks. Another thread may have held these at the fork, so they
+        are replaced first.
         """
         pool = self._own.connection_pool
         if self._pid != os.getpid():  # pragma: no cover - a forked child's coverage is not written
@@ -74,31 +74,31 @@ class RedisStore:
 
     @classmethod
     def from_url(cls, url: str) -> RedisStore:
-        """Return a store on redis-py's URL, with a second's time to connect and to answer unless it says otherwise.
+        """Return a store for a redis-py URL. Connecting and answering may take 1 s each, unless the URL says otherwise.
 
         Raises `ConfigurationError` for a URL that redis-py does not understand.
         """
-        # a connection that died while it was idle is replaced once; a server that does not answer is not asked again
+        # retry once, for a connection that broke while idle; never retry a server that does not answer
         retry, client, why = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)), None, ""
         try:
             client = redis.Redis.from_url(
                 url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=retry, retry_on_error=[]
             )
-        except Exception as error:  # what redis-py raises depends on the option that is wrong
+        except Exception as error:  # the exception depends on the wrong option
             why = type(error).__name__
-        del url  # it may hold a password: none of its text may stand in a frame of the traceback
+        del url  # it may hold a password, which a traceback with locals would show
         if client is None:
             raise ConfigurationError(f"the token store's URL is not one of redis-py's ({why})")
         store = cls(client)
         store._idle = _IDLE
         return store
 
-    @_told
+    @_store_errors
     def load(self, key: str) -> tuple[bytes, float] | None:
         found: Any = self._client.eval(_LOAD, 1, _PREFIX + key)
         return (bytes(found[0]), found[1] / 1000) if found else None
 
-    @_told
+    @_store_errors
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         milliseconds = int(seconds * 1000)
         if milliseconds <= 0 or not (lock is None or isinstance(lock, _Lease)):
@@ -108,11 +108,11 @@ class RedisStore:
         given = value, milliseconds, lock.owner, f"{lock.server_time():.6f}"
         return bool(self._client.eval(_SAVE, 2, _PREFIX + key, lock.key, *given))
 
-    @_told
+    @_store_errors
     def delete(self, key: str) -> None:
         self._client.delete(_PREFIX + key)
 
-    @_told
+    @_store_errors
     def lock(self, key: str, seconds: float) -> Lock | None:
         lease = _Lease(f"{_PREFIX}{key}-lease", self._release)
         taken: Any = self._client.eval(_LOCK, 1, lease.key, lease.owner, int(seconds * 1000))
@@ -121,7 +121,7 @@ class RedisStore:
         lease.clock = int(taken[0]) + int(taken[1]) / 1e6 - time.monotonic()
         return lease
 
-    @_told
+    @_store_errors
     def close(self) -> None:
         self._client.close()
 
@@ -132,11 +132,11 @@ class RedisStore:
 class _Lease:
     def __init__(self, key: str, release: Callable[[_Lease], None]) -> None:
         self.key, self.owner, self._release = key, secrets.token_hex(16), release
-        self.clock = 0.0  # the server's time less ours; the answer's way here makes it too small, never too large
+        self.clock = 0.0  # server time minus our time; the answer's delay makes it too small, never too large
 
     def server_time(self) -> float:
         return time.monotonic() + self.clock
 
-    @_told
+    @_store_errors
     def release(self) -> None:
         self._release(self)
