@@ -14,6 +14,7 @@ from enkash_auth.testing import StoreContract
 from valkey_sets import Servers, ask, cluster, cluster_store, primary_and_replica, wait_for
 
 pytestmark = pytest.mark.once
+DOCS = Path(__file__).parents[1] / "docs" / "fleet.md"
 FORK = """
 import os, sys, threading
 from contextlib import ExitStack
@@ -99,6 +100,20 @@ def test_a_closed_store_leaves_no_connection_to_a_sentinel(replicated: Servers) 
     assert connections() == before + 1
     store.close()
     wait_for(lambda: connections() == before)
+
+
+def test_the_documented_rights_suffice_on_a_cluster(nodes: Servers) -> None:
+    rights = "get", "set", "pttl", "del", "time", "eval", "cluster|slots", "command"
+    assert "its ACL also needs\n`CLUSTER|SLOTS` and `COMMAND`." in DOCS.read_text()
+    for server in nodes.all:
+        ask(server, "ACL", "SETUSER", "svc", "reset", "on", ">pw", "~enkash-auth:*", *(f"+{right}" for right in rights))
+    store = cluster_store(nodes, username="svc", password="pw")
+    lease = store.lock("grant-rights", 60.0)
+    assert lease
+    assert store.save("token-1", b"1", 60.0, lease)
+    assert store.load("token-1")
+    store.delete("token-1")
+    lease.release()
 
 
 def test_a_cluster_without_the_entries_node_is_trouble_that_shows_nothing() -> None:

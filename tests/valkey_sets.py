@@ -35,9 +35,9 @@ class Servers:
         return f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in self.ports)}/tokens"
 
 
-def cluster_store(servers: Servers) -> RedisStore:
+def cluster_store(servers: Servers, **options: str) -> RedisStore:
     startup = [ClusterNode("127.0.0.1", port) for port in servers.ports]
-    return RedisStore(RedisCluster(startup_nodes=startup, socket_timeout=1, socket_connect_timeout=1))
+    return RedisStore(RedisCluster(startup_nodes=startup, socket_timeout=1, socket_connect_timeout=1, **options))
 
 
 def wait_for(done: Callable[[], Any]) -> None:
