@@ -36,8 +36,9 @@ def __getattr__(name: str) -> Any:
 def from_url(url: str) -> Store:
     """Return the store that a URL names: `memory:`, `file:///directory`, `redis://`, `rediss://` or `unix://`.
 
-    Redis URLs are redis-py's (`rediss://user:password@host:port/db?ssl_ca_certs=...`, `unix:///path?db=0`). Raises
-    `ConfigurationError`, whose message shows only the URL's scheme.
+    Redis URLs are redis-py's (`rediss://user:password@host:port/db?ssl_ca_certs=...`, `unix:///path?db=0`), or
+    `redis+sentinel://user:password@host:port,host:port/service/db` (`rediss+sentinel://` with TLS); `valkey` may stand
+    for `redis`. Raises `ConfigurationError`, whose message shows only the URL's scheme.
     """
     try:
         return _made(url)
@@ -61,8 +62,11 @@ def _made(url: str) -> Store:
         if parts.netloc not in ("", "localhost") or not path.startswith("/") or drive or parts.query or parts.fragment:
             raise ConfigurationError("a file store's URL is file:///absolute/directory, without a drive")
         store = __getattr__("FileStore")(path)
-    elif parts.scheme in ("redis", "rediss", "unix"):
+    elif re.fullmatch(r"unix|(redis|valkey)s?(\+sentinel)?", parts.scheme):
         store = __getattr__("RedisStore").from_url(url)
     else:
-        raise ConfigurationError("a token store's URL is memory:, file:///directory, redis://, rediss:// or unix://")
+        raise ConfigurationError(
+            "a token store's URL is memory:, file:///directory, redis://, rediss://, valkey://, valkeys://, unix:// or"
+            " redis+sentinel://host,host/service"
+        )
     return store

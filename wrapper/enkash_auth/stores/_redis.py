@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.cluster import RedisCluster
 
 from enkash_auth.errors import ConfigurationError
 
 from ._protocol import Lock, store_errors
+from ._redis_clients import client_from_url, renew_after_fork, sentinel_pools
 
 _PREFIX = "enkash-auth:{1}:"  # one hash slot: in a cluster, all keys of a script must share one
-_TIMEOUT = 1.0  # seconds to connect, and again to answer
 _IDLE = 5.0  # seconds after which an idle connection is replaced: a firewall may have dropped it silently
 # scripts: one round trip each, and no other client's command in between
 _LOAD = "local v = redis.call('GET', KEYS[1]); return v and {v, redis.call('PTTL', KEYS[1])}"
@@ -36,59 +35,56 @@ if left <= 0 or redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', left)
 return 1"""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
-
-
-_store_errors = store_errors("the token store's server failed", redis.RedisError, OSError, ValueError)
+# redis-py lets out whatever its clients meet: a cluster's errors are no RedisError
+_store_errors = store_errors("the token store's server failed", Exception)
 
 
 class RedisStore:
-    """Keeps entries in the server of `client`, a `redis.Redis`, which should have timeouts.
+    """Keeps entries in the server or cluster that `client` speaks to; it should have timeouts.
 
-    Raises `ConfigurationError` for a client with `decode_responses`.
+    Raises `ConfigurationError` for a client of asyncio's and for one that decodes its answers.
     """
 
     _idle = float("inf")
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis | RedisCluster) -> None:
+        if not hasattr(client, "get_encoder") or iscoroutinefunction(client.execute_command):
+            raise ConfigurationError(
+                "the token store's client must be a redis.Redis, a redis.cluster.RedisCluster or what a Sentinel's"
+                " master_for returns, and not asyncio's: stores are called on threads"
+            )
         if client.get_encoder().decode_responses:
             raise ConfigurationError("the token store's client must not have decode_responses: entries are bytes")
-        self._own, self._pid, self._used = client, os.getpid(), time.monotonic()
+        self._own: Any = client
+        self._pid, self._used = os.getpid(), time.monotonic()
 
     @property
-    def _client(self) -> redis.Redis:
-        """The client, without connections that were idle for long.
-
-        In a forked child redis-py resets its pool under locks. Another thread may have held these at the fork, so they
-        are replaced first.
-        """
-        pool = self._own.connection_pool
+    def _client(self) -> Any:
+        """The client, without connections that were idle for long."""
         if self._pid != os.getpid():  # pragma: no cover - a forked child's coverage is not written
-            for lock in ("_fork_lock", "_lock"):
-                setattr(pool, lock, threading.RLock())
-            pool.reset()
+            renew_after_fork(self._own)
             self._pid = os.getpid()
         if time.monotonic() - self._used > self._idle:
-            pool.disconnect(inuse_connections=False)
+            for pool in (self._own.connection_pool, *sentinel_pools(self._own)):
+                pool.disconnect(inuse_connections=False)
         self._used = time.monotonic()
         return self._own
 
     @classmethod
     def from_url(cls, url: str) -> RedisStore:
-        """Return a store for a redis-py URL. Connecting and answering may take 1 s each, unless the URL says otherwise.
+        """Return a store on a URL of redis-py's or `redis+sentinel://host:port,host:port/service`.
 
-        Raises `ConfigurationError` for a URL that redis-py does not understand.
+        Connecting and answering have a second each, unless the URL says otherwise. Raises `ConfigurationError` for a
+        URL that redis-py does not understand.
         """
-        # retry once, for a connection that broke while idle; never retry a server that does not answer
-        retry, client, why = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)), None, ""
+        client, why = None, ""
         try:
-            client = redis.Redis.from_url(
-                url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=retry, retry_on_error=[]
-            )
-        except Exception as error:  # the exception depends on the wrong option
+            client = client_from_url(url)
+        except Exception as error:  # what redis-py raises depends on the option that is wrong
             why = type(error).__name__
         del url  # it may hold a password, which a traceback with locals would show
         if client is None:
-            raise ConfigurationError(f"the token store's URL is not one of redis-py's ({why})")
+            raise ConfigurationError(f"the token store's URL is neither redis-py's nor a Sentinel's ({why})")
         store = cls(client)
         store._idle = _IDLE
         return store
@@ -124,6 +120,8 @@ class RedisStore:
     @_store_errors
     def close(self) -> None:
         self._client.close()
+        for pool in sentinel_pools(self._own):
+            pool.disconnect(inuse_connections=False)
 
     def _release(self, lease: _Lease) -> None:
         self._client.eval(_RELEASE, 1, lease.key, lease.owner)
