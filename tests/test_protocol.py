@@ -235,7 +235,7 @@ def test_trouble_is_tried_a_second_time_at_once_and_then_paused_for_the_fleet(fl
     clock.passes(400)  # failures in a row are forgotten
     fleet.process().sign_in()
     failure = fleet.process().sign_in().outcome
-    assert isinstance(failure, Unavailable) and failure.retry_after == 1
+    assert isinstance(failure, Unavailable) and failure.retry_after == pytest.approx(1)
 
 
 @pytest.mark.parametrize("answer", [WRONG, STRANGE, SILENT])
@@ -550,6 +550,11 @@ def test_that_a_server_is_sticky_is_saved_and_taken_back(fleet: Fleet, clock: Cl
     assert isinstance(fresh, TokenRecord) and fresh.sticky(clock.runtime.now())
     early = fleet.process().sign_in(evolve(fresh, rejected=True)).outcome
     assert isinstance(early, TokenRecord)
+
+
+def test_a_token_for_one_use_is_not_saved_for_siblings(fleet: Fleet) -> None:
+    fleet.life = 0.0
+    assert [token(fleet.process().sign_in()) for _ in range(2)] == ["t1", "t2"]
 
 
 def test_a_look_changes_nothing(fleet: Fleet) -> None:
