@@ -170,7 +170,7 @@ def _x(field: object) -> str:
     ],
 )
 def test_a_newly_closed_set_of_values_in_an_answer_is_risky(old: str, new: str, risky: str | None) -> None:
-    expected = [f"- {risky}: a server that says anything else would be refused"] if risky else []
+    expected = [f"- {risky}: an answer with any other value would be rejected"] if risky else []
     assert spec_risks(old, new) == expected
 
 
@@ -311,7 +311,7 @@ def test_an_edit_of_the_code_is_judged(tmp_path: Path, old: str, new: str, expec
     assert all(what in whats[owner, item] for _, owner, item, what in expected)
 
 
-def test_one_change_under_two_import_paths_is_told_once(tmp_path: Path) -> None:
+def test_one_change_under_two_import_paths_is_reported_once(tmp_path: Path) -> None:
     names = {"__init__": 'from .m import Value\n__all__ = ["Value"]\n'}
     before = _package(tmp_path / "old", m=BASE, **names)
     after = _package(tmp_path / "new", m=BASE.replace("    a: int\n", "    a: str\n"), **names)
@@ -344,7 +344,7 @@ def test_a_new_module_is_one_line(tmp_path: Path) -> None:
     assert [(c.level, c.owner) for c in api_changes(before, after, "p")] == [(Level.MINOR, "p.m")]
 
 
-def test_a_package_that_was_not_there_is_new(tmp_path: Path) -> None:
+def test_a_package_that_was_missing_is_new(tmp_path: Path) -> None:
     assert bump(api_changes(tmp_path, _package(tmp_path / "new"), "p")) is Level.MINOR
 
 
@@ -421,4 +421,4 @@ def test_python_that_cannot_be_read_is_one_line(tmp_path: Path, git: Callable[..
     environment = {**os.environ, "PYTHONPATH": str(Path(judge.__file__).parent)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     (line,) = done.stderr.splitlines()
-    assert line.startswith("nothing can be judged, for some Python cannot be read: ")
+    assert line.startswith("no report: a Python file cannot be read: ")

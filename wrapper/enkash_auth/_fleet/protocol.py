@@ -252,7 +252,7 @@ class Member:
             reason = "the server re-issues its current token until that expires" if waits else "no time was left"
             return Ended(Unavailable(reason, self.host, waits or None, late=not waits))
         pause: float | None = waits
-        ended, ready = Ended(None), evolve(ready, record=record)
+        ended, ready, before = Ended(None), evolve(ready, record=record), ready.backoff
         while pause is not None:
             if pause:
                 now, _ = yield Pause(pause)
@@ -262,7 +262,9 @@ class Member:
             if decision.row:
                 failure = ended.outcome or decision.failure(self.host, now.monotonic)
                 return Ended(failure, ended.requests, decision)
-            now, outcome, sent, ready, recorded = yield from self._attempt(ready, now)
+            now, outcome, sent, ready, recorded = yield from self._attempt(
+                evolve(ready, backoff=before), now
+            )  # one failure
             ended = Ended(outcome, ended.requests + sent, ready.ledger.decide(now))
             again = second_request(outcome, now, now.until(ready.limit), self.draw())
             if isinstance(outcome, TokenRecord):
@@ -282,13 +284,15 @@ class Member:
         """Send one request; return the time, its outcome, whether it was sent, what follows, and if that is saved."""
         ledger, attempt = ready.ledger.started(self.new_id(), now)
         self.memory = self.memory.keeping(attempt)
-        written, reason, backoff = True, "another process is signing in", ready.backoff
+        written, backoff = True, ready.backoff
+        unsent = Unavailable("another process is signing in", self.host, late=True)
         if ready.shared:
             try:
                 now, written = yield from self._write(ledger, backoff, now)
             except StoreError as error:
-                written, reason = ledger.proven and not self.strict, f"the token store cannot be written ({error})"
-        sent = Sent(Unavailable(reason, self.host, late=True), Answer(left=False))
+                written = ledger.proven and not self.strict
+                unsent = Unavailable(f"the token store cannot be written ({error})", self.host)
+        sent = Sent(unsent, Answer(left=False))
         if can_send := written and now.until(ready.limit) > 0:
             now, sent = yield Send(ready.record, ready.limit)
             failed = not isinstance(sent.outcome, TokenRecord)

@@ -2,75 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from attrs import evolve, frozen
 
+from enkash_auth._policy.attempts import Decision
 from enkash_auth._policy.backoff import second_request
 from enkash_auth._policy.cache import Result
+from enkash_auth._policy.classification import Answer, Kind
 from enkash_auth._policy.lifetime import TokenRecord
-from enkash_auth._policy.outcome import Failure, Issued, Refused, Unavailable
+from enkash_auth._policy.outcome import Failure, Issued, Unavailable
 from enkash_auth._runtime import Runtime
 from enkash_auth.events import Event
 
-from .account import Account
-
-
-@frozen
-class SignIn:
-    """What a sign-in needs: `deadline` is monotonic; `refusal` says what one that was given up has brought."""
-
-    account: Account
-    record: TokenRecord | None
-    deadline: float
-    refusal: Callable[[], Refused | None]
-
-    def result(self, outcome: TokenRecord | Failure, requests: int = 0) -> Result:
-        return Result(self.account.identity.fingerprint, outcome, requests)
+from .account import Account, SignIn
+from .attempts_file import Attempts
 
 
 @frozen
 class Direct:
-    """Sends a sign-in's one or two token requests."""
+    """Sends a sign-in's one or two token requests, each as an attempt that is written before its password leaves."""
 
     runtime: Runtime
+    attempts: Attempts
 
     def sign_in(self, given: SignIn) -> Result:
         """Return how it ended, and how many requests were sent."""
         now, host = self.runtime.now(), given.account.identity.host
         pause = given.record.seconds_until_next(now) if given.record else 0.0
-        if now.monotonic + pause >= given.deadline:
+        if now.after(pause).until(given.deadline) <= 0:
             return given.result(Unavailable("the server re-issues its current token until that expires", host, pause))
         self.runtime.pause(pause)
-        first = self._request(given)
+        first = self._attempt(given)
         now = self.runtime.now()
-        again = second_request(first.outcome, now, given.deadline - now.monotonic, self.runtime.draw())
-        if again is None or (pause and isinstance(first.outcome, TokenRecord)):
+        again = second_request(first.outcome, now, now.until(given.deadline), self.runtime.draw())
+        if again is None or not first.requests or (pause and isinstance(first.outcome, TokenRecord)):
             return first
         self.runtime.pause(again)
         if isinstance(first.outcome, TokenRecord):
             given = evolve(given, record=first.outcome)
-        second = self._request(given)
+        second = self._attempt(given)
         return evolve(second, requests=first.requests + second.requests)
 
-    def reopened(self, account: Account, refusal: Refused) -> bool:
-        return False
+    def _attempt(self, given: SignIn) -> Result:
+        fingerprint, host = given.account.identity.fingerprint, given.account.identity.host
+        begun = self.attempts.begin(fingerprint, given.deadline)
+        if isinstance(begun, Decision) and begun.row is Kind.RESET:  # in another process
+            if changed := given.reread():
+                return self._attempt(changed)
+            begun = self.attempts.begin(fingerprint, given.deadline)
+        if isinstance(begun, Decision):
+            return given.result(begun.failure(host, self.runtime.monotonic()))
+        outcome, answer = self.request(given)
+        decision = self.attempts.record(fingerprint, begun.answered(answer))
+        if not isinstance(outcome, TokenRecord):
+            outcome = decision.limiting(outcome, self.runtime.monotonic())
+        return given.result(outcome, 1)
+
+    def request(self, given: SignIn) -> tuple[TokenRecord | Failure, Answer]:
+        """Send one token request, and nothing if its time is over."""
+        reply = given.account.gateway.grant(given.deadline, self.runtime)
+        if not isinstance(reply.outcome, Issued):
+            return reply.outcome, reply.answer
+        answered, draw = self.runtime.now(), self.runtime.draw()
+        record = TokenRecord.from_answer(reply.outcome, reply.sent, answered, before=given.record, draw=draw)
+        return record, reply.answer
 
     def reset(self, account: Account) -> None:
-        pass
+        """Let one more password of these credentials through, for every process of this machine's user."""
+        self.attempts.reset(account.identity.fingerprint)
 
     def take_events(self) -> list[Event]:
         return []
-
-    def _request(self, given: SignIn) -> Result:
-        if refusal := given.refusal():
-            return given.result(refusal)
-        started = self.runtime.now()
-        if started.monotonic >= given.deadline:  # this thread was stopped for a while; another sign-in runs by now
-            return given.result(Unavailable("no time was left", given.account.identity.host, late=True))
-        outcome = given.account.gateway.grant(given.deadline - started.monotonic)
-        if isinstance(outcome, Issued):
-            answered, draw = self.runtime.now(), self.runtime.draw()
-            record = TokenRecord.from_answer(outcome, started, answered, before=given.record, draw=draw)
-            return given.result(record, 1)
-        return given.result(outcome, 1)
