@@ -9,7 +9,7 @@ from attrs import field, frozen
 from enkash_auth.errors import ConfigurationError
 
 from .environment import REQUIRED, read_settings
-from .origin import Origin, check_url, parse_origin
+from .origin import Origin, check_url, normal_url, parse_origin
 
 
 class Secret:
@@ -77,7 +77,7 @@ class Credentials:
             del self, base_url, username, password, client_id, client_secret, basic_client_id
             raise ConfigurationError("; ".join(problems))
         self.__attrs_init__(  # type: ignore[attr-defined]
-            str(base_url).rstrip("/"), username, password, client_id, client_secret, basic_client_id or None
+            normal_url(str(base_url)), username, password, client_id, client_secret, basic_client_id or None
         )
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
