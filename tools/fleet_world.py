@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from attrs import evolve, field, fields, frozen, has
+from attrs import evolve, field, frozen
 
 from enkash_auth._fleet.protocol import Ended, Lease, Member, Pause, Read, Release, Save, Send, Sent, Source
 from enkash_auth._policy.attempts import Memory
@@ -33,7 +33,7 @@ class Process:
     began: Moment | None = None  # None: idle
     replies: tuple[Any, ...] = ()
     command: Any = None  # the next one
-    marks: dict[float, str] = field(init=False, factory=dict)  # for `key`, by the time
+    marks: dict[tuple[float, int], str] = field(init=False, factory=dict)  # for `key`
 
     def live(self) -> tuple[Member, Any, Any]:
         """Return its member, its generator and the command that comes next: all that was replied is replied again."""
@@ -46,19 +46,19 @@ class Process:
             command = steps.send(reply)
         return member, steps, command
 
-    def mark(self, now: float) -> str:
+    def mark(self, at: tuple[float, int], live: Any = None) -> str:
         """Return what it knows, without the hour: its memory, and the variables of its generators."""
-        if now not in self.marks:
+        if at not in self.marks:
             known = [self.moved, self.memory]
             if self.began:
-                member, steps, command = self.live()
+                member, steps, command = live or self.live()
                 known = [self.moved, self.began, member.memory, command]
                 while steps is not None and steps.gi_frame:
                     names = sorted(steps.gi_frame.f_locals.items())
                     known += [steps.gi_code.co_name, steps.gi_frame.f_lasti, [one for one in names if one[0] != "self"]]
                     steps = steps.gi_yieldfrom
-            self.marks[now] = repr(plain(known, now))
-        return self.marks[now]
+            self.marks[at] = repr(plain(known, *at))
+        return self.marks[at]
 
 
 @frozen
@@ -84,6 +84,11 @@ class World:
     def moment(self) -> Moment:
         return Moment(self.now, self.now)
 
+    @property
+    def at(self) -> tuple[float, int]:
+        """The hour, and the number of the last attempt that was cleared: what states may differ in."""
+        return self.now, json.loads(self.entries["ledger"][0])["cleared"]
+
     def can(self, fault: str) -> bool:
         """Whether a fault may come. A save that is lost, and a stop before the answer, nobody can see together."""
         apart = {"lose": {"kill", "suspend"}, "kill": {"lose"}, "suspend": {"lose"}}.get(fault, set())
@@ -107,28 +112,32 @@ class World:
 
     def key(self) -> int:
         entries = [(kind, self.entry(kind)) for kind in sorted(self.entries)]
+        at = self.at
         sent = [(min(300.0, self.now - at), kind) for at, kind in self.sent]
-        processes = sorted((one.mark(self.now), one.name == self.lease[0]) for one in self.processes)
+        processes = sorted((one.mark(at), one.name == self.lease[0]) for one in self.processes)
         left = max(0.0, self.lease[1] - self.now)
         rest = self.proven, self.reset, self.rotated, self.forbidden, self.faults, sorted(self.spent)
         names: dict[str, str] = {}
-        text = repr((processes, plain(entries, self.now), sent, left, rest))
+        text = repr((processes, plain(entries, *at), sent, left, rest))
         return hash(re.sub(r"@[\w'.]+", lambda found: names.setdefault(found[0], str(len(names))), text))
 
 
-def plain(value: Any, now: float, name: str = "") -> Any:
-    """Return a value without the hour."""
+def plain(value: Any, now: float, base: int, name: str = "") -> Any:
+    """Return a value without the hour, and with the numbers of attempts counted from `base`."""
+    if name in ("number", "cleared"):
+        return value - base
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, Moment):
         return round(max(-4000.0, value.monotonic - now), 2)
-    if isinstance(value, float) and name in ("until", "sticky_until"):
-        return round(max(-4000.0, value - now), 2)
-    if isinstance(value, dict):
-        return [(one, plain(value[one], now)) for one in sorted(value)]
+    if isinstance(value, float):
+        return round(max(-4000.0, value - now), 2) if name in ("until", "sticky_until") else value
+    if isinstance(value, dict):  # an entry, whose times count from its saving
+        return [(one, plain(value[one], now, base, one.replace("until", ""))) for one in sorted(value)]
     if isinstance(value, tuple | list):
-        return [plain(one, now) for one in value]
-    if has(type(value)):
-        return type(value).__name__, [plain(getattr(value, one.name), now, one.name) for one in fields(type(value))]
-    return value if isinstance(value, int | float | str | None) else type(value).__name__
+        return [plain(one, now, base) for one in value]
+    names = [one.name for one in getattr(type(value), "__attrs_attrs__", ())]
+    return type(value).__name__, [plain(getattr(value, one), now, base, one) for one in names]
 
 
 def go_on(
@@ -152,7 +161,9 @@ def go_on(
             moved = end.value.outcome is None
             return world.put(Process(process.name, member.memory, process.flights + 1, moved))
         if fine or isinstance(command, Send | Pause):
-            return world.put(evolve(process, command=command))
+            process = evolve(process, command=command)
+            process.mark(world.at, (member, steps, command))
+            return world.put(process)
 
 
 def carry_out(world: World, process: Process, member: Member, command: Any, told: Any, lost: bool) -> tuple[World, Any]:
