@@ -136,7 +136,7 @@ class Shared:
                 return None, seen
             if not sealed.lease(0.6 * self._timeout):
                 # the holder itself waits until a sticky server's token has surely expired
-                pause = poll * (0.5 + runtime.draw()) + (seen.record.seconds_until_next(now) if seen.record else 0.0)
+                pause = poll * (0.5 + runtime.draw()) + (seen.record.seconds_until_request(now) if seen.record else 0.0)
                 if now.monotonic + pause >= given.deadline:
                     return Unavailable("another process is signing in", sealed.host, late=True), seen
                 runtime.pause(pause)

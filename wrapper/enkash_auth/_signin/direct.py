@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 
 from enkash_auth._policy.backoff import second_request
 from enkash_auth._policy.cache import Result
-from enkash_auth._policy.lifetime import TokenRecord
+from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Issued, Refused, Unavailable
 from enkash_auth._runtime import Runtime
 from enkash_auth.events import Event
@@ -37,20 +37,21 @@ class Direct:
 
     def sign_in(self, given: SignIn) -> Result:
         """Return how it ended, and how many requests were sent."""
-        now, host = self.runtime.now(), given.account.identity.host
-        pause = given.record.seconds_until_next(now) if given.record else 0.0
-        if now.monotonic + pause >= given.deadline:
+        now, host, record = self.runtime.now(), given.account.identity.host, given.record
+        pause, left = record.seconds_until_request(now) if record else 0.0, given.deadline - now.monotonic
+        looks = record is not None and record.alive(now)
+        if looks and pause >= left / 2:
+            pause = pause % 1.0 if left > 2 else 0.0
+        if pause >= left:
             return given.result(Unavailable("the server re-issues its current token until that expires", host, pause))
-        self.runtime.pause(pause)
-        first = self._request(given)
+        first = self._request(given, now.monotonic + pause)
         now = self.runtime.now()
         again = second_request(first.outcome, now, given.deadline - now.monotonic, self.runtime.draw())
-        if again is None or (pause and isinstance(first.outcome, TokenRecord)):
+        if again is None:
             return first
-        self.runtime.pause(again)
         if isinstance(first.outcome, TokenRecord):
             given = evolve(given, record=first.outcome)
-        second = self._request(given)
+        second = self._request(given, now.monotonic + again)
         return evolve(second, requests=first.requests + second.requests)
 
     def reopened(self, account: Account, refusal: Refused) -> bool:
@@ -62,15 +63,25 @@ class Direct:
     def take_events(self) -> list[Event]:
         return []
 
-    def _request(self, given: SignIn) -> Result:
+    def _request(self, given: SignIn, at: float) -> Result:
+        """Send a token request whose header leaves at a time (monotonic)."""
+        runtime, gateway, left = self.runtime, given.account.gateway, list[Moment]()
+
+        def leave() -> None:
+            if (pause := at - runtime.monotonic()) > 0:
+                runtime.pause(pause)
+            left.append(runtime.now())
+
+        if (pause := at - gateway.lead - runtime.monotonic()) > 0:
+            runtime.pause(pause)
         if refusal := given.refusal():
             return given.result(refusal)
-        started = self.runtime.now()
+        started = runtime.now()
         if started.monotonic >= given.deadline:  # this thread was stopped for a while; another sign-in runs by now
             return given.result(Unavailable("no time was left", given.account.identity.host, late=True))
-        outcome = given.account.gateway.grant(given.deadline - started.monotonic)
+        outcome = gateway.grant(given.deadline - started.monotonic, leave)
         if isinstance(outcome, Issued):
-            answered, draw = self.runtime.now(), self.runtime.draw()
-            record = TokenRecord.from_answer(outcome, started, answered, before=given.record, draw=draw)
+            answered, draw = runtime.now(), runtime.draw()
+            record = TokenRecord.from_answer(outcome, (left or [started])[-1], answered, before=given.record, draw=draw)
             return given.result(record, 1)
         return given.result(outcome, 1)

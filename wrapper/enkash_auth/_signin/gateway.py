@@ -3,10 +3,11 @@
 import encodings.idna  # noqa: F401  # looking up a host needs it, and a flight must not import (a fork may come)
 import ssl
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from importlib.metadata import version
 from time import monotonic, time
+from typing import Any
 
 import httpx
 
@@ -24,7 +25,7 @@ from .answers import read_error_code, read_retry_after
 _LARGEST_ANSWER = 64 * 1024
 _END = "enkash_auth.end"
 _USER_AGENT = f"enkash-auth/{version('enkash-auth')}"
-_timeout: ContextVar[float] = ContextVar("timeout")
+_request: ContextVar[tuple[float, Callable[[], None]]] = ContextVar("request")
 
 
 class _StoppedError(Exception):
@@ -69,6 +70,7 @@ class Gateway:
         transport: httpx.BaseTransport | None = None,
         verify: bool | ssl.SSLContext = True,
     ) -> None:
+        self.lead = 0.0 if transport else 1.0  # seconds to connect in before the header leaves, which another may not tell
         self.origin = credentials.origin
         self.host = self.origin[1]
         self._credentials, self._shared = credentials, transport is not None  # others may use that one
@@ -101,9 +103,12 @@ class Gateway:
             f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use the proxy that is named ({why})"
         )
 
-    def grant(self, timeout: float) -> Outcome:
-        """Send one token request (RFC 6749 section 4.3), `timeout` seconds for it all, and return how it ended."""
-        _timeout.set(timeout)
+    def grant(self, timeout: float, leave: Callable[[], None] = lambda: None) -> Outcome:
+        """Send one token request (RFC 6749 section 4.3), `timeout` seconds for it all, and return how it ended.
+
+        `leave` is called when there is a connection, before the header leaves.
+        """
+        _request.set((timeout, leave))
         try:
             body = TokenRequest(
                 username=self._credentials.username,
@@ -140,13 +145,16 @@ class Gateway:
             self.close()
 
     def _on_request(self, request: httpx.Request) -> None:
-        timeout = _timeout.get()
+        timeout, leave = _request.get()
         # a host may have several addresses, the first of them dead
         limits, end = httpx.Timeout(timeout, connect=timeout / 3).as_dict(), monotonic() + timeout
 
-        def trace(name: str, _: object) -> None:
+        def trace(name: str, info: dict[str, Any]) -> None:
+            if not name.endswith("send_request_headers.started") or info["request"].method == b"CONNECT":
+                return
+            leave()
             # connecting took too long, or this process stood still: by now the password may have been refused
-            if name.endswith("send_request_headers.started") and monotonic() > end:
+            if monotonic() > end:
                 raise _StoppedError(Unavailable("no time was left", self.host, late=True))
 
         request.extensions = {**request.extensions, "timeout": limits, "trace": trace, _END: end}
