@@ -84,12 +84,12 @@ class Run:
             due, _, what = heapq.heappop(self._due)
             self.world.true = max(self.world.true, due)
             if isinstance(what, Fiber):
-                self._fly(what)
+                self._step(what)
             else:
                 self._call(what, self.world.true)
         self.world.stop()
 
-    def _fly(self, fiber: Fiber) -> None:
+    def _step(self, fiber: Fiber) -> None:
         fiber.step()
         if not fiber.done:
             self._at(max(fiber.due, self.world.true), fiber)
@@ -99,7 +99,7 @@ class Run:
     def _call(self, engine: Engine, asked: float, flight: Flight | None = None) -> None:
         deadline = asked + TIMEOUT
         try:
-            got = engine._landed(flight, deadline) if flight else engine._board()
+            got = engine.after_wait(flight, deadline) if flight else engine.join_or_start()
         except UnavailableError as error:
             self.failed += 1
             self._at(self.world.true + (error.retry_after or 1.0), engine)
@@ -111,14 +111,14 @@ class Run:
             self._waiting[got] = engine, asked
             return
         self.longest = max(self.longest, self.world.true - asked)
-        self._at(max(engine._serve_until, self.world.true + STEP) + TICK, engine)
+        self._at(max(engine.until, self.world.true + STEP) + TICK, engine)
 
 
 def main(sizes: list[int]) -> None:
     """Print the table."""
     threading.stack_size(256 * 1024)
     print(
-        "| replicas | server | grants per life | store operations per replica and life | in the busiest second |",
+        "| replicas | server | sign-ins per life | store operations per replica and life | in the busiest second |",
         end="",
     )
     print(" longest wait | failed calls |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: |")

@@ -1,20 +1,25 @@
 """What several tests share: credentials full of canaries, and a token server without sockets."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 from hypothesis import Phase, settings
 
-from enkash_auth import Credentials
+from enkash_auth import Credentials, TokenProvider
+from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
+from enkash_auth._signin.gateway import Reply
 from enkash_auth.testing import Sandbox
 
 settings.register_profile("short", max_examples=100, stateful_step_count=50)
 settings.register_profile("deep", max_examples=3000, stateful_step_count=100)
 settings.register_profile("mutation", settings.get_profile("deep"), phases=[Phase.generate])  # no time for shrinking
 settings.load_profile("short")
+
+pytest.register_assert_rewrite("releasing")  # test modules import from it and name it as a plugin
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, children included
 
@@ -52,6 +57,18 @@ def issued(access_token: str, expires_in: object = 300) -> httpx.Response:
     return httpx.Response(200, json={"access_token": access_token, "expires_in": expires_in})
 
 
+def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:
+    """Send one token request, past all that limits it."""
+    runtime = Runtime()
+    return engine_of(provider).account.gateway.grant(runtime.now().after(seconds), runtime)
+
+
+def wait_for_sign_ins() -> None:
+    """Wait until no sign-in is under way, its events included."""
+    while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
+        threading.Event().wait(0.001)
+
+
 class Clock:
     """Both clocks of the providers that a test makes, moved by hand; a pause moves them.
 
@@ -76,6 +93,12 @@ class Clock:
     def passes(self, seconds: float) -> None:
         self.monotonic += seconds
         self.wall += seconds
+
+
+@pytest.fixture(autouse=True)
+def attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's refusals are no other test's: each provider remembers its attempts for itself."""
+    monkeypatch.setenv("ENKASH_ATTEMPTS", "off")
 
 
 @pytest.fixture

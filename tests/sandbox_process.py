@@ -1,7 +1,7 @@
 """A sandbox in a process of its own, so that its work costs the client's process nothing.
 
-`python sandbox_process.py JSON` serves with these options, prints its settings, and a line of counters for each line on
-its input.
+`python sandbox_process.py JSON` serves with these options and prints its settings. Each line on its input is JSON, the
+name of an attribute or a method with its arguments, and is answered with a line: its value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enkash_auth.testing import Sandbox
 
 
 class Elsewhere:
-    """The sandbox as its client's process sees it."""
+    """The sandbox as its client's process sees it: `Elsewhere(dialect="500").ask("start_outage", "silence")`."""
 
     def __init__(self, **options: Any) -> None:
         command = [sys.executable, str(Path(__file__)), json.dumps(options)]
@@ -31,12 +31,16 @@ class Elsewhere:
         assert self._process.stdout
         return json.loads(self._process.stdout.readline())
 
+    def ask(self, name: str, *args: Any, **options: Any) -> Any:
+        """The value of the sandbox's attribute, or of its method called with these arguments."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps([name, args, options]) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
     @property
     def token_requests(self) -> int:
-        assert self._process.stdin
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return int(self._read())
+        return int(self.ask("token_requests"))
 
     def __enter__(self) -> Elsewhere:
         return self
@@ -48,8 +52,10 @@ class Elsewhere:
 def main(options: dict[str, Any]) -> None:
     with Sandbox(**options) as sandbox:
         print(json.dumps(sandbox.environment()), flush=True)
-        for _ in sys.stdin:
-            print(sandbox.token_requests, flush=True)
+        for line in sys.stdin:
+            name, args, more = json.loads(line)
+            found = getattr(sandbox, name)
+            print(json.dumps(found(*args, **more) if callable(found) else found), flush=True)
 
 
 if __name__ == "__main__":

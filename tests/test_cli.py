@@ -33,8 +33,8 @@ from proxy import certificate
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 COMMAND = Path(sys.executable).with_name("enkash-auth")
-Told = tuple[int, str, str]  # exit code, stdout, stderr
-Call = Callable[..., Told]
+Ended = tuple[int, str, str]  # exit code, stdout, stderr
+Call = Callable[..., Ended]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def store(env: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def call(env: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """The command in this process."""
 
-    def call(*words: str) -> Told:
+    def call(*words: str) -> Ended:
         env.setattr(sys, "argv", ["enkash-auth", *words])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -80,12 +80,12 @@ def use(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
         env.setenv(name, value)
 
 
-def piped(*words: str) -> Told:
+def piped(*words: str) -> Ended:
     ended = subprocess.run([COMMAND, *words], capture_output=True, text=True, timeout=30)
     return ended.returncode, ended.stdout, ended.stderr
 
 
-def on_terminal(*words: str) -> Told:
+def on_terminal(*words: str) -> Ended:
     """What appears on a terminal; stderr goes to a pipe, so that the two can be told apart."""
     ours, theirs = pty.openpty()
     with subprocess.Popen([COMMAND, *words], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, text=True) as process:
@@ -105,9 +105,9 @@ def refuse(env: pytest.MonkeyPatch, call: Call) -> None:
     assert call("token")[0] == 4
 
 
-def findings(told: Told) -> dict[str, tuple[str, str]]:
+def findings(ended: Ended) -> dict[str, tuple[str, str]]:
     """The last finding about each thing: its level and text."""
-    return {found["about"]: (found["level"], found["text"]) for found in json.loads(told[1])["findings"]}
+    return {found["about"]: (found["level"], found["text"]) for found in json.loads(ended[1])["findings"]}
 
 
 # as a person drives it
@@ -120,6 +120,48 @@ def test_a_pipe_gets_the_token_alone(sandbox: Sandbox) -> None:
     assert out.endswith("\n")
     headers = {"Authorization": f"Bearer {out[:-1]}"}
     assert httpx.get(f"{sandbox.base_url}/api/echo", headers=headers).status_code == 200
+
+
+FULL = "the output cannot be written: No space left on device"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("token >&-", 1, "stdout is closed"),
+        ("token >/dev/full", 1, FULL),
+        ("token --json >/dev/full", 1, FULL),
+        ("status >/dev/full", 1, FULL),
+        ("doctor >/dev/full", 1, FULL),
+        ("--help >/dev/full", 1, FULL),
+        ("token >/dev/full 2>&1", 1, ""),
+        ("status >&-", 0, ""),
+        ("reset 2>/dev/full", 3, ""),
+        ("reset 2>&-", 3, ""),
+    ],
+)
+def test_what_cannot_be_written_is_an_exit_code_and_no_traceback(
+    sandbox: Sandbox, words: str, code: int, says: str
+) -> None:
+    ended = subprocess.run(["sh", "-c", f"{COMMAND} {words}"], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert re.fullmatch(says and f"Error: {says}.*\n", ended.stderr)
+    assert sandbox.token_requests == ("/dev/full" in words and words.startswith("token"))
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_takes_nothing_ends_the_command(env: pytest.MonkeyPatch, call: Call, stream: str) -> None:
+    env.setattr(sys, stream, open("/dev/full", "w"))  # noqa: PTH123, SIM115  # closed below
+    full = getattr(sys, stream)
+    assert call("--version" if stream == "stdout" else "reset")[0] == (1 if stream == "stdout" else 3)
+    full.close()  # what it held went nowhere
+
+
+def test_a_token_for_a_closed_stdout_is_not_asked_for(env: pytest.MonkeyPatch, sandbox: Sandbox, call: Call) -> None:
+    env.setattr(sys, "stdout", None)
+    assert call("token")[0] == 1
+    assert sandbox.token_requests == 0
 
 
 @pytest.mark.once
@@ -160,7 +202,7 @@ def test_the_sandbox_serves_a_shell_that_reads_its_exports(env: pytest.MonkeyPat
 
 
 @pytest.mark.once
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not there")
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
 def test_the_pages_examples_run(env: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ask, reset, serve, use_it = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (hidden,) = re.findall(r"`(enkash-auth token --header \| curl .*?)`", PAGE.read_text())
@@ -212,14 +254,14 @@ def test_nothing_but_token_shows_a_secret(
     words = [("-vv", "status"), ("-v", "doctor", "--sign-in"), ("status", "--json"), ("doctor", "--json")]
     with Sandbox(**CANARIES) as sandbox:
         use(env, sandbox)
-        told = [call("token")]
-        shown = told[0][1].strip()
-        told += [call(*line) for line in words]
-        assert [code for code, _, _ in told] == [0] * 5
-        told.append(call("reset"))
+        ended = [call("token")]
+        shown = ended[0][1].strip()
+        ended += [call(*line) for line in words]
+        assert [code for code, _, _ in ended] == [0] * 5
+        ended.append(call("reset"))
         env.setenv("ENKASH_PASSWORD", "canary-wrong")
-        told += [call("token"), *(call(*line) for line in words), call("reset")]
-    everything = "".join(err for _, _, err in told) + "".join(out for _, out, _ in told[1:]) + caplog.text
+        ended += [call("token"), *(call(*line) for line in words), call("reset")]
+    everything = "".join(err for _, _, err in ended) + "".join(out for _, out, _ in ended[1:]) + caplog.text
     assert "httpcore" in caplog.text
     assert not [secret for secret in (shown, "canary") if secret in everything]
 
@@ -239,7 +281,7 @@ def test_help_and_the_page_document_the_exit_codes(call: Call) -> None:
     assert re.findall(r"^\| (\d) \| (.+) \|$", PAGE.read_text(), re.MULTILINE) == codes
 
 
-def test_token_as_json_tells_its_end(sandbox: Sandbox, call: Call) -> None:
+def test_token_as_json_has_its_expiry(sandbox: Sandbox, call: Call) -> None:
     code, out, _ = call("token", "--json")
     assert code == 0
     assert json.loads(out).keys() == {"access_token", "expires_at"}
@@ -319,11 +361,16 @@ def test_status_shows_the_stores_token_and_asks_nobody(sandbox: Sandbox, store: 
     call("token")
     code, out, _ = call("status")
     assert code == 0
-    assert re.search(r"^token +\d+ s old, ends in \d+ s, at \S+\+00:00$", out, re.MULTILINE)
+    assert re.search(r"^token +\d+ s old, expires in \d+ s, at \S+\+00:00$", out, re.MULTILINE)
     assert re.search(r"^renewal +about \S+\+00:00$", out, re.MULTILINE)
-    told = json.loads(call("status", "--json")[1])
-    assert told["token"]["renewal_at"] < told["token"]["expires_at"]
-    assert (told["store"]["kind"], told["latch"], told["gate"], told["ready"]) == ("FileStore", "open", None, True)
+    shown = json.loads(call("status", "--json")[1])
+    assert shown["token"]["renewal_at"] < shown["token"]["expires_at"]
+    assert (shown["store"]["kind"], shown["refusal"], shown["backoff"], shown["ready"]) == (
+        "FileStore",
+        "none",
+        None,
+        True,
+    )
     assert sandbox.token_requests == 1
 
 
@@ -334,50 +381,50 @@ def test_status_names_an_account_but_not_in_full(sandbox: Sandbox, call: Call) -
     assert account["client_id"] == "..." + sandbox.client_id[-3:]
 
 
-def test_a_sticky_servers_token_is_renewed_at_its_end(sandbox: Sandbox, store: Path, call: Call) -> None:
+def test_a_sticky_servers_token_is_renewed_at_expiry(sandbox: Sandbox, store: Path, call: Call) -> None:
     with TokenProvider.from_env() as provider:
         provider.invalidate(provider.token())
         provider.token()  # asked for again early in its life, the server gives the same one
-    assert "its end: the server is sticky" in call("status")[1]
+    assert "at expiry: the server is sticky" in call("status")[1]
 
 
 def test_status_without_a_token_is_ready_while_nothing_forbids_one(sandbox: Sandbox, store: Path, call: Call) -> None:
     code, out, _ = call("status")
     assert code == 0
     assert re.search(r"^token +none$", out, re.MULTILINE)
-    assert re.search(r"^latch +open$", out, re.MULTILINE)
+    assert re.search(r"^refusal +none$", out, re.MULTILINE)
 
 
 def test_status_without_a_store_says_so(sandbox: Sandbox, call: Call) -> None:
     code, out, _ = call("status")
     assert code == 0
     assert "ENKASH_TOKEN_STORE" in out
-    assert re.search(r"^latch +unknown$", out, re.MULTILINE)
+    assert re.search(r"^refusal +unknown$", out, re.MULTILINE)
 
 
-def test_status_with_a_closed_latch_is_a_refusal(
+def test_status_with_a_final_refusal_is_a_refusal(
     sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call
 ) -> None:
     refuse(env, call)
     code, out, err = call("status")
     assert code == 4
-    assert re.search(r"^latch +closed: ", out, re.MULTILINE)
+    assert re.search(r"^refusal +final: ", out, re.MULTILINE)
     assert err.startswith("Error: ")
 
 
-def test_status_with_a_shut_gate_is_unavailable(sandbox: Sandbox, store: Path, call: Call) -> None:
+def test_status_during_a_back_off_is_unavailable(sandbox: Sandbox, store: Path, call: Call) -> None:
     sandbox.fail_next("rate_limited", times=2, retry_after=60)
     call("token")
     code, out, _ = call("status")
     assert code == 5
-    assert re.search(r"^gate +opens in (5\d|60) s: ", out, re.MULTILINE)
+    assert re.search(r"^back-off +(5\d|60) s left: .*429", out, re.MULTILINE)
 
 
 def fails(*_: object) -> None:
     raise OSError
 
 
-def test_a_store_that_fails_is_told_and_forbids_nothing(
+def test_a_store_that_fails_is_reported_and_forbids_nothing(
     sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call
 ) -> None:
     call("token")
@@ -387,7 +434,7 @@ def test_a_store_that_fails_is_told_and_forbids_nothing(
     assert re.search(r"^store +FileStore: .*\(OSError\)", out, re.MULTILINE)
 
 
-def test_reset_opens_the_latch(sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call) -> None:
+def test_reset_forgets_the_refusal(sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call) -> None:
     refuse(env, call)
     assert call("token")[0] == 4
     assert sandbox.token_requests == 1
@@ -403,7 +450,7 @@ def test_reset_without_a_store_says_that_there_is_nothing(sandbox: Sandbox, call
     assert "ENKASH_TOKEN_STORE" in err
 
 
-def test_reset_tells_of_a_store_that_does_not_answer(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
     env.setenv("ENKASH_TOKEN_STORE", "redis://:canary@127.0.0.1:1/0")
     code, _, err = call("reset")
     assert code == 5
@@ -457,55 +504,55 @@ def host(ahead: float = 0.0, tls: Path | None = None) -> Iterator[str]:
         thread.join()
 
 
-def test_the_doctor_asks_with_no_password_unless_told(sandbox: Sandbox, store: Path, call: Call) -> None:
-    told = call("doctor", "--json")
-    assert told[0] == 0
-    assert "--sign-in" in findings(told)["sign-in"][1]
+def test_the_doctor_asks_with_no_password_unless_asked(sandbox: Sandbox, store: Path, call: Call) -> None:
+    ended = call("doctor", "--json")
+    assert ended[0] == 0
+    assert "--sign-in" in findings(ended)["sign-in"][1]
     assert sandbox.token_requests == 0
-    assert "a token that lives till" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
+    assert "a token that expires at" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
     assert sandbox.token_requests == 1
     assert "was not asked" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
     assert sandbox.token_requests == 1
 
 
-def test_the_doctor_never_signs_in_while_the_latch_is_closed(
+def test_the_doctor_never_signs_in_after_a_final_refusal(
     sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call
 ) -> None:
     refuse(env, call)
-    told = call("doctor", "--sign-in", "--json")
-    assert told[0] == 1
-    level, text = findings(told)["latch"]
+    ended = call("doctor", "--sign-in", "--json")
+    assert ended[0] == 1
+    level, text = findings(ended)["refusal"]
     assert level == "fail"
     assert "enkash-auth reset" in text
     assert sandbox.token_requests == 1
 
 
-def test_the_doctor_never_signs_in_while_the_latch_cannot_be_seen(
+def test_the_doctor_never_signs_in_while_it_cannot_see_refusals(
     sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call
 ) -> None:
     call("token")
     env.setattr("enkash_auth.stores.FileStore._read", fails)
-    told = call("doctor", "--sign-in", "--json")
-    assert told[0] == 1
-    assert findings(told)["store"][0] == "fail"
+    ended = call("doctor", "--sign-in", "--json")
+    assert ended[0] == 1
+    assert findings(ended)["store"][0] == "fail"
     assert sandbox.token_requests == 1
 
 
-def test_the_doctor_tells_of_a_refusal(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+def test_the_doctor_reports_a_refusal(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
     wrong(env, sandbox)
-    told = call("doctor", "--sign-in", "--json")
-    assert told[0] == 1
-    assert findings(told)["sign-in"][0] == "fail"
-    assert findings(told)["store"][0] == "warn"
+    ended = call("doctor", "--sign-in", "--json")
+    assert ended[0] == 1
+    assert findings(ended)["sign-in"][0] == "fail"
+    assert findings(ended)["store"][0] == "warn"
 
 
-def test_the_doctor_tells_of_a_shut_gate(sandbox: Sandbox, store: Path, call: Call) -> None:
+def test_the_doctor_reports_a_back_off(sandbox: Sandbox, store: Path, call: Call) -> None:
     sandbox.fail_next("rate_limited", times=2, retry_after=60)
     call("token")
-    assert findings(call("doctor", "--json"))["gate"][0] == "warn"
+    assert findings(call("doctor", "--json"))["back-off"][0] == "warn"
 
 
-def test_the_doctor_tells_where_settings_come_from(
+def test_the_doctor_names_where_settings_come_from(
     sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path
 ) -> None:
     (tmp_path / "enkash_password").write_text("shadowed")
@@ -514,12 +561,12 @@ def test_the_doctor_tells_where_settings_come_from(
     (tmp_path / "secret").chmod(0o604)
     env.delenv("ENKASH_CLIENT_SECRET")
     env.setenv("ENKASH_CLIENT_SECRET_FILE", str(tmp_path / "secret"))
-    told = call("--profile", "live", "doctor", "--json")
-    found = findings(told)
+    ended = call("--profile", "live", "doctor", "--json")
+    found = findings(ended)
     assert found["ENKASH_CLIENT_ID"] == ("ok", "from the variable ENKASH_CLIENT_ID")
     assert found["ENKASH_USERNAME"][1].startswith("from the variable ENKASH_USERNAME, which shadows the profile")
     assert "shadows the secrets directory and the profile" in found["ENKASH_PASSWORD"][1]
-    assert "from the file of ENKASH_CLIENT_SECRET_FILE" in told[1]
+    assert "from the file of ENKASH_CLIENT_SECRET_FILE" in ended[1]
     assert "chmod o=" in found["ENKASH_CLIENT_SECRET"][1]
 
 
@@ -541,7 +588,7 @@ def test_the_doctor_ends_with_settings_that_cannot_work(
     assert re.search(rf"^fail  configuration: .*{word}.*\n\Z", out, re.MULTILINE)
 
 
-def test_the_doctor_passes_a_file_that_is_not_there_on_to_the_settings(
+def test_the_doctor_leaves_a_missing_file_to_the_settings(
     sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call
 ) -> None:
     env.delenv("ENKASH_PASSWORD")

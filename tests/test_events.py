@@ -1,4 +1,4 @@
-"""Each thing that happens is told once, by what it is, and without a secret."""
+"""Each thing that happens is reported once, by what it is, and without a secret."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_first_token_is_issued_and_the_next_renewed(provider: TokenProvider, c
     assert [(event.requests, event.grants, event.life) for event in heard.events] == [(1, 1, 300), (1, 2, 300)]
 
 
-def test_the_same_token_again_is_told_as_such(
+def test_the_same_token_again_is_reported_as_such(
     server: Server, provider: TokenProvider, clock: Clock, heard: Heard
 ) -> None:
     server.answer = lambda _: issued("same", int(1e9 + 300 - clock.wall))
@@ -77,7 +77,7 @@ def test_the_same_token_again_is_told_as_such(
         (httpx.Response(200), "unavailable", 1, (None, None, "the body is not the JSON object of the spec")),
     ],
 )
-def test_a_failure_is_told_and_that_the_old_token_serves_on(
+def test_a_failure_is_reported_and_that_the_old_token_stays_in_use(
     server: Server,
     provider: TokenProvider,
     clock: Clock,
@@ -101,7 +101,7 @@ def test_a_failure_is_told_and_that_the_old_token_serves_on(
     assert event.requests == requests
 
 
-def test_an_invalidated_token_is_told(provider: TokenProvider, heard: Heard) -> None:
+def test_an_invalidated_token_is_reported(provider: TokenProvider, heard: Heard) -> None:
     token = provider.token()
     heard.kinds(1)
     provider.invalidate(token)
@@ -179,7 +179,7 @@ def test_logs_have_levels_and_no_secret(
     assert "canary" not in f"{caplog.text}{heard.events}"
 
 
-def test_a_grant_that_close_cuts_is_no_news(server: Server, heard: Heard) -> None:
+def test_a_sign_in_that_close_cuts_is_no_event(server: Server, heard: Heard) -> None:
     with TokenProvider(credentials(), transport=server.transport, on_event=heard) as provider:
 
         def answer(_: httpx.Request) -> httpx.Response:

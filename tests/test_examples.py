@@ -94,7 +94,7 @@ def test_a_script_prints_what_the_api_says(sandbox: Sandbox, name: str) -> None:
     sandbox.assert_token_requests(1)
 
 
-def test_the_script_tells_a_refusal_in_one_line(sandbox: Sandbox) -> None:
+def test_the_script_reports_a_refusal_in_one_line(sandbox: Sandbox) -> None:
     sandbox.lock()
     ran = run("script.py")
     assert ran.returncode == 1
@@ -231,7 +231,7 @@ def test_an_expired_token_is_replaced_once(post: Post, sandbox: Sandbox) -> None
 def test_no_other_origin_gets_the_token(post: Post, sandbox: Sandbox) -> None:
     with Sandbox() as foreign:
         [(status, text)] = post((nothing, f"{foreign.base_url}/api/echo"))
-        assert (status, "No token was sent" in text, foreign.api_calls) == (401, True, 1)
+        assert (status, "Full authentication is required" in text, foreign.api_calls) == (401, True, 1)
     sandbox.assert_token_requests(0)
 
 
@@ -244,7 +244,7 @@ def test_no_other_origin_gets_the_token_by_a_redirect(post: Post, sandbox: Sandb
         _, (status, text) = post(
             (nothing, f"{sandbox.base_url}/api/echo"), (redirect, f"{sandbox.base_url}/oauth/token")
         )
-        assert (status, "No token was sent" in text, foreign.api_calls) == (401, True, 1)
+        assert (status, "Full authentication is required" in text, foreign.api_calls) == (401, True, 1)
 
 
 SHOWN = sorted(set(EXAMPLES.glob("*.py")) - {EXAMPLES / "demo.py"})

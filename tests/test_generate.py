@@ -325,7 +325,7 @@ def _change_the_media_type(document: Document) -> None:
     content["application/json"] = content.pop("application/x-www-form-urlencoded")
 
 
-GATEWAY = "wrapper/enkash_auth/_exchange.py:"
+GATEWAY = "wrapper/enkash_auth/_signin/gateway.py:"
 
 
 def _lines(text: str, stand: str) -> list[int]:
@@ -334,7 +334,7 @@ def _lines(text: str, stand: str) -> list[int]:
 
 @pytest.mark.generator
 @pytest.mark.parametrize(
-    ("edit", "told", "bump", "mend"),
+    ("edit", "told", "bump", "repair"),
     [
         pytest.param(
             _rename_a_sent_field,
@@ -358,7 +358,8 @@ def _lines(text: str, stand: str) -> list[int]:
         pytest.param(
             _make_one_required,
             [
-                "field expiresIn` changed: `integer, format int32, optional` → `integer, format int32, required`",
+                "field expiresIn` changed: `integer, format int32, minimum 0, optional` → "
+                "`integer, format int32, minimum 0, required`",
                 "`enkash_auth_client.models.TokenResponse`, `(expires_in)` changed: `int | Unset = UNSET` → `int`",
                 "`enkash_auth_client.models.TokenResponse`, `(access_token)` positional parameter was moved",
             ],
@@ -376,7 +377,8 @@ def _lines(text: str, stand: str) -> list[int]:
         pytest.param(
             _change_a_type,
             [
-                "`schema SnakeTokenResponse`, `field expires_in` changed: `integer, optional` → `string, optional`",
+                "`schema SnakeTokenResponse`, `field expires_in` changed: "
+                "`integer, minimum 0, optional` → `string, minimum 0, optional`",
                 "`(expires_in)` changed: `int | Unset = UNSET` → `str | Unset = UNSET`",
             ],
             "major",
@@ -446,7 +448,7 @@ def test_an_edit_ends_in_a_report(
     edit: Callable[[Document], None],
     told: list[str],
     bump: str,
-    mend: tuple[str, str] | None,
+    repair: tuple[str, str] | None,
 ) -> None:
     spec = project / "spec" / "enkash-auth.yaml"
     document = yaml.safe_load(spec.read_text(encoding="utf-8"))
@@ -458,9 +460,9 @@ def test_an_edit_ends_in_a_report(
     assert ("**breaks callers:**" in done.stdout) is (bump == "major")
     assert "Traceback" not in done.stdout + done.stderr
     assert _whole(project)
-    assert done.returncode == (1 if mend else 0)
-    if mend:  # the author needs the new client to mend the wrapper
-        source, message = mend
+    assert done.returncode == (1 if repair else 0)
+    if repair:  # the author needs the new client to repair the wrapper
+        source, message = repair
         lines = _lines((project / GATEWAY.rstrip(":")).read_text(encoding="utf-8"), source)
         errors = [line for line in done.stdout.splitlines() if line.startswith(f"    {GATEWAY}")]
         assert errors
@@ -472,7 +474,7 @@ def test_an_edit_ends_in_a_report(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        pytest.param("paths:\n", "paths: [\n", "invalid YAML: line 33, column 9: expected", id="invalid-yaml"),
+        pytest.param("paths:\n", "paths: [\n", "invalid YAML: line 35, column 9: expected", id="invalid-yaml"),
         pytest.param("/TokenRequest'", "/Gone'", "$ref '#/components/schemas/Gone' names nothing", id="unresolved-ref"),
         pytest.param("x-www-form-urlencoded:", "xml:", "Unsupported content type application/xml", id="dropped-part"),
         pytest.param("type: integer", "type: intege", "TokenResponse.other.properties.expiresIn", id="no-such-type"),

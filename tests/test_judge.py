@@ -311,7 +311,7 @@ def test_an_edit_of_the_code_is_judged(tmp_path: Path, old: str, new: str, expec
     assert all(what in whats[owner, item] for _, owner, item, what in expected)
 
 
-def test_one_change_under_two_import_paths_is_told_once(tmp_path: Path) -> None:
+def test_one_change_under_two_import_paths_is_reported_once(tmp_path: Path) -> None:
     names = {"__init__": 'from .m import Value\n__all__ = ["Value"]\n'}
     before = _package(tmp_path / "old", m=BASE, **names)
     after = _package(tmp_path / "new", m=BASE.replace("    a: int\n", "    a: str\n"), **names)
@@ -344,7 +344,7 @@ def test_a_new_module_is_one_line(tmp_path: Path) -> None:
     assert [(c.level, c.owner) for c in api_changes(before, after, "p")] == [(Level.MINOR, "p.m")]
 
 
-def test_a_package_that_was_not_there_is_new(tmp_path: Path) -> None:
+def test_a_package_that_was_missing_is_new(tmp_path: Path) -> None:
     assert bump(api_changes(tmp_path, _package(tmp_path / "new"), "p")) is Level.MINOR
 
 

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 
+import httpx
 import pytest
 
 from enkash_auth import TokenProvider
@@ -121,6 +122,15 @@ def test_an_expired_token_is_still_a_secret(sandbox: Sandbox, provider: TokenPro
         token = provider.token()
         sandbox.expire()
         print(token.access_token)
+
+
+def test_an_apis_logged_401_is_a_leak_for_it_names_the_token(sandbox: Sandbox, provider: TokenProvider) -> None:
+    told = "the access token shows in a log record of 'service'"
+    with pytest.raises(AssertionError, match=told), provider, LeakCheck(sandbox):
+        headers = {"Authorization": f"Bearer {provider.token().access_token}"}
+        sandbox.expire()
+        with httpx.Client(transport=sandbox.transport, base_url=sandbox.base_url) as client:
+            log.warning("the API says %s", client.get("/api/echo", headers=headers).headers)
 
 
 def test_what_is_shown_to_it_is_looked_at(sandbox: Sandbox) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from conftest import Clock, Server, credentials, issued
 from enkash_auth import Token, TokenProvider
+from enkash_auth._provider import engine_of
 from enkash_auth.errors import RefusedError, UnavailableError
 from enkash_auth.testing import Sandbox
 
@@ -31,11 +32,11 @@ provider = TokenProvider.from_env()
 
 @pytest.fixture
 def run(environment: pytest.MonkeyPatch) -> Callable[..., subprocess.Popen[str]]:
-    """Start a script beside a sandbox."""
+    """Start a script beside a sandbox; what the test sets in the environment comes first."""
 
     def start(sandbox: Sandbox, script: str, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", HEADER + textwrap.dedent(script), *arguments]
-        env = {**os.environ, **sandbox.environment()}
+        env = {**sandbox.environment(), **os.environ}
         return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     return start
@@ -67,7 +68,7 @@ FORK = """
 
 
 @pytest.mark.parametrize("delay", [0, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.2])
-def test_a_child_forked_at_any_moment_of_a_flight_has_a_token(run: Run, delay: float) -> None:
+def test_a_child_forked_at_any_moment_of_a_sign_in_has_a_token(run: Run, delay: float) -> None:
     with Sandbox(latency=0.1) as sandbox:
         tokens = finish(run(sandbox, FORK, str(delay))).split()
     assert len(tokens) == 2
@@ -75,7 +76,7 @@ def test_a_child_forked_at_any_moment_of_a_flight_has_a_token(run: Run, delay: f
 
 
 @pytest.mark.parametrize("fault", ["none", "html_502", "rate_limited", "raw"])
-def test_a_flight_imports_nothing(run: Run, fault: str) -> None:
+def test_a_sign_in_imports_nothing(run: Run, fault: str) -> None:
     """A child forked while its parent imports finds half-made modules."""
     script = """
         before = set(sys.modules)
@@ -91,7 +92,7 @@ def test_a_flight_imports_nothing(run: Run, fault: str) -> None:
         assert finish(run(sandbox, script)) == "[]\n"
 
 
-def test_a_child_does_not_repeat_its_parents_refusal(run: Run) -> None:
+def test_a_child_does_not_repeat_its_parents_refusal(run: Run, environment: pytest.MonkeyPatch) -> None:
     script = """
         from enkash_auth.errors import RefusedError
         def attempt():
@@ -105,11 +106,9 @@ def test_a_child_does_not_repeat_its_parents_refusal(run: Run) -> None:
             os._exit(0)
         os.wait()
     """
+    environment.setenv("ENKASH_PASSWORD", "wrong")
     with Sandbox() as sandbox:
-        sandbox.client_secret = "another"
-        wrong = Sandbox(username=sandbox.username, password=sandbox.password, client_id=sandbox.client_id)
-        wrong._server = sandbox._server
-        assert finish(run(wrong, script)).split() == ["refused", "refused"]
+        assert finish(run(sandbox, script)).split() == ["refused", "refused"]
     assert sandbox.token_requests == 1
 
 
@@ -200,7 +199,7 @@ def test_a_timeout_around_the_call_is_the_callers_own(server: Server) -> None:
 
 
 def test_a_late_callers_deadline_is_its_own(server: Server, clock: Clock) -> None:
-    """The first flight never lands; who flight it late gets a token from the next one."""
+    """The first sign-in never ends; a caller that joined it late gets a token from the next one."""
     go = threading.Event()
 
     def answer(_: httpx.Request) -> httpx.Response:
@@ -223,7 +222,7 @@ def test_a_late_callers_deadline_is_its_own(server: Server, clock: Clock) -> Non
 
 
 def test_a_server_that_never_answers_is_not_asked_on_and_on(server: Server, clock: Clock) -> None:
-    """After a second flight without an answer the gate is shut for late callers, too."""
+    """After a second sign-in without an answer the back-off is for late callers, too."""
     go = threading.Event()
     server.answer = lambda _: httpx.Response(503, json=go.wait(5))
     with TokenProvider(credentials(), transport=server.transport) as provider:
@@ -235,7 +234,7 @@ def test_a_server_that_never_answers_is_not_asked_on_and_on(server: Server, cloc
             except UnavailableError:
                 break
         else:
-            pytest.fail("a third flight took off")
+            pytest.fail("a third sign-in has started")
         go.set()
 
 

@@ -178,13 +178,13 @@ def run(url: str, sandbox: Sandbox, script: str, *arguments: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def test_a_flight_through_a_store_imports_nothing(url: str) -> None:
+def test_a_sign_in_through_a_store_imports_nothing(url: str) -> None:
     with Sandbox() as sandbox:
         assert run(url, sandbox, FLIGHT) == "[]\n"
 
 
 @pytest.mark.parametrize("delay", ["0", "0.003", "0.03", "0.1", "0.2"])
-def test_a_child_forked_at_any_moment_of_a_flight_shares_its_parents_token(url: str, delay: str) -> None:
+def test_a_child_forked_at_any_moment_of_a_sign_in_shares_its_parents_token(url: str, delay: str) -> None:
     with Sandbox(latency=0.1) as sandbox:
         first, second = run(url, sandbox, FORK, delay).split()
         assert first == second

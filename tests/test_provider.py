@@ -14,17 +14,18 @@ import certifi
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, issued
+from conftest import Clock, Server, credentials, issued, wait_for_sign_ins
 from enkash_auth import Credentials, Token, TokenProvider
 from enkash_auth._flight import Flight
 from enkash_auth._policy.cache import Pending
-from enkash_auth._policy.outcome import Malformed, Unavailable
+from enkash_auth._policy.lifetime import Moment
+from enkash_auth._policy.outcome import Malformed
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, use_runtime
-from enkash_auth._signin.direct import Direct, SignIn
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
+FAR = Moment(float(2**31), float(2**31))
 Ask = Callable[[TokenProvider], Token]
 
 
@@ -41,12 +42,6 @@ def provider(server: Server, clock: Clock) -> Iterator[TokenProvider]:
     """A provider whose time is moved by hand."""
     with TokenProvider(credentials(), transport=server.transport) as provider:
         yield provider
-
-
-def land(provider: TokenProvider) -> None:
-    """Wait until no flight is in the air."""
-    while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
-        threading.Event().wait(0.001)
 
 
 def test_a_held_token_is_served_again(server: Server, provider: TokenProvider, ask: Ask) -> None:
@@ -69,7 +64,7 @@ def test_a_token_is_renewed_behind_its_callers(server: Server, provider: TokenPr
     first = ask(provider)
     clock.passes(299)
     assert ask(provider) is first
-    land(provider)
+    wait_for_sign_ins()
     assert ask(provider).access_token == "canary-token-2"
     assert len(server.requests) == 2
 
@@ -83,7 +78,7 @@ def test_a_failed_renewal_serves_on_to_the_true_end(
     clock.passes(299)
     for _ in range(3):
         assert ask(provider) is first
-        land(provider)
+        wait_for_sign_ins()
     clock.passes(1)
     with pytest.raises(EnkashAuthError):
         ask(provider)
@@ -114,17 +109,17 @@ def test_a_renewal_in_the_air_is_flight_when_the_token_ends(
 def test_a_waiter_that_overslept_gets_no_dead_token(server: Server, provider: TokenProvider, clock: Clock) -> None:
     flight = engine_of(provider).join_or_start()
     assert isinstance(flight, Flight)
-    land(provider)
+    wait_for_sign_ins()
     clock.wall += 300  # the machine sleeps
     assert isinstance(engine_of(provider).after_wait(flight, clock.monotonic + 1), Flight)
-    land(provider)
+    wait_for_sign_ins()
     assert provider.token().access_token == "canary-token-2"
 
 
 def test_a_waiter_that_overslept_its_deadline_hears_so(provider: TokenProvider, clock: Clock) -> None:
     flight = engine_of(provider).join_or_start()
     assert isinstance(flight, Flight)
-    land(provider)
+    wait_for_sign_ins()
     clock.passes(300)
     with pytest.raises(UnavailableError):
         engine_of(provider).after_wait(flight, clock.monotonic)
@@ -136,7 +131,7 @@ def test_a_refused_renewal_is_not_tried_again(server: Server, provider: TokenPro
     for _ in range(5):
         clock.passes(59)
         assert ask(provider) is first
-        land(provider)
+        wait_for_sign_ins()
     assert len(server.requests) == 2
 
 
@@ -149,7 +144,7 @@ def test_a_sticky_server_is_asked_once_early_and_then_at_the_end(
     for _ in range(15):
         clock.passes(20)
         assert clock.wall >= end - 1 or ask(provider).access_token == "sticky"
-        land(provider)
+        wait_for_sign_ins()
     assert len(server.requests) == 2  # the second one taught
     assert ask(provider).access_token == "fresh"
     assert clock.wall >= end  # it slept until a fresh one was certain
@@ -348,23 +343,25 @@ def test_a_flight_begun_before_reset_writes_nothing(server: Server, answered: ht
         assert provider.token().access_token == "new"
 
 
-def test_a_flight_begun_before_reset_changes_no_account(server: Server) -> None:
+def test_a_sign_in_begun_before_a_reset_changes_no_account(server: Server) -> None:
     server.answer = lambda _: REFUSAL
-    made: list[TokenProvider] = []
+    read, go = threading.Event(), threading.Event()
 
     def source() -> Credentials:
-        if not made:
-            return credentials()
-        made[0].reset()
-        return credentials(username="other")
+        if threading.current_thread().name == "enkash-auth-grant":
+            read.set()
+            go.wait(5)
+            return credentials(username="other")
+        return credentials()
 
     with TokenProvider(source, transport=server.transport) as provider:
-        made.append(provider)
         with pytest.raises(RefusedError):
             provider.token()
-
-        with pytest.raises(RefusedError):
-            provider.token()
+        engine_of(provider).join_or_start()
+        read.wait(5)
+        provider.reset()
+        go.set()
+        wait_for_sign_ins()
         assert provider.credentials.username == "canary-user"
 
 
@@ -377,16 +374,6 @@ def test_a_source_that_names_refused_credentials_changes_nothing(server: Server)
                 provider.token()
         assert engine_of(provider).account is account
     assert len(server.requests) == 1
-
-
-def test_a_sign_in_that_was_stopped_past_its_deadline_asks_nothing(server: Server) -> None:
-    now = [0.0]
-    stopped = Runtime(lambda: now[0], pause=lambda _: now.append(now.pop() + 10.0))
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        given = SignIn(engine_of(provider).account, None, 10.0, lambda: None)
-        result = Direct(stopped).sign_in(given)
-    assert isinstance(result.outcome, Unavailable)
-    assert (result.outcome.reason, result.requests, server.requests) == ("no time was left", 0, [])
 
 
 def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
@@ -412,7 +399,7 @@ def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
         now[0] += 0.5
         assert ask(provider).access_token == "new"
         go.set()
-        land(provider)
+        wait_for_sign_ins()
         assert isinstance(flight, Flight) and flight.outcome
         assert ask(provider).access_token == "new"
 
@@ -472,7 +459,7 @@ def test_where_the_last_second_of_a_sticky_token_does_not_fit_nothing_is_sent(
     ask(provider)
     clock.passes(9)
     ask(provider)  # the server is learnt
-    land(provider)
+    wait_for_sign_ins()
     sent = len(server.requests)
     clock.passes(1.2)
     for _ in range(3):
@@ -517,12 +504,17 @@ def test_who_asks_on_a_flights_own_thread_is_answered(server: Server, ask: Ask) 
 @pytest.mark.parametrize("step", [TokenProvider.reset, TokenProvider.close], ids=["reset", "close"])
 def test_a_reset_or_close_from_within_is_done(server: Server, clock: Clock, step: Within) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        clock.on_look = lambda: step(provider)
+
+        def interrupted() -> None:
+            clock.on_look = lambda: None
+            step(provider)
+
+        clock.on_look = interrupted
         engine_of(provider).join_or_start()
         clock.on_look = lambda: None
-        land(provider)
+        wait_for_sign_ins()
         with suppress(ConfigurationError) if step is TokenProvider.close else nullcontext():
-            assert provider.token().access_token == "canary-token-2"
+            assert provider.token().access_token == "canary-token-1"
 
 
 def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(server: Server, clock: Clock, ask: Ask) -> None:
@@ -569,7 +561,7 @@ def test_a_transport_that_ends_its_thread_keeps_nobody_waiting(server: Server, a
     with TokenProvider(credentials(), transport=server.transport) as provider:
         with pytest.raises(UnavailableError, match="cut short"):
             ask(provider)
-        land(provider)
+        wait_for_sign_ins()
 
 
 def test_a_server_that_drips_headers_keeps_no_thread() -> None:
@@ -591,7 +583,7 @@ def test_a_server_that_drips_headers_keeps_no_thread() -> None:
                     provider.token()
             dripping.join(5)  # its connection is cut
             assert not dripping.is_alive()
-            land(provider)
+            wait_for_sign_ins()
 
 
 def test_a_child_starts_clean(server: Server, clock: Clock) -> None:
@@ -623,14 +615,14 @@ async def waited(flight: Flight, deadline: float) -> None:
 
 
 def test_a_waiter_that_comes_after_the_landing_does_not_wait() -> None:
-    flight = Flight(Runtime(), Pending(0, float(2**31)))
+    flight = Flight(Runtime(), Pending(0, FAR))
     flight.finish(Malformed("landed", "host"))
     asyncio.run(waited(flight, float("inf")))
     flight.wait(float("inf"))
 
 
 def test_a_closed_loop_is_passed_over() -> None:
-    flight = Flight(Runtime(), Pending(0, float(2**31)))
+    flight = Flight(Runtime(), Pending(0, FAR))
     asyncio.run(waited(flight, 0.0))
     flight.finish(Malformed("landed", "host"))
     assert flight.outcome
@@ -638,7 +630,7 @@ def test_a_closed_loop_is_passed_over() -> None:
 
 @pytest.mark.parametrize("deadline", [0.0, float("inf")])
 def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> None:
-    flight = Flight(Runtime(), Pending(0, 0.0 if deadline else float(2**31)))
+    flight = Flight(Runtime(), Pending(0, Moment(0.0, 0.0) if deadline else FAR))
     flight.wait(deadline)
     asyncio.run(waited(flight, deadline))
     assert flight.outcome is None
@@ -647,7 +639,7 @@ def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> Non
 def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing() -> None:
     async def come() -> None:
         now = [1000.0]
-        flight = Flight(Runtime(lambda: now[0]), Pending(0, 1000.0))
+        flight = Flight(Runtime(lambda: now[0]), Pending(0, Moment(1000.0, 0.0)))
         await flight.waiter(float("inf"))
         now[0] = 0.0  # the timer rang too soon
         later = flight.waiter(float("inf"))
@@ -659,7 +651,7 @@ def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing
 
 def test_one_turn_of_a_loop_wakes_a_part_of_a_crowd() -> None:
     async def come() -> list[int]:
-        flight = Flight(Runtime(), Pending(0, float(2**31)))
+        flight = Flight(Runtime(), Pending(0, FAR))
         waiters = [flight.waiter(float("inf")) for _ in range(1_500)]
         flight.finish(Malformed("landed", "host"))
         woken = []
@@ -720,7 +712,7 @@ class TestSource:
             name[0] = "other"
             clock.passes(299)
             provider.token()
-            land(provider)  # refused
+            wait_for_sign_ins()  # refused
             provider.token()
             asked.wait(5)  # signing in as the other
             assert isinstance(engine_of(provider).join_or_start(), Flight)

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ class TestRedisStore(StoreContract):
             store.close()
 
 
-def test_redis_forgets_what_has_ended(valkey: Valkey) -> None:
+def test_redis_forgets_what_has_expired(valkey: Valkey) -> None:
     client = redis.Redis(unix_socket_path=str(valkey.socket), db=15)
     RedisStore(client).save("token-1", b"1", 60.0)
     assert 59_000 < client.pttl("enkash-auth:{1}:token-1") <= 60_000
@@ -132,6 +133,10 @@ def test_a_url_names_a_store(tmp_path: Path, url: str, kind: type) -> None:
         "file:canary",
         "file://canary/x",
         "file:///x?canary",
+        "file:///C:/canary",
+        "file:///c%3A/canary",
+        "file:///C|/canary",
+        "file:///C:",
         "file:///canary%00",
         "redis://h:canary",
         "redis://:canary@h?db=canary",
@@ -215,7 +220,7 @@ class TestFiles:
         store.save("token-1", b"2", 60.0)
         assert (tmp_path / "store" / "token-1").stat().st_mode & 0o777 == 0o600
 
-    def test_a_link_is_not_followed_and_mended(self, store: FileStore, tmp_path: Path) -> None:
+    def test_a_link_is_not_followed_and_is_replaced(self, store: FileStore, tmp_path: Path) -> None:
         store.save("token-1", b"1", 60.0)
         (tmp_path / "store" / "token-1").rename(tmp_path / "elsewhere")
         (tmp_path / "store" / "token-1").symlink_to(tmp_path / "elsewhere")
@@ -225,7 +230,7 @@ class TestFiles:
         assert (tmp_path / "elsewhere").read_bytes() == before
         assert store.load("token-1")
 
-    def test_a_pipe_does_not_hang_it_and_is_mended(self, store: FileStore, tmp_path: Path) -> None:
+    def test_a_pipe_does_not_block_and_is_replaced(self, store: FileStore, tmp_path: Path) -> None:
         store.save("token-2", b"1", 60.0)
         os.mkfifo(tmp_path / "store" / "token-1", 0o600)
         assert store.load("token-1") is None
@@ -241,12 +246,12 @@ class TestFiles:
         assert caught.value.__context__ is None
 
     @pytest.mark.parametrize("content", [b"", b"\0\xff", b"1", b"nan", b"1 2 3\n", b"x y\nz", b"nan nan\nz"])
-    def test_a_damaged_file_is_not_there(self, store: FileStore, tmp_path: Path, content: bytes) -> None:
+    def test_a_damaged_file_counts_as_missing(self, store: FileStore, tmp_path: Path, content: bytes) -> None:
         store.save("token-1", b"1", 60.0)
         (tmp_path / "store" / "token-1").write_bytes(content)
         assert store.load("token-1") is None
 
-    def test_an_entry_from_the_future_is_not_there(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_entry_from_the_future_is_missing(self, store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
         store.save("token-1", b"1", 60.0)
         monkeypatch.setattr("enkash_auth.stores._file.time.time", lambda: 1e9)
         assert store.load("token-1") is None
@@ -279,6 +284,24 @@ class TestFiles:
         found = store.load("token-1")
         assert found is not None
         assert found[0] == b"old"
+
+    def test_what_killed_writers_left_goes_with_the_next_save(self, store: FileStore, tmp_path: Path) -> None:
+        store.save("token-1", b"1", 60.0)
+        killed = (
+            "import os, sys; from enkash_auth.stores import FileStore; os.fsync = lambda _: os.kill(os.getpid(), 9);"
+        )
+        subprocess.run(
+            [sys.executable, "-c", f"{killed} FileStore(sys.argv[1]).save('k-1', b'', 9)", tmp_path / "store"]
+        )
+        (left,) = (path for path in self.files(tmp_path) if path.name != "token-1")
+        (tmp_path / "store" / ".mine").touch()
+        for path in self.files(tmp_path):
+            os.utime(path, (0, 0))
+        store.save("token-1", b"1", 60.0)
+        assert [path.name for path in self.files(tmp_path)] == [".mine", "token-1"]
+        left.touch()  # its writer may live
+        store.save("token-1", b"1", 60.0)
+        assert left.exists()
 
     def test_a_strangers_lease_saves_nothing(self, store: FileStore) -> None:
         stranger: Any = MemoryStore().lock("grant-1", 60.0)
@@ -323,7 +346,7 @@ class TestServers:
             with pytest.raises(StoreError, match="TimeoutError"):
                 store.load("token-1")
 
-    def test_what_a_server_that_hung_runs_late_lives_shorter(self) -> None:
+    def test_what_a_server_that_hung_runs_late_has_a_shorter_life(self) -> None:
         with Valkey() as server:
             store = from_url(server.url + "&socket_timeout=0.2")
             lease = store.lock("grant-1", 60.0)
@@ -335,7 +358,7 @@ class TestServers:
             assert found
             assert found[1] <= 59.8
 
-    def test_what_arrives_after_its_end_is_not_kept(self, valkey: Valkey, admin: redis.Redis) -> None:
+    def test_what_arrives_after_its_expiry_is_not_kept(self, valkey: Valkey, admin: redis.Redis) -> None:
         store = from_url(f"unix://{valkey.socket}?db=15")
         lease: Any = store.lock("grant-1", 60.0)
         lease.clock -= 5  # as if the save had taken so long
@@ -382,12 +405,16 @@ class TestServers:
         assert len(keys) == 2
         assert len({key_slot(key) for key in keys}) == 1
 
-    def test_a_connection_that_was_idle_for_long_is_not_used_again(self, valkey: Valkey) -> None:
-        store: Any = from_url(f"unix://{valkey.socket}?db=15")
-        first = store._client.client_id()
-        assert store._client.client_id() == first
-        store._used -= 6
-        assert store._client.client_id() != first
+    def test_a_connection_that_was_idle_for_long_is_not_used_again(
+        self, valkey: Valkey, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+        monkeypatch.setattr("enkash_auth.stores._redis.time", clock)
+        store, newest = from_url(f"unix://{valkey.socket}?db=15"), list[int]()
+        for clock.now in (0.0, 4.0, 10.0):
+            store.load("token-1")
+            newest.append(max(int(client["id"]) for client in admin.client_list()))
+        assert newest[0] == newest[1] < newest[2]
 
     def test_a_client_that_decodes_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="decode_responses"):
@@ -423,9 +450,15 @@ def test_a_strangers_lease_saves_nothing_in_memory() -> None:
     assert MemoryStore().save("token-1", b"1", 60.0, stranger) is False
 
 
-def test_a_test_run_that_is_killed_leaves_no_server_behind() -> None:
+def test_a_test_run_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
     script = "from valkey_server import Valkey; v = Valkey(); print(v._process.pid, flush=True); v._process.wait()"
-    run = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # for its directory, which stays
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert run.stdout
     server = int(run.stdout.readline())
     run.kill()

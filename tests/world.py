@@ -17,7 +17,9 @@ from enkash_auth._policy.cache import TokenCache
 from enkash_auth._policy.outcome import Issued, Outcome, Refused, Unavailable
 from enkash_auth._runtime import Runtime
 from enkash_auth._signin.account import Account
+from enkash_auth._signin.attempts_file import Attempts
 from enkash_auth._signin.direct import Direct
+from enkash_auth._signin.gateway import Reply
 from enkash_auth.stores import Store
 
 ANSWERS = ("issue", "overdue", "server_error", "retry_after", "lost", "hangs", "forbidden")
@@ -130,7 +132,7 @@ class World:
 
     def engine(self, timeout: float, store: Store | None = None, skew: float = 0.0) -> Engine:
         runtime, account = self.runtime(skew), Account.of(self.credentials(), self.gateway)
-        direct = Direct(runtime)
+        direct = Direct(runtime, Attempts(None, runtime))
         signer = direct if store is None else Shared(direct, store, timeout=timeout, strict=False)
         cache = TokenCache(account.identity, timeout, rereads=True)
         return Engine(cache, account, signer, runtime, source=self.credentials)

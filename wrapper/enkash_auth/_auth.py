@@ -81,7 +81,7 @@ class EnkashAuth(httpx.Auth):
                 yield _signed(request, fresh)
 
     def _belongs(self, origin: Origin) -> bool:
-        return origin in self._listed if self._listed else origin == self._engine.origin
+        return origin in self._listed if self._listed else origin == self._engine.account.gateway.origin
 
     def _can_repeat(self, request: Any, response: Any, token: Token, asked: float) -> bool:
         """Give up a token that the API has said 401 to; return whether to send the request again with another."""
@@ -110,7 +110,7 @@ def _both(ours: Any, theirs: Any) -> type[Any]:
 
 def _origin(url: Any) -> Origin:
     scheme = url.scheme
-    return scheme, url.host, url.port or (443 if scheme == "https" else 80)
+    return scheme, url.raw_host.decode("ascii"), url.port or (443 if scheme == "https" else 80)
 
 
 def _signed(request: Any, token: Token | None) -> Any:

@@ -23,14 +23,17 @@ _WOKEN_PER_TURN = 500  # waking 10,000 waiters in one turn of a loop stalls it f
 
 
 class Flight:
-    """Has one outcome, for which threads and tasks wait alike, until their own deadline or its `end` (monotonic)."""
+    """Has one outcome, for which threads and tasks wait alike, until their own deadline or its `end`.
+
+    `deadline` is the same end on both clocks, after which no password leaves.
+    """
 
     def __init__(self, runtime: Runtime, pending: Pending) -> None:
-        self.number, self.end = pending.number, pending.end
+        self.number, self.deadline, self.end = pending.number, pending.end, pending.end.monotonic
         self.thread: int | None = None  # that signs in, once it has begun
         self.outcome: TokenRecord | Failure | None = None
         self._monotonic = runtime.monotonic
-        self._finished = threading.Event()
+        self._finished, self.published = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._waiters: dict[Loop, list[Waiter]] = {}
 

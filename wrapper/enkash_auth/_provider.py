@@ -9,21 +9,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 
-from ._engine import Engine, Signer
+from ._engine import Engine
 from ._flight import Flight
 from ._policy.cache import TokenCache
 from ._policy.token import Token
 from ._runtime import current_runtime
 from ._settings.credentials import Credentials
-from ._settings.environment import load_token_store
-from ._signin.account import Account
-from ._signin.direct import Direct
+from ._settings.environment import attempts_path, load_token_store
+from ._signin.account import Account, Signer
 from .errors import ConfigurationError
 from .events import OnEvent
 
 if TYPE_CHECKING:
     import httpx
 
+    from ._signin.direct import Direct
     from .stores import Store
 
 
@@ -58,7 +58,10 @@ class TokenProvider:
         on_event: OnEvent | None = None,
         on_store_error: Literal["continue", "raise"] = "continue",
     ) -> None:
-        from ._signin.gateway import Gateway  # the generated client: not at import, and never inside a sign-in
+        # not at import, for they take long; and never inside a sign-in, for a fork may come
+        from ._signin.attempts_file import Attempts
+        from ._signin.direct import Direct
+        from ._signin.gateway import Gateway
         from ._signin.tls import tls_context
 
         if on_store_error not in ("continue", "raise"):
@@ -71,10 +74,12 @@ class TokenProvider:
         given = credentials if isinstance(credentials, Credentials) else credentials()
         account = Account.of(given, partial(Gateway, transport=transport, verify=verify))
         runtime = current_runtime()
-        signer: Signer = Direct(runtime)
+        direct = Direct(runtime, Attempts(attempts_path() if store is None else None, runtime))
+        signer: Signer = direct
         if store is not None:
-            signer = _shared(Direct(runtime), store, timeout, on_store_error == "raise")
-        cache = TokenCache(account.identity, timeout, rereads=bool(source) or store is not None)
+            signer = _shared(direct, store, timeout, on_store_error == "raise")
+        rereads = bool(source) or store is not None or direct.attempts.path is not None
+        cache = TokenCache(account.identity, timeout, rereads)
         self._engine = Engine(cache, account, signer, runtime, source=source, on_event=on_event)
         self._monotonic, self._timeout = runtime.monotonic, timeout
         self._own_store: Store | None = None

@@ -12,21 +12,37 @@ class ConfigurationError(EnkashAuthError):
 class RefusedError(EnkashAuthError):
     """The server said no. Call a person: the vendor locks an account after three refusals (portal, api-24480514).
 
-    `status` is the HTTP status, `error` the OAuth error code (RFC 6749 section 5.2) where the server gave one.
+    `status` is the HTTP status, `error` the OAuth error code (RFC 6749 section 5.2) if the server gave one. `row` names
+    the row of the table in docs/errors.md that forbids to send the password again, if one does; `passwords` is how many
+    have been sent since the last success; `retry_after` is in seconds, None if the password will not be sent again.
     """
 
-    def __init__(self, message: str, *, status: int, error: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        error: str | None = None,
+        row: str | None = None,
+        passwords: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status = status
-        self.error = error
+        self.status, self.error = status, error
+        self.row, self.passwords, self.retry_after = row, passwords, retry_after
 
 
 class UnavailableError(EnkashAuthError):
-    """No answer now: network, timeout, 5xx or 429. Try later: `retry_after` is in seconds, None when unknown."""
+    """No answer now: network, timeout, 5xx or 429. Try later: `retry_after` is in seconds, None when unknown.
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    `row` and `passwords` are as in `RefusedError`.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, row: str | None = None, passwords: int = 0
+    ) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.row, self.passwords = retry_after, row, passwords
 
 
 class ProtocolError(EnkashAuthError):

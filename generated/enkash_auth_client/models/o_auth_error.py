@@ -13,21 +13,27 @@ T = TypeVar("T", bound="OAuthError")
 
 @_attrs_define
 class OAuthError:
-    """inferred. The error object of RFC 6749 section 5.2; any real error body is unknown.
+    """observed on stock Spring. The error object of RFC 6749 section 5.2; any real error body is unknown.
 
     Attributes:
-        error (str): inferred.
-        error_description (str | Unset): inferred. It can hold a token or a user name, so it is not to be logged.
+        error (str): observed on stock Spring. invalid_grant, invalid_request, invalid_scope, unsupported_grant_type,
+            invalid_client, unauthorized or server_error.
+        error_description (str | Unset): observed on stock Spring. It can hold a token, a user name or a host's name, so
+            it is not to be logged.
+        scope (str | Unset): observed on stock Spring. The scopes that there are, where an unknown one was asked for.
     """
 
     error: str
     error_description: str | Unset = UNSET
+    scope: str | Unset = UNSET
     additional_properties: dict[str, Any] = _attrs_field(init=False, factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         error = self.error
 
         error_description = self.error_description
+
+        scope = self.scope
 
         field_dict: dict[str, Any] = {}
         field_dict.update(self.additional_properties)
@@ -38,6 +44,8 @@ class OAuthError:
         )
         if error_description is not UNSET:
             field_dict["error_description"] = error_description
+        if scope is not UNSET:
+            field_dict["scope"] = scope
 
         return field_dict
 
@@ -48,9 +56,12 @@ class OAuthError:
 
         error_description = d.pop("error_description", UNSET)
 
+        scope = d.pop("scope", UNSET)
+
         o_auth_error = cls(
             error=error,
             error_description=error_description,
+            scope=scope,
         )
 
         o_auth_error.additional_properties = d

@@ -16,13 +16,18 @@ class SnakeTokenResponse:
     """documented (api-24480514, api-21984747). The shape on every page that shows realistic values. That access_token is
     always there is inferred.
 
+        Example:
+            {'access_token': 'example-access-token-000001', 'token_type': 'bearer', 'refresh_token': 'example-refresh-
+                token-00001', 'expires_in': 86399, 'scope': 'read write trust'}
+
         Attributes:
-            access_token (str): documented (api-24480514, api-21984747).
+            access_token (str): documented (api-24480514, api-21984747). That a token is RFC 6750's b64token is inferred: 27
+                characters of base64url, in older versions of Spring 28 of plain base64 or a UUID.
             token_type (str | Unset): documented (api-24480514, api-21984747).
             refresh_token (str | Unset): documented (api-24480514, api-21984747). No page documents a grant that takes it.
-            expires_in (int | Unset): documented (api-24480514, api-21984747). inferred: the remaining life in whole
-                seconds, absent from a token that never expires. Page api-24480514 also says that tokens are valid for 5
-                minutes.
+            expires_in (int | Unset): documented (api-24480514, api-21984747). Page api-24480514 also says that tokens are
+                valid for 5 minutes. Observed on stock Spring: the remaining life in whole seconds, cut, so that a fresh life of
+                86400 reads 86399; 0 in the last second; absent from a token that never expires.
             scope (str | Unset): documented (api-24480514, api-21984747).
     """
 

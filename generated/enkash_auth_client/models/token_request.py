@@ -16,8 +16,9 @@ class TokenRequest:
     Attributes:
         username (str): documented (api-8990264). The registered e-mail address; in some products a mobile number.
         password (str): documented (api-8990264).
-        grant_type (str): documented (api-8990264). No page documents another value. Default: 'password'.
-        client_id (str): documented (api-8990264). The company id.
+        grant_type (str): documented (api-8990264). The Wallet's page (api-19199701) also names client_credentials,
+            which this client never sends. Default: 'password'.
+        client_id (str): documented (api-8990264). The company id. Stock Spring was observed to ignore it.
     """
 
     username: str

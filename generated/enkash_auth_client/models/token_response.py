@@ -16,7 +16,7 @@ class TokenResponse:
     """documented (api-8990264). All four fields are marked optional on the page.
 
     Attributes:
-        access_token (str | Unset): documented (api-8990264).
+        access_token (str | Unset): documented (api-8990264). That a token is RFC 6750's b64token is inferred.
         token_type (str | Unset): documented (api-8990264).
         expires_in (int | Unset): documented (api-8990264). Its unit is unknown.
         refresh_token (str | Unset): documented (api-8990264).

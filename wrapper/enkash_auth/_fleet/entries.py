@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve
 
 from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.lifetime import Lesson, Lifetime, Moment, TokenRecord, Verdict
@@ -13,16 +13,8 @@ from enkash_auth._policy.token import make_token
 
 _FAILURES: dict[str, type[Failure]] = {kind.__name__: kind for kind in (Refused, Unavailable, Malformed)}
 FOREIGN = (KeyError, TypeError, ValueError)  # what an entry of another version of this package may raise
+_MEMORY = 300.0  # seconds that failures in a row are counted after the last
 _LATE = 0.1  # seconds that a save may take to reach its store, where its time begins
-
-
-@frozen
-class Seen:
-    """What a look into the store has found: the token, and what blocks a sign-in."""
-
-    record: TokenRecord | None = None
-    failure: Failure | None = None
-    backoff: Backoff = Backoff()
 
 
 def write_record(record: TokenRecord, now: Moment) -> dict[str, Any]:
@@ -61,24 +53,24 @@ def merge(ours: TokenRecord | None, theirs: TokenRecord) -> TokenRecord:
     return ours if ours.answered.monotonic > theirs.answered.monotonic else theirs
 
 
-def adopt(ours: TokenRecord | None, seen: Seen, now: Moment) -> TokenRecord | Failure | None:
-    """Return what makes a sign-in needless: a sibling's token that need not be renewed, or a failure that blocks it."""
-    if (record := seen.record) and record is not ours:
-        verdict, _ = record.verdict(now)
-        if verdict is Verdict.SERVE or (verdict is Verdict.RENEW and not (ours and ours.alive(now))):
-            return record
-    return seen.failure
+def is_adopted(ours: TokenRecord | None, record: TokenRecord | None, now: Moment) -> bool:
+    """Whether `record` is a sibling's token that makes a sign-in needless."""
+    if record is None or record is ours:
+        return False
+    verdict, _ = record.verdict(now)
+    return verdict is Verdict.SERVE or (verdict is Verdict.RENEW and not (ours and ours.alive(now)))
 
 
-def write_failure(failure: Failure, backoff: Backoff | None = None, now: float = 0.0) -> dict[str, Any]:
-    entry = {"kind": type(failure).__name__, "fields": asdict(failure)}
-    return entry if backoff is None else {**entry, "until": backoff.until - now, "failures": backoff.failures}
+def write_backoff(backoff: Backoff, now: Moment) -> dict[str, Any]:
+    """Return plain data; empty if there is no back-off."""
+    if not backoff.failure:
+        return {}
+    failure = {"kind": type(backoff.failure).__name__, "fields": asdict(backoff.failure)}
+    return {**failure, "until": backoff.until - now.monotonic, "failures": backoff.failures}
 
 
-def read_failure(entry: dict[str, Any], record: TokenRecord | None, saved: float, now: float) -> Seen:
-    """Read what blocks a sign-in: a refusal for good, or a failure until its back-off is over."""
-    failure = _FAILURES[entry["kind"]](**entry["fields"])
-    if "until" not in entry:
-        return Seen(record, failure)
-    backoff = Backoff(saved + entry["until"], entry["failures"], failure)
-    return Seen(record, backoff.blocks(now), backoff)
+def read_backoff(entry: dict[str, Any], saved: Moment, now: Moment) -> Backoff:
+    """Read a back-off, which is forgotten some time after it is over."""
+    if not entry or (until := saved.monotonic + entry["until"]) + _MEMORY < now.monotonic:
+        return Backoff()
+    return Backoff(until, entry["failures"], _FAILURES[entry["kind"]](**entry["fields"]))

@@ -21,8 +21,8 @@ from enkash_auth._settings.credentials import Credentials
 from enkash_auth.stores import Lock, Store, StoreError
 
 T = TypeVar("T")
-# the account's token, and whether its server is sticky; what stops these very credentials, and their last reset
-Kind = Literal["token", "sticky", "stop", "reset"]
+# the account's token, and whether its server is sticky; these credentials' attempts, and their last reset
+Kind = Literal["token", "sticky", "ledger", "reset"]
 _NONCE = 12  # bytes
 _PATIENCE = 2.0  # seconds with a store before a sign-in, and again after it; its calls share them
 
@@ -51,7 +51,6 @@ class Sealed:
         name.update("\0".join(credentials.account).encode())
         self._account = name.finalize().hex()[:40]
         self._lock: Lock | None = None
-        self._leased = 0.0  # when the lease was asked for (monotonic): it begins no sooner
         self.begin()
 
     def begin(self) -> None:
@@ -78,7 +77,7 @@ class Sealed:
             self._left -= self._runtime.monotonic() - began
 
     def _name(self, kind: Kind) -> str:
-        return f"{kind}-{self._fingerprint[:40] if kind in ('stop', 'reset') else self._account}"
+        return f"{kind}-{self._fingerprint[:40] if kind in ('ledger', 'reset') else self._account}"
 
     def load(self, kind: Kind) -> tuple[dict[str, Any], float, float] | None:
         """Return an entry, the seconds since it was written and the seconds it still lives."""
@@ -89,9 +88,9 @@ class Sealed:
         sealed, left = found
         try:
             entry = json.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode()))
-        except (InvalidTag, ValueError):
+            age = entry.pop("seconds") - left
+        except (InvalidTag, AttributeError, KeyError, TypeError, ValueError):  # also: of another version's shape
             return None
-        age = entry.pop("seconds") - left
         return (entry, max(0.0, age), left) if left > 0 and age > -0.1 else None  # a store may round
 
     def save(self, kind: Kind, entry: dict[str, Any], seconds: float, held: Moment | None = None) -> bool:
@@ -111,19 +110,9 @@ class Sealed:
         self._call(partial(self._store.delete, self._name(kind)))
 
     def lease(self, seconds: float) -> bool:
-        """Take the lease on the account's sign-in; return whether it is held, and not by another process."""
-        self._leased = self._runtime.monotonic()
+        """Take the lease on the account's sign-in; return whether this process has it now."""
         self._lock = self._call(partial(self._store.lock, f"grant-{self._account}", seconds))
-        return self.held
-
-    @property
-    def held(self) -> bool:
-        """Whether the lease was taken and not given back; it may have ended."""
         return self._lock is not None
-
-    def until(self, end: float, seconds: float) -> float:
-        """Return the time until which a sign-in may last: `end`, and with a lease so many `seconds` of that."""
-        return min(end, self._leased + seconds) if self.held else end
 
     def release(self) -> None:
         """Give the lease back, if it was taken."""

@@ -1,40 +1,43 @@
-"""One sign-in for all processes that share a store: the one with the lease asks, the others adopt what it saves.
-
-A lease ends after 0.6 of the timeout and a grant under it after a half, so that a holder that was killed leaves the
-others time for a grant of their own.
-"""
+"""The shell of a shared sign-in: carries out on the store, the server and the clock what the protocol says."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from attrs import evolve
 
+from enkash_auth._policy.attempts import Ledger
+from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.cache import Result
-from enkash_auth._policy.lifetime import NEVER, Moment, TokenRecord
-from enkash_auth._policy.outcome import Failure, Refused, Unavailable
+from enkash_auth._policy.lifetime import TokenRecord
+from enkash_auth._policy.outcome import Failure, Unavailable
 from enkash_auth._runtime import Runtime
 from enkash_auth._settings.credentials import Credentials
-from enkash_auth._signin.account import Account
-from enkash_auth._signin.direct import Direct, SignIn
+from enkash_auth._signin.account import Account, SignIn
+from enkash_auth._signin.direct import Direct
 from enkash_auth.events import Event
 from enkash_auth.stores import Store, StoreError
 
-from .entries import FOREIGN, Seen, adopt, merge, read_failure, read_record, write_failure, write_record
+from .protocol import Delete, Lease, Member, Pause, Read, Release, Save, Send, Sent, Source, Steps
 from .sealed import Sealed
 
-_FOREVER = 10 * 365 * 86_400.0  # seconds that a refusal is kept
-_MEMORY = 300.0  # seconds that failures in a row are counted after the last
-_FIRST_POLL, _POLL = 0.1, 0.5  # seconds between two looks while a sibling signs in
 _DOWN = 5.0  # seconds without a store that has failed
 
 
-def look(store: Store, credentials: Credentials, runtime: Runtime) -> Seen:
+def look(store: Store, credentials: Credentials, runtime: Runtime) -> tuple[TokenRecord | None, Ledger, Backoff]:
     """Return what the store has of an account, and change nothing; raise `StoreError` if it does not answer."""
+    member = Member(credentials.origin[1], 0.0, False, runtime.new_id, lambda: 0.5, 0.0)
+    sealed, steps = Sealed(store, credentials, runtime), member.look(None)
     try:
-        return _look(Sealed(store, credentials, runtime), runtime.now(), None, draw=0.5)[0]
+        command = next(steps)
+        while True:
+            assert isinstance(command, Read)
+            command = steps.send((runtime.now(), sealed.load(command.kind)))
+    except StopIteration as end:
+        found: tuple[TokenRecord | None, Ledger, Backoff] = end.value
+        return found
     except Exception as error:
         why = _named(error)
     raise StoreError(why)
@@ -46,75 +49,33 @@ class Shared:
     def __init__(self, direct: Direct, store: Store, *, timeout: float, strict: bool) -> None:
         self._direct, self._runtime, self._store = direct, direct.runtime, store
         self._timeout, self._strict = timeout, strict
+        self._members: dict[str, Member] = {}
         self._down_until: float | None = None  # monotonic; None while the store answers
-        self._reset_id: str | None = None  # the last reset that this process knows; "" if it knows that there is none
-        self._refused = NEVER, ""  # the last refusal: when (monotonic), and the reset that it came after
         self._hung: list[Callable[[], bool]] = []  # a call of the store, as `Sealed` keeps it
         self._events: list[Event] = []
 
     def sign_in(self, given: SignIn) -> Result:
-        """Do as `Direct.sign_in`, or adopt what a sibling has saved; then no request was sent."""
-        runtime, host = self._runtime, given.account.identity.host
-        if self._down_until is not None and runtime.monotonic() < self._down_until and not self._strict:
-            return self._without_store(given)
-        sealed = self._sealed(given.account)
-        try:
-            outcome, seen = self._adopt_or_lease(sealed, given)
-            sticky = sealed.load("sticky") if sealed.held and outcome is None else None
-            self._store_answered(host)
-        except Exception as error:
-            deadline = sealed.until(given.deadline, self._timeout / 2)  # before the lease is given back
-            self._store_failed(error, given.account, sealed)
-            if self._strict:
-                return given.result(Unavailable(f"the token store failed ({_named(error)})", host))
-            return self._without_store(evolve(given, deadline=deadline))
-        now, reset_id = runtime.now(), self._reset_id or ""
-        if outcome is None:
-            result = self._under_lease(given, sealed, seen, sticky and now.monotonic + sticky[2])
-        else:
-            result = given.result(outcome)
-        self._remember(result.outcome, reset_id)
-        try:
-            sealed.begin()
-            if result.requests and isinstance(result.outcome, Refused) and result.outcome.final:
-                self._look(sealed, now, None, reset=True)
-            if result.requests and self._reset_id == reset_id:  # else it began before a reset, and writes nothing
-                self._save(sealed, result.outcome, seen, sticky is not None)
-            self._reset_id = reset_id  # a reset that came meanwhile is still new to this process
-            sealed.release()
-        except Exception as error:
-            self._store_failed(error, given.account, sealed)
-        return result
-
-    def reopened(self, account: Account, refusal: Refused) -> bool:
-        """Return whether these credentials work again, by a sibling's reset or token; else save the refusal."""
-        before, (refused_at, reset_id) = self._reset_id, self._refused
-        sealed, works = self._sealed(account), False
-        try:
-            now = self._runtime.now()
-            seen = self._look(sealed, now, None, reset=True)
-            record = seen.record
-            works = bool(record and record.alive(now) and record.answered.monotonic > refused_at)
-            if not works and seen.failure is None and self._reset_id == reset_id:
-                sealed.save("stop", {**write_failure(refusal), "reset": reset_id}, _FOREVER)
-            self._store_answered(account.identity.host)
-        except Exception as error:
-            self._store_failed(error, account, sealed)
-        # a process that had not looked before its own refusal cannot know which came first
-        return works or (before is not None and self._reset_id != before)
+        """Adopt what a sibling has saved, then no request was sent; or sign in for all of them."""
+        now, account = self._runtime.now(), given.account
+        reachable = self._strict or self._down_until is None or now.monotonic >= self._down_until
+        steps = self._member(account).sign_in(given.record, now, given.deadline, reachable=reachable)
+        ended, changed = self._carry_out(steps, given)
+        if ended.outcome is None:
+            return self.sign_in(changed)
+        outcome: TokenRecord | Failure = ended.outcome
+        if ended.decision and not isinstance(outcome, TokenRecord):
+            outcome = ended.decision.limiting(outcome, self._runtime.monotonic())
+        return given.result(outcome, ended.requests)
 
     def reset(self, account: Account) -> None:
-        """Forget the account's token and its refusal, for all processes; raise `UnavailableError` if strict."""
-        sealed, reset_id, why = self._sealed(account), secrets.token_hex(8), ""
+        """Let one more password through, for all processes; raise `UnavailableError` if strict and it was not saved."""
+        member, given = self._member(account), SignIn(account, None, self._runtime.now(), lambda: None)
         try:
-            sealed.save("reset", {"id": reset_id}, _FOREVER)
-            self._reset_id = reset_id
-            sealed.delete("stop")
-            sealed.delete("token")
-        except Exception as error:
-            self._store_failed(error, account, sealed)
-            why = _named(error)
-        if why and self._strict:
+            self._carry_out(member.reset(self._runtime.new_id(), self._runtime.now()), given)
+            return
+        except StoreError as error:
+            why = str(error)
+        if self._strict:
             raise Unavailable(f"the token store failed ({why})", account.identity.host).to_exception()
 
     def take_events(self) -> list[Event]:
@@ -122,104 +83,70 @@ class Shared:
         events, self._events = self._events, []
         return events
 
-    # how
+    def _member(self, account: Account) -> Member:
+        host, runtime = account.identity.host, self._runtime
+        made = Member(host, self._timeout, self._strict, runtime.new_id, runtime.draw, account.gateway.lead)
+        return self._members.setdefault(account.identity.fingerprint, made)
 
-    def _adopt_or_lease(self, sealed: Sealed, given: SignIn) -> tuple[TokenRecord | Failure | None, Seen]:
-        """Wait for a sibling's outcome or the lease, whichever comes first; no outcome means to sign in."""
-        poll, runtime = _FIRST_POLL, self._runtime
-        while True:
-            now = runtime.now()
-            seen = self._look(sealed, now, given.record, reset=sealed.held)
-            if outcome := adopt(given.record, seen, now):
-                return outcome, seen
-            if sealed.held:  # this was the second look: a sibling may have saved between the first and the lease
-                return None, seen
-            if not sealed.lease(0.6 * self._timeout):
-                # the holder itself waits until a sticky server's token has surely expired
-                pause = poll * (0.5 + runtime.draw()) + (seen.record.seconds_until_request(now) if seen.record else 0.0)
-                if now.monotonic + pause >= given.deadline:
-                    return Unavailable("another process is signing in", sealed.host, late=True), seen
-                runtime.pause(pause)
-                poll = min(_POLL, 1.5 * poll)
+    def _carry_out(self, steps: Steps, given: SignIn) -> tuple[Any, Any]:
+        """Return what the steps return, and the sign-in with other credentials if the source names some."""
+        sealed = Sealed(self._store, given.account.credentials, self._runtime, self._hung)
+        host, changed, answered, failed = given.account.identity.host, None, False, False
+        try:
+            command = next(steps)
+            while True:
+                if isinstance(command, Source):
+                    value: object = (changed := given.reread()) is None
+                elif isinstance(command, Pause | Send | Release):
+                    value = self._done(command, sealed, given)
+                else:
+                    try:
+                        value, answered = self._done(command, sealed, given), True
+                    except Exception as error:
+                        failed = True
+                        self._store_failed(_named(error), host)
+                        command = steps.throw(StoreError(_named(error)))
+                        continue
+                command = steps.send((self._runtime.now(), value))
+        except StopIteration as end:
+            if answered and not failed:
+                self._store_answered(host)
+            return end.value, changed
+        finally:
+            with suppress(Exception):  # an interrupt must not keep the siblings waiting
+                sealed.release()
+
+    def _done(self, command: object, sealed: Sealed, given: SignIn) -> object:
+        match command:
+            case Pause(seconds):
+                self._runtime.pause(seconds)
                 sealed.begin()
-
-    def _under_lease(self, given: SignIn, sealed: Sealed, seen: Seen, sticky_until: float | None) -> Result:
-        record = seen.record
-        if record and sticky_until:
-            record = evolve(record, sticky_until=sticky_until)
-        deadline = sealed.until(given.deadline, self._timeout / 2)
-        result = self._direct.sign_in(evolve(given, record=record, deadline=deadline))
-        if isinstance(result.outcome, TokenRecord) and record is None and sticky_until:
-            return evolve(result, outcome=evolve(result.outcome, sticky_until=sticky_until))
-        return result
-
-    def _without_store(self, given: SignIn) -> Result:
-        self._reset_id = None  # a refusal may come before a sibling's reset or after it
-        result = self._direct.sign_in(given)
-        self._remember(result.outcome, "")
-        return result
-
-    def _remember(self, outcome: TokenRecord | Failure, reset_id: str) -> None:
-        if isinstance(outcome, Refused) and outcome.final:
-            self._refused = self._runtime.monotonic(), reset_id
-
-    def _sealed(self, account: Account) -> Sealed:
-        return Sealed(self._store, account.credentials, self._runtime, self._hung)
-
-    def _look(self, sealed: Sealed, now: Moment, record: TokenRecord | None, *, reset: bool) -> Seen:
-        seen, reset_id = _look(sealed, now, record, draw=self._runtime.draw(), reset=reset)
-        self._reset_id = reset_id or self._reset_id or ""
-        return seen
-
-    def _save(self, sealed: Sealed, outcome: TokenRecord | Failure, seen: Seen, sticky: bool) -> None:
-        """Save for the siblings; no newer entry is overwritten, for the lease still has to be held."""
-        now, stamp = self._runtime.now(), {"reset": self._reset_id}
-        if isinstance(outcome, TokenRecord):
-            if not outcome.single_use or outcome.sticky(now):  # else it is for no sibling, and none waits for its end
-                entry = write_record(outcome, now)
-                sealed.save("token", entry, entry["upper"], now)
-            if outcome.sticky(now) and not sticky:
-                sealed.save("sticky", {}, outcome.sticky_until - now.monotonic, now)
-            elif sticky and not outcome.sticky(now):
-                sealed.delete("sticky")
-            if seen.backoff.failures:
-                sealed.save("stop", {}, _MEMORY, now)
-        elif isinstance(outcome, Refused) and outcome.final:
-            sealed.save("stop", {**write_failure(outcome), **stamp}, _FOREVER)  # a fact, also if the lease was lost
-        else:
-            backoff = seen.backoff.failed(outcome, now.monotonic, self._runtime.draw())
-            entry = {**write_failure(outcome, backoff, now.monotonic), **stamp}
-            sealed.save("stop", entry, entry["until"] + _MEMORY, now)
+            case Send(record, deadline, leaves):
+                outcome, answer = self._direct.request(evolve(given, record=record, deadline=deadline), leaves)
+                sealed.begin()
+                return Sent(outcome, answer)
+            case Release():
+                with suppress(Exception):  # it ends by itself
+                    sealed.release()
+            case Read(kind):
+                return sealed.load(kind)
+            case Save(kind, entry, seconds, written, fenced):
+                return sealed.save(kind, dict(entry), seconds, written if fenced else None)
+            case Delete(kind):
+                sealed.delete(kind)
+            case Lease(seconds):  # pragma: no branch - there is no other command
+                return sealed.lease(seconds)
+        return None
 
     def _store_answered(self, host: str) -> None:
         if self._down_until is not None:
             self._down_until = None
             self._events.append(Event("store_back", host))
 
-    def _store_failed(self, error: Exception, account: Account, sealed: Sealed) -> None:
-        with suppress(Exception):  # siblings wait for the lease
-            sealed.release()
+    def _store_failed(self, reason: str, host: str) -> None:
         if self._down_until is None:
-            self._events.append(Event("store_down", account.identity.host, reason=_named(error)))
+            self._events.append(Event("store_down", host, reason=reason))
         self._down_until = self._runtime.monotonic() + _DOWN
-
-
-def _look(
-    sealed: Sealed, now: Moment, record: TokenRecord | None, *, draw: float, reset: bool = False
-) -> tuple[Seen, str | None]:
-    """Read the token, what blocks a sign-in, and the last reset: with `reset`, also where nothing blocks."""
-    if found := sealed.load("token"):
-        entry, age, _ = found
-        with suppress(*FOREIGN):
-            record = merge(record, read_record(entry, now.after(-age), draw))
-    stop = sealed.load("stop")
-    last = sealed.load("reset") if stop or reset else None
-    reset_id = last and last[0].get("id")
-    if stop and (not reset_id or stop[0].get("reset") == reset_id):  # else it is from before the reset
-        entry, age, _ = stop
-        with suppress(*FOREIGN):
-            return read_failure(entry, record, now.monotonic - age, now.monotonic), reset_id
-    return Seen(record), reset_id
 
 
 def _named(error: Exception) -> str:

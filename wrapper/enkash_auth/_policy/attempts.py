@@ -13,7 +13,7 @@ from attrs import asdict, evolve, frozen
 
 from .classification import Answer, Kind, classify
 from .lifetime import NEVER, Moment
-from .outcome import Failure, Refused, Unavailable
+from .outcome import Failure, Limit, Refused, Unavailable
 
 
 class Row(NamedTuple):
@@ -77,13 +77,26 @@ class Decision:
     until: float = NEVER
     attempt: Attempt | None = None  # None with a row: attempts of living siblings have to end first
 
+    def limit(self, now: float) -> Limit | None:
+        """Return what is told to callers: None if the next password may leave."""
+        if self.row is None or self.attempt is None:
+            return None
+        return Limit(self.row, self.passwords, None if self.final else max(0.0, self.until - now))
+
     def failure(self, host: str, now: float) -> Failure:
         """Return what callers get instead of an attempt."""
         if self.attempt is None:
             return Unavailable("other processes are signing in", host, late=True)
-        if self.final or 200 < self.attempt.status < 500:
-            return Refused(self.attempt.status, self.attempt.error, self.final, host)
-        return Unavailable(f"{self.passwords} passwords have left since the last success", host, self.until - now)
+        status, limit = self.attempt.status, self.limit(now)
+        if self.final or 200 <= status < 500:
+            return Refused(status, self.attempt.error, self.final, host, limit)
+        reason = f"status {status}" if status else "no answer came to the last request"
+        return Unavailable(reason, host, limit.seconds if limit else None, limit=limit)
+
+    def limiting(self, failure: Failure, now: float) -> Failure:
+        """Return a failure together with what the ledger allows next."""
+        failure = evolve(failure, limit=self.limit(now))
+        return evolve(failure, final=self.final) if isinstance(failure, Refused) else failure
 
 
 @frozen

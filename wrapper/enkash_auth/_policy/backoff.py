@@ -20,7 +20,13 @@ class Backoff:
     failure: Failure | None = None
 
     def failed(self, failure: Failure, now: float, draw: float) -> Backoff:
-        """Return the back-off after one more failure: 0.5 to 1 s, doubled each time, or as `Retry-After` asks."""
+        """Return the back-off after one more failure: 0.5 to 1 s, doubled each time, or as `Retry-After` asks.
+
+        Where the attempts so far limit the next, they alone say when.
+        """
+        if failure.limit:
+            seconds = failure.limit.seconds
+            return Backoff(float("inf") if seconds is None else now + seconds, self.failures, failure)
         seconds = min(_LONGEST_BACKOFF, 2.0**self.failures) * (0.5 + draw / 2)
         asked = (isinstance(failure, Unavailable) and failure.retry_after) or 0.0
         return Backoff(now + max(seconds, min(LONGEST_RETRY_AFTER, asked)), min(self.failures + 1, 10), failure)
@@ -29,9 +35,10 @@ class Backoff:
         """Return the failure for callers during the back-off, None where the server may be asked."""
         if self.failure is None or now >= self.until:
             return None
-        if isinstance(self.failure, Unavailable):
-            return evolve(self.failure, retry_after=self.until - now)
-        return self.failure
+        failure, left = self.failure, self.until - now
+        if failure.limit and failure.limit.seconds is not None:
+            failure = evolve(failure, limit=evolve(failure.limit, seconds=left))
+        return evolve(failure, retry_after=left) if isinstance(failure, Unavailable) else failure
 
 
 def second_request(outcome: TokenRecord | Failure, now: Moment, left: float, draw: float) -> float | None:
@@ -44,7 +51,7 @@ def second_request(outcome: TokenRecord | Failure, now: Moment, left: float, dra
     if isinstance(outcome, Unavailable):
         pause = (0.1 if outcome.retry_after is None else outcome.retry_after) + 0.4 * draw
     elif isinstance(outcome, TokenRecord) and outcome.reissued and not outcome.alive(now):
-        pause = outcome.seconds_until_request(now)
+        pause = outcome.seconds_until_request(now, left)
     else:
         return None
     return pause if pause < left / 2 else None

@@ -6,8 +6,6 @@ engine applies them under its lock; nothing here waits, or reads a clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from attrs import evolve, field, frozen
 
 from .backoff import Backoff
@@ -30,10 +28,10 @@ class Identity:
 
 @frozen
 class Pending:
-    """The sign-in under way: its number, and the monotonic time when it is given up."""
+    """The sign-in under way: its number, and when it is given up."""
 
     number: int
-    end: float
+    end: Moment
 
 
 @frozen
@@ -74,16 +72,16 @@ class Fail:
 
 @frozen
 class TokenCache:
-    """`rereads`: whether a refusal may end by itself, by changed credentials or a sibling's reset."""
+    """`rereads`: whether a limit on attempts may end by itself, by changed credentials or another process's reset."""
 
     identity: Identity
     timeout: float  # seconds that a sign-in may take
     rereads: bool = False
+    suspect: bool = False  # whether the credentials may be wrong: their source is read before they are sent again
     record: TokenRecord | None = None
     pending: Pending | None = None
     backoff: Backoff = Backoff()
     brake: Brake = Brake()
-    refusals: Mapping[str, Refused] = {}  # final ones, by fingerprint: they outlive a change of credentials
     reread_at: float = NEVER  # monotonic
     started_count: int = 0
     valid_from: int = 0  # a sign-in with a lower number began before a reset, and changes nothing
@@ -102,7 +100,7 @@ class TokenCache:
         if verdict is Verdict.SERVE:
             return Serve(record.token, until)
         if self.pending:
-            return Serve(record.token, min(until, self.pending.end))
+            return Serve(record.token, min(until, self.pending.end.monotonic))
         failure, again = self._blocked(now.monotonic, late)
         if failure:
             return Serve(record.token, min(until, again))
@@ -110,56 +108,61 @@ class TokenCache:
 
     def _blocked(self, now: float, late: bool) -> tuple[Failure | None, float]:
         """Return why the server must not be asked, and the monotonic time when that is decided again."""
-        if refusal := self.refusals.get(self.identity.fingerprint):
-            again = self.reread_at + _REREAD if self.rereads else float("inf")
-            return (refusal if now < again else None), again
+        failure, until = self.backoff.blocks(now), self.backoff.until
+        if failure and failure.limit:
+            if self.rereads:
+                until = min(until, self.reread_at + _REREAD)
+            return (failure if now < until else None), until
         if late and self.backoff.failures <= 1:
             return None, now
-        return self.backoff.blocks(now), self.backoff.until
+        return failure, until
 
     # a sign-in's course
 
-    def started(self, now: float) -> TokenCache:
-        """A sign-in starts. With refused credentials, it first looks whether they have changed."""
-        pending = Pending(self.started_count, now + self.timeout)
-        reread_at = now if self.identity.fingerprint in self.refusals else self.reread_at
+    def started(self, now: Moment) -> TokenCache:
+        """A sign-in starts."""
+        pending = Pending(self.started_count, now.after(self.timeout))
+        reread_at = now.monotonic if self.suspect else self.reread_at
         return evolve(self, pending=pending, started_count=self.started_count + 1, reread_at=reread_at)
 
     def overdue(self, now: float) -> bool:
         """Whether the sign-in under way has to be given up."""
-        return self.pending is not None and now >= self.pending.end
+        return self.pending is not None and now >= self.pending.end.monotonic
 
     def given_up(self, now: float, draw: float) -> TokenCache:
         """The sign-in under way may never end: the next caller starts another."""
         return evolve(self, pending=None, backoff=self.backoff.failed(self.no_answer(), now, draw))
 
     def finished(self, number: int, result: Result, now: Moment, draw: float) -> TokenCache:
-        """Sign-in `number` has ended. One that was given up still counts if it brings a refusal."""
-        outcome = result.outcome
+        """Sign-in `number` has ended. One that was given up still counts if it brings a final refusal."""
+        outcome, current = result.outcome, self.pending is not None and self.pending.number == number
         if number < self.valid_from:
             return self
-        cache = self
-        if final := isinstance(outcome, Refused) and outcome.final:
-            cache = evolve(self, refusals={**self.refusals, result.fingerprint: outcome})
-        if self.pending is None or self.pending.number != number:
-            return cache
         if isinstance(outcome, TokenRecord):
-            return evolve(cache, pending=None, record=outcome, backoff=Backoff())
-        backoff = self.backoff if final else self.backoff.failed(outcome, now.monotonic, draw)
-        return evolve(cache, pending=None, backoff=backoff)
+            cache = evolve(self, pending=None, record=outcome, backoff=Backoff(), suspect=False)
+            return cache if current else self
+        final = isinstance(outcome, Refused) and outcome.final and result.fingerprint == self.identity.fingerprint
+        if not current and not final:
+            return self
+        backoff, pending = self.backoff, None if current else self.pending
+        if not (isinstance(outcome, Unavailable) and outcome.late and not result.requests):  # waiting is no failure
+            backoff = backoff.failed(outcome, now.monotonic, draw)
+        suspect = self.suspect or isinstance(outcome, Refused) or outcome.limit is not None
+        return evolve(self, pending=pending, backoff=backoff, suspect=suspect)
+
+    def blocked_alike(self, outcome: TokenRecord | Failure) -> bool:
+        """Whether an outcome repeats the limit on attempts that is in force already, so that it is no event."""
+        before = self.backoff.failure
+        return bool(before and before.limit and not isinstance(outcome, TokenRecord) and outcome.limit)
 
     def moved(self, identity: Identity, number: int) -> TokenCache:
         """Sign-in `number` uses other credentials; another account's token is dropped."""
         if number < self.valid_from:
             return self
         record = self.record if identity.account == self.identity.account else None
-        return evolve(self, identity=identity, record=record, backoff=Backoff())
+        return evolve(self, identity=identity, record=record, backoff=Backoff(), suspect=False)
 
-    # refusals, 401s, resets
-
-    def reopened(self, fingerprint: str) -> TokenCache:
-        """These credentials may be sent again."""
-        return evolve(self, refusals={name: said for name, said in self.refusals.items() if name != fingerprint})
+    # 401s, resets, forks
 
     def rejected(self, token: Token, now: Moment) -> TokenCache:
         """An API said 401 to `token`: it is served no more if it is the one held, and the brake allows it.
@@ -179,12 +182,16 @@ class TokenCache:
             return False
         return record.answered.monotonic > asked and record.alive(now)
 
-    def reset(self, *, keep_refusals: bool = False) -> TokenCache:
-        """Forget all; sign-ins under way change nothing any more."""
-        refusals = self.refusals if keep_refusals else {}
-        count = self.started_count
-        fresh = TokenCache(self.identity, self.timeout, self.rereads, refusals=refusals, reread_at=self.reread_at)
-        return evolve(fresh, started_count=count, valid_from=count)
+    def reset(self) -> TokenCache:
+        """A person has reset: forget all; sign-ins under way change nothing any more."""
+        return evolve(self.forked(), backoff=Backoff(), suspect=True)
+
+    def forked(self) -> TokenCache:
+        """Start anew in a child, or after closing: no sign-in is under way here; a limit on attempts stays."""
+        limited = self.backoff.failure is not None and self.backoff.failure.limit is not None
+        backoff, count = self.backoff if limited else Backoff(), self.started_count
+        fresh = TokenCache(self.identity, self.timeout, self.rereads, self.suspect, backoff=backoff)
+        return evolve(fresh, started_count=count, valid_from=count, reread_at=self.reread_at)
 
     def no_answer(self) -> Unavailable:
         return Unavailable(f"no answer within {self.timeout:g} s", self.identity.host, late=True)

@@ -172,10 +172,11 @@ class TokenRecord:
             return Verdict.SERVE, now.monotonic + min(CLOCK_CHECK, early)
         return Verdict.RENEW, now.monotonic + min(CLOCK_CHECK, left)
 
-    def seconds_until_request(self, now: Moment) -> float:
-        """Return the seconds until a look's moment, or until a request can bring another token."""
+    def seconds_until_request(self, now: Moment, left: float) -> float:
+        """Return the seconds until a request can bring another token, or until a look that ends in the time `left`."""
         if self.alive(now):
-            return (self._look(now) or 0.0) if self.sticky(now) else 0.0
+            look = (self._look(now) if self.sticky(now) else None) or 0.0
+            return next((seconds for seconds in (look, look % 1.0) if seconds < left / 2), 0.0)
         if not (self.sticky(now) or self.single_use):
             return 0.0
         end, step = self._likely_end, self.life.lower.monotonic + self.lesson.near

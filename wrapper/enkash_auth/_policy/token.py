@@ -48,13 +48,13 @@ def read_life(value: Any) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, str) and re.fullmatch(r"\d{1,12}", value, re.ASCII):
-        value = int(value)
+    if isinstance(value, str) and re.fullmatch(r"\d+", value, re.ASCII):
+        value = int(min(float(value), _LONGEST_LIFE))  # int() refuses thousands of digits
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         value = int(value)
     if type(value) is not int or value < 0:
         raise ProtocolError("expires_in is not a whole number of seconds")
-    return min(float(value), _LONGEST_LIFE)
+    return float(min(value, _LONGEST_LIFE))  # in this order: a float cannot hold 400 digits
 
 
 def make_token(access_token: str, expires_at: float) -> Token:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enkash_auth.errors import ConfigurationError
@@ -64,3 +65,14 @@ def load_token_store() -> "Store | None":
 def certificate_files() -> tuple[str | None, ...]:
     """Return what names the trusted certificates, for httpx and OpenSSL alike: `SSL_CERT_FILE`, `SSL_CERT_DIR`."""
     return os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+
+
+def attempts_path() -> Path | None:
+    """Return where the attempts of processes without a store are remembered; None if `ENKASH_ATTEMPTS` is `off`."""
+    if named := os.environ.get("ENKASH_ATTEMPTS"):
+        return None if named == "off" else Path(named)
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    except RuntimeError:  # no home directory
+        return None
+    return Path(state) / "enkash-auth" / "attempts.db"

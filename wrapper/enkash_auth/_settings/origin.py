@@ -11,14 +11,18 @@ Origin = tuple[str, str, int]
 
 
 def parse_origin(url: str) -> Origin:
-    """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` where it is no http(s) URL."""
+    """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` where it is no http(s) URL.
+
+    The host is ASCII: httpx and httpx2 decode different labels of an internationalised name.
+    """
     import httpx  # not for who imports this package and asks for nothing
 
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url):
         raise ValueError("not an http(s) URL")
     try:
-        host = httpx.URL(url).host  # as httpx will write it on a request: a name's letters, not its punycode
+        found = httpx.URL(url)
+        host = found.host and found.raw_host.decode("ascii")  # decoding `host` finds punycode that no name has
     except httpx.InvalidURL:
         raise ValueError("not an http(s) URL") from None
     return parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
-from enkash_auth._policy.cache import Identity
+from enkash_auth._policy.cache import Identity, Result
+from enkash_auth._policy.lifetime import Moment, TokenRecord
+from enkash_auth._policy.outcome import Failure
 from enkash_auth._settings.credentials import Credentials
 
 if TYPE_CHECKING:
+    from enkash_auth.events import Event
+
     from .gateway import Gateway
 
 Make = Callable[[Credentials], "Gateway"]
@@ -35,10 +39,28 @@ class Account:
         """Return the same account with connections of its own, as a forked child needs it."""
         return self.of(self.credentials, self.make)
 
-    def changed(self, source: Source | None, refused: Container[str]) -> Account | None:
-        """Return the account that the source names now, None if the server has refused that one, too."""
-        try:
-            credentials = source() if source else self.credentials
-            return None if credentials.fingerprint() in refused else self.of(credentials, self.make)
-        except Exception:  # half-way through a rotation, or not readable now
-            return None
+    def changed(self, source: Source | None) -> Account | None:
+        """Return the account that the source names now, None if it is this one; raises what the source raises."""
+        credentials = source() if source else self.credentials
+        return None if credentials.fingerprint() == self.identity.fingerprint else self.of(credentials, self.make)
+
+
+@frozen
+class SignIn:
+    """What a sign-in needs. `reread` reads the credentials' source, and returns a sign-in with others, or None."""
+
+    account: Account
+    record: TokenRecord | None
+    deadline: Moment
+    reread: Callable[[], SignIn | None]
+
+    def result(self, outcome: TokenRecord | Failure, requests: int = 0) -> Result:
+        return Result(self.account.identity.fingerprint, outcome, requests)
+
+
+class Signer(Protocol):
+    """How a sign-in is done: `Direct`, or `Shared` with other processes."""
+
+    def sign_in(self, given: SignIn) -> Result: ...
+    def reset(self, account: Account) -> None: ...
+    def take_events(self) -> list[Event]: ...

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -25,13 +26,19 @@ _ERROR_CODES = {
 }
 
 
-def read_error_code(body: bytes) -> str | None:
-    """Return the OAuth error code that a body names, None for any other text: that could hold anything, a token too."""
+def read_body(body: bytes) -> tuple[bool, str | None]:
+    """Return whether a body is JSON, and the OAuth error code in it; any other text may be a secret."""
     try:
-        error = json.loads(body).get("error")
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    return error if isinstance(error, str) and error in _ERROR_CODES else None
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return False, None
+    error = found.get("error") if isinstance(found, dict) else None
+    return True, error if isinstance(error, str) and error in _ERROR_CODES else None
+
+
+def has_basic_challenge(challenges: Iterable[str]) -> bool:
+    """Return whether a `WWW-Authenticate` asks for Basic (RFC 9110 section 11.6.1): not the user, but the client."""
+    return any(re.search(r"(?:^|,)\s*basic\b", challenge, re.IGNORECASE) for challenge in challenges)
 
 
 def read_retry_after(value: str | None, now: float) -> float | None:

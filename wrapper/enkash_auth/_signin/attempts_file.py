@@ -73,10 +73,11 @@ class Attempts:
             return ledger, decision
         return ledger.started(self._runtime.new_id(), now, (_place(), os.getpid(), _born("self"), int(left) + 1))
 
-    def record(self, fingerprint: str, attempt: Attempt) -> None:
-        """Write how an attempt was answered."""
+    def record(self, fingerprint: str, attempt: Attempt) -> Decision:
+        """Write how an attempt was answered; return what that allows next."""
         self._keep(fingerprint, attempt)
         self._change(fingerprint, lambda ledger: (ledger.answered(attempt), None), _PATIENCE)
+        return self._memory(fingerprint).ledger.decide(self._runtime.now())
 
     def reset(self, fingerprint: str) -> None:
         """Leave room for one more password."""

@@ -2,86 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from attrs import evolve, frozen
 
+from enkash_auth._policy.attempts import Decision
 from enkash_auth._policy.backoff import second_request
 from enkash_auth._policy.cache import Result
-from enkash_auth._policy.lifetime import Moment, TokenRecord
-from enkash_auth._policy.outcome import Failure, Issued, Refused, Unavailable
+from enkash_auth._policy.classification import Answer, Kind
+from enkash_auth._policy.lifetime import TokenRecord
+from enkash_auth._policy.outcome import Failure, Issued, Unavailable
 from enkash_auth._runtime import Runtime
 from enkash_auth.events import Event
 
-from .account import Account
-
-
-@frozen
-class SignIn:
-    """What a sign-in needs: `deadline` is monotonic; `refusal` says what one that was given up has brought."""
-
-    account: Account
-    record: TokenRecord | None
-    deadline: float
-    refusal: Callable[[], Refused | None]
-
-    def result(self, outcome: TokenRecord | Failure, requests: int = 0) -> Result:
-        return Result(self.account.identity.fingerprint, outcome, requests)
+from .account import Account, SignIn
+from .attempts_file import Attempts
 
 
 @frozen
 class Direct:
-    """Sends a sign-in's one or two token requests."""
+    """Sends a sign-in's one or two token requests, each as an attempt that is written before its password leaves."""
 
     runtime: Runtime
+    attempts: Attempts
 
     def sign_in(self, given: SignIn) -> Result:
         """Return how it ended, and how many requests were sent."""
-        now, host, record = self.runtime.now(), given.account.identity.host, given.record
-        pause, left = record.seconds_until_request(now) if record else 0.0, given.deadline - now.monotonic
-        looks = record is not None and record.alive(now)
-        if looks and pause >= left / 2:
-            pause = pause % 1.0 if left > 2 else 0.0
-        if pause >= left:
+        now, host = self.runtime.now(), given.account.identity.host
+        pause, lead = 0.0, given.account.gateway.lead
+        if given.record:
+            pause = given.record.seconds_until_request(now, now.until(given.deadline))
+        if now.after(pause).until(given.deadline) <= 0:
             return given.result(Unavailable("the server re-issues its current token until that expires", host, pause))
-        first = self._request(given, now.monotonic + pause)
+        self.runtime.pause(max(0.0, pause - lead))
+        first = self._attempt(given, now.monotonic + pause)
         now = self.runtime.now()
-        again = second_request(first.outcome, now, given.deadline - now.monotonic, self.runtime.draw())
-        if again is None:
+        again = second_request(first.outcome, now, now.until(given.deadline), self.runtime.draw())
+        if again is None or not first.requests:
             return first
+        self.runtime.pause(max(0.0, again - lead))
         if isinstance(first.outcome, TokenRecord):
             given = evolve(given, record=first.outcome)
-        second = self._request(given, now.monotonic + again)
+        second = self._attempt(given, now.monotonic + again)
         return evolve(second, requests=first.requests + second.requests)
 
-    def reopened(self, account: Account, refusal: Refused) -> bool:
-        return False
+    def _attempt(self, given: SignIn, leaves: float) -> Result:
+        fingerprint, host = given.account.identity.fingerprint, given.account.identity.host
+        begun = self.attempts.begin(fingerprint, given.deadline)
+        if isinstance(begun, Decision) and begun.row is Kind.RESET:  # in another process
+            if changed := given.reread():
+                return self._attempt(changed, leaves)
+            begun = self.attempts.begin(fingerprint, given.deadline)
+        if isinstance(begun, Decision):
+            return given.result(begun.failure(host, self.runtime.monotonic()))
+        outcome, answer = self.request(given, leaves)
+        decision = self.attempts.record(fingerprint, begun.answered(answer))
+        if not isinstance(outcome, TokenRecord):
+            outcome = decision.limiting(outcome, self.runtime.monotonic())
+        return given.result(outcome, 1)
+
+    def request(self, given: SignIn, leaves: float) -> tuple[TokenRecord | Failure, Answer]:
+        """Send one token request that leaves at a time (monotonic), and nothing if its time is over."""
+        reply = given.account.gateway.grant(given.deadline, self.runtime, leaves)
+        if not isinstance(reply.outcome, Issued):
+            return reply.outcome, reply.answer
+        answered, draw = self.runtime.now(), self.runtime.draw()
+        record = TokenRecord.from_answer(reply.outcome, reply.sent, answered, before=given.record, draw=draw)
+        return record, reply.answer
 
     def reset(self, account: Account) -> None:
-        pass
+        """Let one more password of these credentials through, for every process of this machine's user."""
+        self.attempts.reset(account.identity.fingerprint)
 
     def take_events(self) -> list[Event]:
         return []
-
-    def _request(self, given: SignIn, at: float) -> Result:
-        """Send a token request whose header leaves at a time (monotonic)."""
-        runtime, gateway, left = self.runtime, given.account.gateway, list[Moment]()
-
-        def leave() -> None:
-            if (pause := at - runtime.monotonic()) > 0:
-                runtime.pause(pause)
-            left.append(runtime.now())
-
-        if (pause := at - gateway.lead - runtime.monotonic()) > 0:
-            runtime.pause(pause)
-        if refusal := given.refusal():
-            return given.result(refusal)
-        started = runtime.now()
-        if started.monotonic >= given.deadline:  # this thread was stopped for a while; another sign-in runs by now
-            return given.result(Unavailable("no time was left", given.account.identity.host, late=True))
-        outcome = gateway.grant(given.deadline - started.monotonic, leave)
-        if isinstance(outcome, Issued):
-            answered, draw = runtime.now(), runtime.draw()
-            record = TokenRecord.from_answer(outcome, (left or [started])[-1], answered, before=given.record, draw=draw)
-            return given.result(record, 1)
-        return given.result(outcome, 1)

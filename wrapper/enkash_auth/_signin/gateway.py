@@ -1,18 +1,24 @@
-"""The gateway: the only importer of the generated client. A grant goes in, an outcome comes out, nothing is raised."""
+"""The gateway: the only importer of the generated client. A request goes out, a reply comes back, nothing is raised."""
 
-import encodings.idna  # noqa: F401  # looking up a host needs it, and a flight must not import (a fork may come)
+import encodings.idna  # noqa: F401  # looking up a host needs it, and a sign-in must not import (a fork may come)
+import socket
 import ssl
+import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from importlib.metadata import version
-from time import monotonic, time
 from typing import Any
 
 import httpx
+from attrs import evolve, field, frozen, mutable
 
+from enkash_auth._policy.classification import Answer
+from enkash_auth._policy.lifetime import NEVER, Moment
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from enkash_auth._policy.token import read_access_token, read_life
+from enkash_auth._runtime import Runtime
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth.errors import ConfigurationError, ProtocolError
 from enkash_auth_client import Client
@@ -20,12 +26,55 @@ from enkash_auth_client.api.authentication import get_authentication_token
 from enkash_auth_client.models import SnakeTokenResponse, TokenRequest, TokenResponse
 from enkash_auth_client.types import UNSET, Unset
 
-from .answers import read_error_code, read_retry_after
+from .answers import has_basic_challenge, read_body, read_retry_after
 
 _LARGEST_ANSWER = 64 * 1024
-_END = "enkash_auth.end"
+_LEAD = 1.0  # seconds to connect in
+_TRY_LATER = (408, 421, 425, 429)
 _USER_AGENT = f"enkash-auth/{version('enkash-auth')}"
-_request: ContextVar[tuple[float, Callable[[], None]]] = ContextVar("request")
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
+
+
+@frozen
+class Reply:
+    """How a token request ended, what that says about the account, and when the request left."""
+
+    outcome: Outcome
+    answer: Answer
+    sent: Moment
+
+
+@mutable
+class _Call:
+    """A token request under way."""
+
+    deadline: Moment
+    runtime: Runtime
+    sent: Moment
+    allowed: float  # seconds
+    leaves: float  # monotonic
+    left: bool = False  # whether the password may have left
+    answer: Answer = field(factory=Answer)
+    sockets: list[socket.socket] = field(factory=list)
+
+    def seconds(self) -> float:
+        return self.runtime.now().until(self.deadline)
+
+    def leave(self, host: str) -> None:
+        """Hold the header back until its time, on a connection that is open by then."""
+        if (early := self.leaves - self.runtime.monotonic()) > 0:
+            self.runtime.pause(early)
+        self.check_time(host)
+        self.sent = self.runtime.now()
+
+    def check_time(self, host: str) -> None:
+        """Connecting took too long, or this process stood still: the password must not leave any more."""
+        if self.seconds() <= 0:
+            self.left = False
+            raise _StoppedError(Unavailable("no time was left", host, late=True))
+
+
+_current: ContextVar[_Call] = ContextVar("enkash_auth_call")
 
 
 class _StoppedError(Exception):
@@ -36,11 +85,23 @@ class _StoppedError(Exception):
         self.outcome = outcome
 
 
-class _BoundedStream(httpx.SyncByteStream):
-    """A body, unpacked, that ends at a size and a time: a server that drips bytes beats every read timeout."""
+class _Form(httpx.SyncByteStream):
+    """The request's body: the last place where the deadline is checked before the password leaves."""
 
-    def __init__(self, inner: httpx.SyncByteStream, end: float, host: str, encoding: str) -> None:
-        self._inner, self._end, self._host = inner, end, host
+    def __init__(self, content: bytes, call: _Call, host: str) -> None:
+        self._content, self._call, self._host = content, call, host
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._call.check_time(self._host)
+        self._call.left = True
+        yield self._content
+
+
+class _BoundedStream(httpx.SyncByteStream):
+    """A body, unpacked, that ends at a size and a time: a server that drips bytes outlasts every read timeout."""
+
+    def __init__(self, inner: httpx.SyncByteStream, call: _Call, host: str, encoding: str) -> None:
+        self._inner, self._call, self._host = inner, call, host
         # none was asked for, but a proxy may do it anyway; httpx would unpack 500 bytes to 400 MB
         self._unpacker = zlib.decompressobj(47) if encoding in ("gzip", "x-gzip", "deflate") else None  # either kind
 
@@ -52,7 +113,7 @@ class _BoundedStream(httpx.SyncByteStream):
             size += len(chunk)
             if size > _LARGEST_ANSWER:
                 raise _StoppedError(Unavailable("the answer is larger than 64 KiB", self._host))
-            if monotonic() > self._end:
+            if self._call.seconds() < 0:
                 raise _StoppedError(Unavailable("the answer took too long", self._host, late=True))
             yield chunk
 
@@ -61,7 +122,7 @@ class _BoundedStream(httpx.SyncByteStream):
 
 
 class Gateway:
-    """Signs in with one account's credentials."""
+    """Sends token requests with one account's credentials."""
 
     def __init__(
         self,
@@ -70,10 +131,11 @@ class Gateway:
         transport: httpx.BaseTransport | None = None,
         verify: bool | ssl.SSLContext = True,
     ) -> None:
-        self.lead = 0.0 if transport else 1.0  # seconds to connect in before the header leaves, which another may not tell
+        self.lead = 0.0 if transport else _LEAD  # another transport may not tell when its header leaves
         self.origin = credentials.origin
         self.host = self.origin[1]
-        self._credentials, self._shared = credentials, transport is not None  # others may use that one
+        self._credentials, self._shared = credentials, transport is not None  # a given transport may have other users
+        self._calls, self._lock, self._closed = list[_Call](), threading.Lock(), False
         self._client = Client(
             base_url=credentials.base_url,
             timeout=httpx.Timeout(5.0),  # each request brings its own
@@ -81,7 +143,7 @@ class Gateway:
                 "User-Agent": _USER_AGENT,
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
-                "Connection": "close",  # the next grant is minutes away, and a fork would share the connection
+                "Connection": "close",  # the next request is minutes away, and a fork would share the connection
             },
             verify_ssl=verify,
             follow_redirects=False,
@@ -95,7 +157,7 @@ class Gateway:
             },
         )
         try:
-            self._client.get_httpx_client()  # here, not in a grant
+            self._client.get_httpx_client()  # here, not in a sign-in
             return
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             why = type(error).__name__
@@ -103,12 +165,27 @@ class Gateway:
             f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use the proxy that is named ({why})"
         )
 
-    def grant(self, timeout: float, leave: Callable[[], None] = lambda: None) -> Outcome:
-        """Send one token request (RFC 6749 section 4.3), `timeout` seconds for it all, and return how it ended.
+    def grant(self, deadline: Moment, runtime: Runtime, leaves: float = NEVER) -> Reply:
+        """Send one token request (RFC 6749 section 4.3) until `deadline`, and return how it ended.
 
-        `leave` is called when there is a connection, before the header leaves.
+        Its header leaves no sooner than `leaves` (monotonic); a caller has to come `lead` seconds before that.
         """
-        _request.set((timeout, leave))
+        now = runtime.now()
+        call = _Call(deadline, runtime, now, now.until(deadline), leaves, left=self._shared)
+        _current.set(call)
+        with self._lock:
+            self._calls.append(call)
+        try:
+            outcome = self._send(call)
+        finally:
+            with self._lock:
+                self._calls.remove(call)
+                last = self._closed and not self._calls
+            if last:
+                self._client.get_httpx_client().close()
+        return Reply(outcome, evolve(call.answer, left=call.left), call.sent)
+
+    def _send(self, call: _Call) -> Outcome:
         try:
             body = TokenRequest(
                 username=self._credentials.username,
@@ -120,61 +197,84 @@ class Gateway:
             # typed as the spec has them (a server may differ), so that mypy finds these lines when the spec changes
             access_token: str | Unset = answer.access_token
             expires_in: int | Unset = answer.expires_in
-            return Issued(read_access_token(access_token), read_life(None if expires_in is UNSET else expires_in))
+            token = read_access_token(access_token)
+            call.answer = evolve(call.answer, token=True)
+            return Issued(token, read_life(None if expires_in is UNSET else expires_in))
         except _StoppedError as stop:
             return stop.outcome
         except ProtocolError as error:
             return Malformed(str(error), self.host)
-        except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout):
-            return Unavailable(f"no answer within {timeout:.3g} s", self.host, late=True)
+        except _NEVER_SENT as error:
+            call.left = False
+            return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
+        except (httpx.ReadTimeout, httpx.WriteTimeout):
+            return Unavailable(f"no answer within {call.allowed:.3g} s", self.host, late=True)
         except httpx.HTTPError as error:
             return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError, zlib.error):
-            # what the generated parser raises on a body that is no JSON object of the spec's
-            return Malformed("the body is not the JSON object of the spec", self.host)
-        except Exception as error:  # a flight that ends in no outcome would keep its waiters till their deadline
+        except Exception as error:  # a sign-in that ends in no outcome would keep its waiters until their deadline
+            if call.answer.status == 200:  # what the generated parser raises on a body that is no JSON object
+                return Malformed("the body is not the JSON object of the spec", self.host)
             return Unavailable(f"the request failed ({type(error).__name__})", self.host)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._client.get_httpx_client().close()
+        """Cut running requests and close the connections; a transport that was given stays open for its other users."""
+        with self._lock:
+            self._closed, running = True, bool(self._calls)
+        self.abandon()
+        if not self._shared and not running:
+            self._client.get_httpx_client().close()
 
     def abandon(self) -> None:
-        """Cut off a grant that does not end: a server that drips headers beats every timeout."""
-        if not self._shared:
-            self.close()
+        """Cut a request that does not end: a server that drips headers outlasts every timeout.
+
+        The connection is shut down, and closed by the thread that uses it: OpenSSL would go on with the descriptor's
+        number, which may be another file's by then.
+        """
+        with self._lock:
+            sockets = [open for call in self._calls for open in call.sockets]
+        for open in sockets:
+            with suppress(OSError):
+                socket.socket.shutdown(open, socket.SHUT_RDWR)  # an SSLSocket's own would drop its TLS state
 
     def _on_request(self, request: httpx.Request) -> None:
-        timeout, leave = _request.get()
-        # a host may have several addresses, the first of them dead
-        limits, end = httpx.Timeout(timeout, connect=timeout / 3).as_dict(), monotonic() + timeout
+        call = _current.get()
+        seconds = max(0.0, call.seconds())
 
         def trace(name: str, info: dict[str, Any]) -> None:
-            if not name.endswith("send_request_headers.started") or info["request"].method == b"CONNECT":
-                return
-            leave()
-            # connecting took too long, or this process stood still: by now the password may have been refused
-            if monotonic() > end:
-                raise _StoppedError(Unavailable("no time was left", self.host, late=True))
+            if name.endswith("send_request_headers.started"):
+                if info["request"].method != b"CONNECT":  # to a proxy
+                    call.leave(self.host)
+            elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
+                connection = info["return_value"].get_extra_info("socket")
+                call.sockets = [connection] if isinstance(connection, socket.socket) else []
+            elif name.endswith("response_closed.started"):
+                call.sockets = []
 
-        request.extensions = {**request.extensions, "timeout": limits, "trace": trace, _END: end}
+        # a host may have several addresses, the first of them dead
+        limits = httpx.Timeout(seconds, connect=seconds / 3).as_dict()
+        request.extensions = {**request.extensions, "timeout": limits, "trace": trace}
         request.headers.pop("Cookie", None)  # each sign-in stands alone
+        if not (self._credentials.username + self._credentials.password.reveal()).isascii():
+            request.headers["Content-Type"] += ";charset=UTF-8"  # else stock Spring reads Latin-1, and counts a failure
+        request.stream = _Form(request.content, call, self.host)
 
     def _on_response(self, response: httpx.Response) -> None:
-        """Bound the body, and end all but a 200 before the generated parser, which knows no status 520, sees it."""
-        stream = response.stream
+        """Bound and read the body, and end all but a 200 before the generated parser, which knows no status 520."""
+        call, stream, status = _current.get(), response.stream, response.status_code
         assert isinstance(stream, httpx.SyncByteStream)
-        encoding = response.headers.pop("Content-Encoding", "")
-        response.stream = _BoundedStream(stream, response.request.extensions[_END], self.host, encoding.lower())
-        status = response.status_code
+        encoding = response.headers.pop("Content-Encoding", "").lower()
+        response.stream = _BoundedStream(stream, call, self.host, encoding)
+        basic = has_basic_challenge(response.headers.get_list("WWW-Authenticate"))
+        call.answer = Answer(status, basic=basic)
+        try:
+            json, error = read_body(response.read())
+            call.answer = evolve(call.answer, json=json, error=error)
+        except (httpx.HTTPError, zlib.error, _StoppedError):  # cut short, too long or too slow: the status still counts
+            if status == 200:
+                raise
         if status == 200:
             return
-        if status == 429 or status >= 500:
-            after = read_retry_after(response.headers.get("Retry-After"), time())
+        if status in _TRY_LATER or status >= 500:
+            after = read_retry_after(response.headers.get("Retry-After"), call.runtime.wall())
             raise _StoppedError(Unavailable(f"status {status}", self.host, after))
-        try:
-            error, unread = read_error_code(response.read()), False
-        except (httpx.HTTPError, zlib.error, _StoppedError):  # cut short, too long or too slow: the status still counts
-            error, unread = None, True
-        final = status == 401 or (status == 400 and (unread or error == "invalid_grant"))
-        raise _StoppedError(Refused(status, error, final, self.host))
+        raise _StoppedError(Refused(status, call.answer.error, False, self.host))

@@ -14,18 +14,19 @@ from typing import Any, Literal, get_args
 import click
 
 from enkash_auth._provider import TokenProvider
+from enkash_auth._settings.environment import attempts_path
 from enkash_auth._versions import spec_version, version
-from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth.errors import ConfigurationError
 from enkash_auth.testing._answers import Faults
 
 from ._doctor import examine
+from ._group import Group
 from ._status import opened, state_of
 
-_CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolError: 6}
 _EPILOG = """\b
 Exit codes:
-  0  done; status: there is a living token, or nothing forbids a sign-in
-  1  doctor: a finding is "fail"
+  0  done; status: there is a valid token, or nothing forbids a sign-in
+  1  doctor: a finding is "fail"; any: the output cannot be written
   2  wrong usage
   3  settings are missing or malformed
   4  the server refused the sign-in, now or before
@@ -35,23 +36,13 @@ Exit codes:
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class _Group(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except EnkashAuthError as error:
-            click.echo(f"Error: {error}", err=True)
-            code = _CODES[type(error)]
-        ctx.exit(code)
-
-
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         click.echo(f"enkash-auth {version()} (spec {spec_version()})")
         ctx.exit()
 
 
-@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--profile", metavar="NAME", help="The profile to take settings from, as ENKASH_PROFILE names one.")
 @click.option("-v", "--verbose", count=True, help="Log to stderr; -vv logs more.")
 @click.option("--no-color", is_flag=True, help="No colour, also where NO_COLOR is set.")
@@ -81,6 +72,8 @@ def token(profile: str | None, header: bool, as_json: bool) -> None:
     """
     if header and as_json:
         raise click.UsageError("--header and --json exclude each other")
+    if sys.stdout is None:  # `>&-`
+        raise click.ClickException("stdout is closed, and the token would be printed there; no token was asked for")
     with TokenProvider.from_env(profile=profile) as provider:
         got = provider.token()
     if sys.stdout.isatty():  # pragma: no cover - a test sees it on a terminal of its own
@@ -134,11 +127,12 @@ def reset(profile: str | None) -> None:
     For all processes that share it. The next call signs in again: change refused credentials first.
     """
     with opened(profile, "raise") as (provider, store):
-        if store is None:
-            raise ConfigurationError("ENKASH_TOKEN_STORE is not set, and outside of it there is nothing to reset")
+        if store is None and attempts_path() is None:
+            raise ConfigurationError("ENKASH_TOKEN_STORE is not set and ENKASH_ATTEMPTS is off: nothing to reset")
         provider.reset()
         host = provider.credentials.origin[1]
-    click.echo(f"The store has no token and no refusal of {host} any more.")
+    what = "The store has no token and no refusal" if store is not None else "This user's attempts hold no refusal"
+    click.echo(f"{what} of {host} any more.")
 
 
 @cli.command()

@@ -110,9 +110,11 @@ def _shape(credentials: Credentials) -> Iterator[Finding]:
 def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Iterator[Finding]:
     state = state_of(provider.credentials, store)
     if state.store is None:
-        text = "ENKASH_TOKEN_STORE is not set: only the process that was refused knows; set it for several processes"
-        yield Finding("warn", "store", text)
-    elif state.seen is None:
+        yield Finding("warn", "store", "ENKASH_TOKEN_STORE is not set: processes share no token; set it for several")
+        if not state.answers:
+            text = f"{state.trouble}: set ENKASH_ATTEMPTS to a file that can be written, or each process counts alone"
+            yield Finding("warn", "attempts", text)
+    elif not state.answers:
         yield Finding("fail", "store", f"{state.trouble}: until it answers, each process signs in by itself")
         return  # whether the credentials were refused cannot be seen: no attempt
     else:
@@ -122,8 +124,9 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
         yield Finding("fail", "refusal", f"{state.failure.to_exception()}; {advice}")
         return
     if state.failure:
-        yield Finding("warn", "back-off", f"{state.failure.to_exception()}; wait, the next call after it asks again")
-    elif state.seen:
+        about = "refusal" if state.refusal == "limited" else "back-off"
+        yield Finding("warn", about, f"{state.failure.to_exception()}; wait, the next call after it asks again")
+    elif state.answers:
         yield Finding("ok", "refusal", "none of these credentials is known")
     if sign_in:
         yield _signed_in(provider, stored=state.token is not None)

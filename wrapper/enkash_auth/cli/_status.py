@@ -5,51 +5,60 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from attrs import frozen
 
+from enkash_auth._policy.attempts import Decision, Ledger
+from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
 from enkash_auth._provider import TokenProvider
 from enkash_auth._runtime import current_runtime
 from enkash_auth._settings.credentials import Credentials
-from enkash_auth._settings.environment import load_token_store
+from enkash_auth._settings.environment import attempts_path, load_token_store
+from enkash_auth._signin.attempts_file import Attempts
 from enkash_auth.stores import Store, StoreError
 
-if TYPE_CHECKING:
-    from enkash_auth._fleet.entries import Seen
-
-_NO_STORE = "ENKASH_TOKEN_STORE is not set, so no process sees what another one knows"
+_NO_STORE = "ENKASH_TOKEN_STORE is not set: processes share no token"
 
 
 @frozen
 class State:
-    """`seen` is None without a store that answers; `trouble` says why."""
+    """`answers`: whether what is shown is known; `trouble` says why not."""
 
     credentials: Credentials
     store: str | None
     trouble: str | None
-    seen: Seen | None
     now: Moment
+    answers: bool = False
+    record: TokenRecord | None = None
+    ledger: Ledger = Ledger()
+    backoff: Backoff = Backoff()
 
     @property
     def token(self) -> TokenRecord | None:
         """The living token."""
-        record = self.seen.record if self.seen else None
-        return record if record and record.alive(self.now) else None
+        return self.record if self.record and self.record.alive(self.now) else None
+
+    @property
+    def decision(self) -> Decision:
+        """What the attempts so far allow."""
+        return self.ledger.decide(self.now, [one.id for one in self.ledger.attempts])
 
     @property
     def failure(self) -> Failure | None:
         """What forbids a sign-in now."""
-        return self.seen.failure if self.seen else None
+        if self.decision.row:
+            return self.decision.failure(self.credentials.origin[1], self.now.monotonic)
+        return self.backoff.blocks(self.now.monotonic)
 
     @property
     def refusal(self) -> str:
-        """`final` where the server has refused these very credentials for good."""
-        if self.seen is None:
+        """`final` if these credentials must not be sent again, `limited` if they must not be sent now."""
+        if not self.answers:
             return "unknown"
-        return "final" if self.failure and not self.seen.backoff.failure else "none"
+        return "final" if self.decision.final else "limited" if self.decision.row else "none"
 
     def as_json(self) -> dict[str, Any]:
         account = {
@@ -57,7 +66,7 @@ class State:
             "username": _masked(self.credentials.username),
             "client_id": f"...{self.credentials.client_id[-3:]}",
         }
-        token = backoff = None
+        token = backoff = limit = None
         if record := self.token:
             life = record.life
             left, window = self.now.until(life.lower), 0.0 if record.sticky(self.now) else life.window
@@ -68,14 +77,22 @@ class State:
                 "renewal_at": _at(max(self.now.wall, life.lower.wall - window)),
                 "sticky": record.sticky(self.now),
             }
-        if self.seen and self.failure and self.refusal == "none":
-            seconds = round(self.seen.backoff.until - self.now.monotonic, 1)
+        if self.failure and self.refusal == "none":
+            seconds = round(self.backoff.until - self.now.monotonic, 1)
             backoff = {"seconds": seconds, "reason": _reason(self.failure)}
+        if found := self.decision.limit(self.now.monotonic):
+            limit = found.seconds if found.seconds is None else round(found.seconds, 1)
         return {
             "account": account,
             "store": {"kind": self.store, "trouble": self.trouble},
             "token": token,
             "refusal": self.refusal,
+            "attempts": {
+                "passwords": self.decision.passwords,
+                "proven": self.ledger.proven,
+                "row": self.decision.row,
+                "seconds": limit,
+            },
             "backoff": backoff,
             "ready": self.token is not None or self.failure is None,
         }
@@ -83,7 +100,7 @@ class State:
     def as_table(self) -> str:
         said = self.as_json()
         account, token, backoff = said["account"], said["token"], said["backoff"]
-        life = renewal = pause = "none" if self.seen else "unknown"
+        life = renewal = pause = "none" if self.answers else "unknown"
         if token:
             life = f"{token['age']:.0f} s old, expires in {token['left']:.0f} s, at {token['expires_at']}"
             renewal = f"about {token['renewal_at']}" + (", at expiry: the server is sticky" if token["sticky"] else "")
@@ -94,7 +111,9 @@ class State:
             "store": (self.store or "none") + (f": {self.trouble}" if self.trouble else ", answers"),
             "token": life,
             "renewal": renewal,
-            "refusal": f"final: {_reason(self.failure)}" if self.failure and self.refusal == "final" else self.refusal,
+            "refusal": f"{self.refusal}: {_reason(self.failure)}"
+            if self.failure and self.decision.row
+            else self.refusal,
             "back-off": pause,
         }
         return "\n".join(f"{name:<9}{text}" for name, text in rows.items())
@@ -115,15 +134,17 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
     """Look into the store."""
     runtime = current_runtime()
     if store is None:
-        return State(credentials, None, _NO_STORE, None, runtime.now())
+        attempts = Attempts(attempts_path(), runtime)
+        ledger = attempts.look(credentials.fingerprint())
+        answers = attempts.path is not None and not attempts.trouble
+        return State(credentials, None, _NO_STORE, runtime.now(), answers, ledger=ledger)
     from enkash_auth._fleet.shared import look  # needs an extra, which the store's provider has found
 
-    seen, trouble = None, None
     try:
-        seen = look(store, credentials, runtime)
+        found = look(store, credentials, runtime)
     except StoreError as error:
-        trouble = str(error)
-    return State(credentials, type(store).__name__, trouble, seen, runtime.now())
+        return State(credentials, type(store).__name__, str(error), runtime.now())
+    return State(credentials, type(store).__name__, None, runtime.now(), True, *found)
 
 
 def _masked(text: str) -> str:

@@ -4,6 +4,7 @@
 object with the methods of `Store` will do: `enkash_auth.testing.StoreContract` tests one.
 """
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -55,9 +56,11 @@ def _made(url: str) -> Store:
     if url in ("memory:", "memory://"):
         store = __getattr__("MemoryStore")()
     elif parts.scheme == "file":
-        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
-            raise ConfigurationError("a file store's URL is file:///absolute/directory")
-        store = __getattr__("FileStore")(unquote(parts.path))
+        path = unquote(parts.path)
+        drive = re.match(r"/[A-Za-z][:|](/|$)", path)  # of Windows, which has no file store
+        if parts.netloc not in ("", "localhost") or not path.startswith("/") or drive or parts.query or parts.fragment:
+            raise ConfigurationError("a file store's URL is file:///absolute/directory, without a drive")
+        store = __getattr__("FileStore")(path)
     elif parts.scheme in ("redis", "rediss", "unix"):
         store = __getattr__("RedisStore").from_url(url)
     else:

@@ -21,6 +21,9 @@ from ._protocol import Lock, StoreError, told
 _LARGEST = 64 * 1024
 _TIMEOUT = 1.0  # seconds; the lock is held for single reads and writes only
 _LONG = 365 * 86_400.0  # seconds; what lives longer, a refusal, counts also when the clock was set back since
+_NEW = ".enkash-auth-new"  # the ending of a file that is being written
+_DEAD = 60.0  # seconds after which such a file's writer has been killed: writing takes milliseconds
+_NEEDED = ("geteuid", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")  # what keeps a directory private
 _told = told("the token store's directory failed", OSError, Timeout)
 
 
@@ -29,10 +32,13 @@ class FileStore:
 
     Time is the machine's wall clock; an entry from the future is not there, unless it is to live for years: a refusal
     outlasts a clock that is set back. Nor is what is no file, a link, or another user's. A directory that others may
-    enter or that is a link raises `ConfigurationError`; later trouble is a `StoreError`.
+    enter or that is a link raises `ConfigurationError`, as does a system without POSIX's users and modes; later trouble
+    is a `StoreError`.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
+        if not all(hasattr(os, name) for name in _NEEDED):
+            raise ConfigurationError("a file store needs a POSIX system (Linux, macOS, BSD); use a redis:// URL here")
         self._directory, why = Path(directory).absolute(), ""
         try:
             self._exists()
@@ -132,7 +138,8 @@ class FileStore:
 
     def _write(self, key: str, value: bytes, saved: float, seconds: float) -> None:
         """Replace the file in one step: a reader sees the old entry or the new one, whoever is killed."""
-        descriptor, name = tempfile.mkstemp(prefix=f".{key}.", dir=self._directory)  # 0600, never a link
+        self._sweep()
+        descriptor, name = tempfile.mkstemp(_NEW, f".{key}.", self._directory)  # 0600, never a link
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(b"%.6f %.6f\n" % (saved, seconds) + value)
@@ -143,6 +150,13 @@ class FileStore:
             with suppress(OSError):
                 Path(name).unlink()
             raise
+
+    def _sweep(self) -> None:
+        """Remove the files that killed writers have left."""
+        for path in self._directory.glob(f".*{_NEW}"):
+            with suppress(FileNotFoundError):  # a sibling sweeps, too
+                if time.time() - path.lstat().st_mtime > _DEAD:
+                    path.unlink()
 
 
 class _Lease:

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING
 
 from ._answers import Faults
 from ._contract import StoreContract
+from ._dialects import DIALECTS, Dialect
 from ._leaks import LeakCheck
 from ._sandbox import Sandbox
 
 if TYPE_CHECKING:
     from ._transport import SandboxTransport
 
-__all__ = ["Faults", "LeakCheck", "Sandbox", "SandboxTransport", "StoreContract"]
+__all__ = ["DIALECTS", "Dialect", "Faults", "LeakCheck", "Sandbox", "SandboxTransport", "StoreContract"]
 
 if not TYPE_CHECKING:  # pragma: no branch
 

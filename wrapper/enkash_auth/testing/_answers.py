@@ -1,39 +1,34 @@
-"""The sandbox's answers, and the faults that stand in for them."""
+"""What the sandbox puts on the wire: an answer, and the fault that stands in for one."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Faults = Literal["server_error", "rate_limited", "html_502", "dropped", "slow", "raw"]
+# The faults with names of their own; a dialect's name is a fault's, too.
+Faults = Literal[
+    "server_error",
+    "rate_limited",
+    "html_502",
+    "dropped",
+    "slow",
+    "raw",
+    "lost",
+    "silence",
+    "user_database_down",
+    "client_database_down",
+]
 Body = dict[str, object] | bytes
 
+JSON = "application/json;charset=UTF-8"
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-_JSON = "application/json;charset=UTF-8"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One queued misbehaviour; `seconds` and `retry_after` are in seconds."""
-
-    kind: str
-    seconds: float = 1.0
-    retry_after: float | str | None = 1
-    status: int = 500
-    body: bytes = field(default=b"", repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    def answer(self) -> Answer:
-        """The answer this fault stands for; `dropped` and `slow` have none."""
-        if self.kind == "server_error":
-            return Answer.error(500, "server_error", "Internal Server Error")
-        if self.kind == "rate_limited":
-            retry = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-            return Answer(429, {"error": "rate_limited"}, retry)
-        if self.kind == "html_502":
-            return Answer(502, b"<html><h1>502 Bad Gateway</h1></html>", {"Content-Type": "text/html"})
-        return Answer(self.status, self.body, self.headers)
+_PAGE = {
+    "Content-Type": "text/html;charset=utf-8",
+    "Cache-Control": "no-cache, no-store, max-age=0, must-revalidate",
+    "Pragma": "no-cache",
+}
 
 
 @dataclass(frozen=True)
@@ -43,11 +38,36 @@ class Answer:
     status: int
     body: Body = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sent: Literal["whole", "cut", "dropped", "silence"] = "whole"  # cut, dropped: the connection ends first
+    seconds: float = 0.0  # between the decision and the answer
 
     @classmethod
     def error(cls, status: int, error: str, description: str, **headers: str) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return cls(status, {"error": error, "error_description": description}, {**NO_STORE, **named})
 
+    @classmethod
+    def page(cls, status: int, message: str, headers: Mapping[str, str]) -> Answer:
+        """An HTML page, as a container or a proxy writes one."""
+        text = f"<!doctype html><title>HTTP Status {status}</title><p><b>Message</b> {message}</p>"
+        return cls(status, text.encode(), {**_PAGE, **headers})
+
+    def without_body(self) -> Answer:
+        """The answer to HEAD."""
+        return replace(self, body=b"", headers=self.sent_headers())
+
+    def content(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
     def sent_headers(self) -> dict[str, str]:
-        return {"Content-Type": _JSON, **self.headers} if isinstance(self.body, dict) else dict(self.headers)
+        headers = {"Content-Type": JSON, **self.headers} if isinstance(self.body, dict) else dict(self.headers)
+        return {**headers, "Content-Length": str(len(self.content()) + 100)} if self.sent == "cut" else headers
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a token request meets: `answer` in place of its own; `seconds` of delay; the loss of its own answer."""
+
+    answer: Answer | None = None
+    seconds: float = 0.0
+    lost: bool = False

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING
 
 from ._answers import Answer
+from ._asked import Asked
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ._state import State
@@ -22,41 +21,49 @@ def make_app(state: State) -> ASGIApp:
     try:
         from starlette.applications import Starlette
         from starlette.requests import Request
-        from starlette.responses import Response
         from starlette.routing import Route
     except ImportError as missing:
         raise ImportError(EXTRA) from missing
 
-    def sent(answer: Answer) -> Response:
-        body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-        return Response(body, answer.status, answer.sent_headers())
-
+    # ASGI apps, not functions: a dropped connection has no response to return.
     class Token:
-        # An ASGI app, not a function: a dropped connection has no response to return.
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             request = Request(scope, receive)
-            fault = state.arrived()
+            fault = state.arrived(request.method)
             body = await request.body()
             # Half before the decision and half after it, as on a real network.
-            await asyncio.sleep(state.latency / 2 + (fault.seconds if fault and fault.kind == "slow" else 0))
-            if fault and fault.kind == "dropped":
-                await _drop(request)
-                return
-            headers = request.headers
-            answer = state.answer(fault, headers.get("authorization", ""), headers.get("content-type", ""), body)
-            await asyncio.sleep(state.latency / 2)
-            await sent(answer)(scope, receive, send)
+            await asyncio.sleep(state.latency / 2 + (fault.seconds if fault else 0))
+            asked = Asked.of(request.method, scope["query_string"], request.headers, body)
+            answer = state.answer(fault, asked)
+            await asyncio.sleep(state.latency / 2 + answer.seconds)
+            await _send(answer, request, send)
 
-    async def echo(request: Request) -> Response:
-        await request.body()
-        return sent(state.call(request.headers.get("authorization", "")))
+    class Echo:
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            request = Request(scope, receive)
+            await request.body()
+            await _send(state.call(request.headers.get("authorization", "")), request, send)
 
     return Starlette(
         routes=[
-            Route("/oauth/token", Token(), methods=["POST"]),
-            Route("/api/echo", echo, methods=["GET", "POST"]),
+            Route("/oauth/token", Token()),
+            Route("/api/echo", Echo(), methods=["GET", "POST"]),
         ]
     )
+
+
+async def _send(answer: Answer, request: Request, send: Send) -> None:
+    if answer.sent == "silence":
+        await request.receive()  # the body was read: what comes next is the disconnect
+        return
+    if answer.sent != "dropped":
+        content = answer.content()
+        headers = {"Content-Length": str(len(content)), **answer.sent_headers()}
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+        await send({"type": "http.response.body", "body": content, "more_body": answer.sent == "cut"})
+    if answer.sent != "whole":
+        await _drop(request)
 
 
 async def _drop(request: Request) -> None:
@@ -64,4 +71,4 @@ async def _drop(request: Request) -> None:
     if transport is None:
         raise ConnectionResetError("the sandbox dropped the connection")
     transport.close()
-    await request.receive()  # the body was read: what comes next is the disconnect
+    await request.receive()

@@ -105,9 +105,9 @@ def sync_detailed(
     How it is
     unlocked is unknown.
 
-    inferred. A password grant answers with the same access token, with a shrinking life, until that
-    token has
-    expired.
+    observed on stock Spring. A password grant answers with the same access token, with a shrinking
+    life, until that
+    token has expired. GET, PUT and HEAD answer 405; without a Basic pair all methods answer 401.
 
     Args:
         body (TokenRequest): documented (api-8990264). The form of a password grant.
@@ -146,9 +146,9 @@ def sync(
     How it is
     unlocked is unknown.
 
-    inferred. A password grant answers with the same access token, with a shrinking life, until that
-    token has
-    expired.
+    observed on stock Spring. A password grant answers with the same access token, with a shrinking
+    life, until that
+    token has expired. GET, PUT and HEAD answer 405; without a Basic pair all methods answer 401.
 
     Args:
         body (TokenRequest): documented (api-8990264). The form of a password grant.
@@ -182,9 +182,9 @@ async def asyncio_detailed(
     How it is
     unlocked is unknown.
 
-    inferred. A password grant answers with the same access token, with a shrinking life, until that
-    token has
-    expired.
+    observed on stock Spring. A password grant answers with the same access token, with a shrinking
+    life, until that
+    token has expired. GET, PUT and HEAD answer 405; without a Basic pair all methods answer 401.
 
     Args:
         body (TokenRequest): documented (api-8990264). The form of a password grant.
@@ -221,9 +221,9 @@ async def asyncio(
     How it is
     unlocked is unknown.
 
-    inferred. A password grant answers with the same access token, with a shrinking life, until that
-    token has
-    expired.
+    observed on stock Spring. A password grant answers with the same access token, with a shrinking
+    life, until that
+    token has expired. GET, PUT and HEAD answer 405; without a Basic pair all methods answer 401.
 
     Args:
         body (TokenRequest): documented (api-8990264). The form of a password grant.

@@ -1,0 +1,549 @@
+"""The shared sign-in's commands, carried out on a store in memory: who sends, who waits, and what the store then has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from conftest import Clock, credentials
+from enkash_auth._fleet import protocol
+from enkash_auth._fleet.protocol import Delete, Ended, Lease, Member, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._fleet.sealed import Sealed
+from enkash_auth._policy.attempts import Ledger
+from enkash_auth._policy.classification import Answer, Kind, classify
+from enkash_auth._policy.lifetime import TokenRecord
+from enkash_auth._policy.outcome import Issued, Malformed, Refused, Unavailable
+from enkash_auth.stores import MemoryStore, StoreError
+
+WRONG = Answer(400, "invalid_grant", json=True)
+STRANGE = Answer(422, json=True)
+SILENT = Answer()
+BUSY = Answer(503)
+TOKEN = Answer(200, json=True, token=True)
+Steps = Generator[Any, Any, Any]
+
+
+class Process:
+    """A process of the fleet: carries out its commands, until `before` says otherwise."""
+
+    def __init__(self, fleet: Fleet, strict: bool = False, timeout: float = 10.0) -> None:
+        self.fleet, self.clock, self.timeout = fleet, fleet.clock, timeout
+        self.member = Member("h", timeout, strict, fleet.new_id, lambda: 0.0)
+        self.sealed = Sealed(fleet.store, credentials(), fleet.clock.runtime)
+        self.before: Callable[[Any], object] = lambda command: None
+        self.named = True  # whether the source still names these credentials
+        self.commands: list[Any] = []
+
+    def sign_in(self, record: TokenRecord | None = None, reachable: bool = True) -> Ended:
+        now = self.clock.runtime.now()
+        return self.carry_out(self.member.sign_in(record, now, now.after(self.timeout), reachable=reachable))
+
+    def reset(self) -> None:
+        self.carry_out(self.member.reset(self.fleet.new_id(), self.clock.runtime.now()))
+
+    def carry_out(self, steps: Steps) -> Any:
+        try:
+            command = next(steps)
+            while True:
+                self.commands.append(command)
+                self.sealed.begin()
+                try:
+                    self.before(command)
+                    value = self.do(command)
+                except StoreError as error:
+                    command = steps.throw(error)
+                else:
+                    command = steps.send((self.clock.runtime.now(), value))
+        except StopIteration as end:
+            return end.value
+
+    def do(self, command: Any) -> object:
+        match command:
+            case Read(kind):
+                return self.sealed.load(kind)
+            case Save(kind, entry, seconds, written, fenced):
+                return self.sealed.save(kind, dict(entry), seconds, written if fenced else None)
+            case Delete(kind):
+                return self.sealed.delete(kind)
+            case Lease(seconds):
+                return self.sealed.lease(seconds)
+            case Release():
+                return self.sealed.release()
+            case Pause(seconds):
+                return self.clock.passes(seconds)
+            case Source():
+                return self.named
+            case Send(record, deadline):
+                return self.fleet.send(record, deadline)
+        raise AssertionError(command)
+
+
+class Fleet:
+    """Processes, their store and their server; `passwords` says when each password left."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.store = clock, MemoryStore(clock=lambda: clock.monotonic)
+        self.passwords: list[float] = []
+        self.answers: list[Answer] = []
+        self.answer, self.life, self.ids = TOKEN, 300.0, 0
+        self.on_send: Callable[[], object] = lambda: None
+
+    def new_id(self) -> str:
+        self.ids += 1
+        return f"id{self.ids}"
+
+    def process(self, **options: Any) -> Process:
+        return Process(self, **options)
+
+    def send(self, record: TokenRecord | None, deadline: Any) -> Sent:
+        started = self.clock.runtime.now()
+        assert started.until(deadline) > 0
+        self.passwords.append(started.monotonic)
+        answer, name = self.answers.pop(0) if self.answers else self.answer, f"t{len(self.passwords)}"
+        self.on_send()
+        if answer.token:
+            issued = Issued(name, self.life)
+            now = self.clock.runtime.now()
+            return Sent(TokenRecord.from_answer(issued, started, now, before=record, draw=0.5), answer)
+        if answer.status == 200:
+            return Sent(Malformed("no token", "h"), answer)
+        temporary = answer.status in (0, 429) or answer.status >= 500
+        return Sent(Unavailable("x", "h") if temporary else Refused(answer.status, answer.error, False, "h"), answer)
+
+    def ledger(self) -> Ledger:
+        found = Sealed(self.store, credentials(), self.clock.runtime).load("ledger")
+        assert found
+        return Ledger.from_entry(found[0], self.clock.runtime.now().after(-found[1]))
+
+    @property
+    def kinds(self) -> list[Kind]:
+        return [one.kind for one in self.ledger().attempts]
+
+
+@pytest.fixture
+def fleet(clock: Clock) -> Fleet:
+    return Fleet(clock)
+
+
+def token(ended: Ended) -> str:
+    assert isinstance(ended.outcome, TokenRecord), ended
+    return ended.outcome.token.access_token
+
+
+def test_a_siblings_token_is_adopted(fleet: Fleet) -> None:
+    assert token(fleet.process().sign_in()) == token(fleet.process().sign_in()) == "t1"
+    assert fleet.ledger() == Ledger((), True, "", 1)
+
+
+def test_a_password_is_written_before_it_leaves_and_its_answer_after(fleet: Fleet) -> None:
+    fleet.answer, seen = STRANGE, []
+    fleet.on_send = lambda: seen.extend(fleet.kinds)
+    ended = fleet.process().sign_in()
+    assert (seen, fleet.kinds) == ([Kind.OPEN], [Kind.MAYBE])
+    assert ended.decision and (ended.decision.row, ended.decision.passwords) == (Kind.MAYBE, 1)
+
+
+@pytest.mark.parametrize("answer", [WRONG, Answer(401, basic=True), Answer(400, "invalid_client", json=True)])
+def test_a_clear_refusal_is_final_for_the_fleet(fleet: Fleet, clock: Clock, answer: Answer) -> None:
+    fleet.answer = answer
+    for _ in range(4):
+        for process in (fleet.process(), fleet.process(strict=True)):
+            outcome = process.sign_in().outcome
+            assert outcome == Refused(answer.status, answer.error, True, "h")
+        clock.passes(4000)
+    assert len(fleet.passwords) == 1
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 409, 412, 422, 423])
+def test_what_may_be_a_refusal_is_tried_once_more_after_a_minute(fleet: Fleet, clock: Clock, status: int) -> None:
+    fleet.answer = Answer(status, json=True)
+    process = fleet.process()
+    for _ in range(100):
+        process.sign_in()
+        clock.passes(5)
+        fleet.process().sign_in()
+        clock.passes(5)
+    assert len(fleet.passwords) == 2
+    assert fleet.passwords[1] - fleet.passwords[0] >= 60
+    ended = process.sign_in()
+    assert ended.decision and ended.decision.final and isinstance(ended.outcome, Refused)
+
+
+@pytest.mark.parametrize(
+    "answer", [SILENT, Answer(500), Answer(302), Answer(200), Answer(401, "unauthorized", json=True)]
+)
+def test_what_nobody_knows_pauses_unproven_credentials_after_two(fleet: Fleet, clock: Clock, answer: Answer) -> None:
+    fleet.answer, process = answer, fleet.process()
+    started = clock.monotonic
+    for _ in range(800):
+        process.sign_in()
+        clock.passes(5)
+    gaps = [round(after - before, -1) for before, after in zip(fleet.passwords[1:], fleet.passwords[2:], strict=False)]
+    assert gaps == [300, 600, 1200, 1800]
+    assert fleet.passwords[1] - started < 10
+
+
+@pytest.mark.parametrize(
+    "answer", [SILENT, BUSY, Answer(500), Answer(left=False), Answer(401, "unauthorized", json=True)]
+)
+def test_an_outage_pauses_proven_credentials_half_a_minute_at_most(fleet: Fleet, clock: Clock, answer: Answer) -> None:
+    process = fleet.process()
+    process.sign_in()
+    clock.passes(301)
+    fleet.answer = answer
+    for _ in range(60):
+        process.sign_in()
+        clock.passes(1)
+    for _ in range(2):
+        assert process.sign_in().outcome is not None
+        clock.passes(15)
+    fleet.answer = TOKEN
+    returned = clock.monotonic
+    while not isinstance(process.sign_in().outcome, TokenRecord):
+        clock.passes(1)
+    assert clock.monotonic - returned <= 31
+    assert fleet.ledger().attempts == ()
+
+
+def test_trouble_is_tried_a_second_time_at_once_and_then_paused_for_the_fleet(fleet: Fleet, clock: Clock) -> None:
+    fleet.answer = BUSY
+    waits = []
+    for _ in range(4):
+        fleet.process().sign_in()
+        failure = fleet.process().sign_in().outcome
+        assert isinstance(failure, Unavailable) and failure.retry_after
+        waits.append(failure.retry_after)
+        clock.passes(failure.retry_after)
+    assert len(fleet.passwords) == 8
+    assert waits == pytest.approx([1, 4, 15, 15])
+    assert fleet.kinds == []
+    clock.passes(400)
+    assert token(fleet.process().sign_in()) == "t9" if (setattr(fleet, "answer", TOKEN) or True) else None
+
+
+@pytest.mark.parametrize("answer", [WRONG, STRANGE, SILENT])
+def test_one_reset_lets_one_password_through(fleet: Fleet, clock: Clock, answer: Answer) -> None:
+    fleet.answer = answer
+    members = [fleet.process(), fleet.process(), fleet.process()]
+    for one in members:
+        one.sign_in()
+    clock.passes(60)
+    members[0].sign_in()
+    members[1].reset()
+    clock.passes(61)
+    before = len(fleet.passwords)
+    for _ in range(3):
+        for one in members:
+            one.sign_in()
+        clock.passes(61)
+    assert len(fleet.passwords) == before + 1
+    assert fleet.kinds[0] is Kind.RESET
+
+
+def test_who_sees_a_reset_reads_the_source_before_it_sends(fleet: Fleet, clock: Clock) -> None:
+    fleet.answer = WRONG
+    one, other = fleet.process(), fleet.process()
+    one.sign_in()
+    other.sign_in()
+    other.reset()
+    one.named = False
+    assert one.sign_in() == Ended(None)
+    assert len(fleet.passwords) == 1
+    assert Source() not in other.commands
+    fleet.answer = TOKEN
+    assert token(other.sign_in()) == "t2"
+    assert Source() not in other.commands
+
+
+def test_a_refusal_from_before_a_reset_does_not_undo_it(fleet: Fleet) -> None:
+    one, other = fleet.process(), fleet.process()
+    fleet.answers = [WRONG]
+    fleet.on_send = lambda: other.reset() if len(fleet.passwords) == 1 else None
+    assert isinstance(one.sign_in().outcome, Refused)
+    assert token(other.sign_in()) == token(one.sign_in()) == "t2"
+
+
+class TestHolders:
+    """The lease ends by itself, and each step is fenced by it."""
+
+    def killed(self, process: Process, at: type) -> None:
+        """Let a process end before it carries out a command."""
+
+        class Killed(BaseException):
+            pass
+
+        def kill(command: Any) -> None:
+            if isinstance(command, at):
+                raise Killed
+
+        process.before = kill
+        with pytest.raises(Killed):
+            process.sign_in()
+
+    def test_a_killed_holder_delays_others_no_longer_than_its_lease(self, fleet: Fleet, clock: Clock) -> None:
+        self.killed(fleet.process(timeout=60.0), Send)
+        asked = clock.monotonic
+        assert token(fleet.process().sign_in()) == "t1"
+        assert 5 < clock.monotonic - asked < 7
+
+    def test_waiting_ends_with_ones_own_time_and_is_no_failure(self, fleet: Fleet, clock: Clock) -> None:
+        self.killed(fleet.process(), Send)
+        process, asked = fleet.process(timeout=2.0), clock.monotonic
+        ended = process.sign_in()
+        assert ended == Ended(Unavailable("another process is signing in", "h", late=True))
+        assert clock.monotonic - asked <= 2
+        assert len(process.commands) < 40
+
+    def test_two_that_were_killed_are_final_for_unproven_credentials(self, fleet: Fleet, clock: Clock) -> None:
+        for _ in range(2):
+            self.killed(fleet.process(), Send)
+            clock.passes(7)
+        ended = fleet.process().sign_in()
+        assert ended.decision and ended.decision.final
+        assert fleet.passwords == []
+
+    @pytest.mark.parametrize("clock_that_runs", ["monotonic", "wall"])
+    @pytest.mark.parametrize("before", [Read, Save, Send])
+    def test_a_holder_that_was_suspended_sends_nothing(
+        self, fleet: Fleet, clock: Clock, clock_that_runs: str, before: type
+    ) -> None:
+        process = fleet.process()
+
+        def suspend(command: Any) -> None:
+            if isinstance(command, before) and process.sealed.held:
+                process.before = lambda command: None
+                setattr(clock, clock_that_runs, getattr(clock, clock_that_runs) + 5.5)
+
+        process.before = suspend
+        if before is Send:  # the gateway looks at the deadline itself
+            with pytest.raises(AssertionError):
+                process.sign_in()
+        else:
+            outcome = process.sign_in().outcome
+            assert isinstance(outcome, Unavailable) and outcome.late
+        assert fleet.passwords == []
+
+    def test_an_attempt_that_came_too_late_to_be_sent_leaves_the_ledger(self, fleet: Fleet, clock: Clock) -> None:
+        process = fleet.process()
+        process.before = lambda command: (
+            clock.passes(5.5) if isinstance(command, Save) and not fleet.passwords else None
+        )
+        process.sign_in()
+        assert fleet.kinds == []
+
+    def test_a_late_holders_answer_is_saved_under_a_lease_taken_again(self, fleet: Fleet, clock: Clock) -> None:
+        fleet.answer, fleet.on_send = WRONG, lambda: clock.passes(7)
+        assert isinstance(fleet.process().sign_in().outcome, Refused)
+        assert fleet.kinds == [Kind.CLEAR]
+
+    def test_a_late_holders_token_is_its_own(self, fleet: Fleet, clock: Clock) -> None:
+        def late() -> None:
+            if len(fleet.passwords) == 1:
+                clock.passes(7)
+                assert token(fleet.process().sign_in()) == "t2"
+
+        fleet.on_send = late
+        assert token(fleet.process().sign_in()) == "t1"
+        assert token(fleet.process().sign_in()) == "t2"
+        assert fleet.ledger().cleared == 2
+
+    def test_a_late_success_leaves_a_siblings_later_refusal(self, fleet: Fleet, clock: Clock) -> None:
+        def late() -> None:
+            if len(fleet.passwords) == 1:
+                clock.passes(7)
+                fleet.answers = [WRONG]
+                fleet.process().sign_in()
+
+        fleet.on_send, fleet.answers = late, [TOKEN]
+        assert token(fleet.process().sign_in()) == "t1"
+        assert fleet.kinds == [Kind.CLEAR]
+        assert isinstance(fleet.process().sign_in().outcome, Refused)
+
+    def test_an_answer_that_finds_no_lease_is_saved_before_the_next_password(self, fleet: Fleet, clock: Clock) -> None:
+        process, other = fleet.process(), fleet.process()
+
+        def late() -> None:
+            if len(fleet.passwords) == 1:
+                clock.passes(7)
+                self.killed(other, Send)  # and holds the lease now
+
+        fleet.on_send, fleet.answer = late, WRONG
+        process.sign_in()
+        assert fleet.kinds == [Kind.OPEN, Kind.OPEN]
+        clock.passes(7)
+        assert isinstance(process.sign_in().outcome, Refused)
+        assert fleet.kinds == [Kind.CLEAR, Kind.OPEN]
+
+    def test_a_lost_lease_sends_nothing(self, fleet: Fleet) -> None:
+        process = fleet.process()
+        process.before = lambda command: fleet.store._leases.clear() if isinstance(command, Save) else None
+        assert process.sign_in().outcome == Unavailable("another process is signing in", "h", late=True)
+        assert fleet.passwords == []
+
+    @pytest.mark.parametrize("answer", [TOKEN, WRONG])
+    def test_a_sibling_may_save_between_the_first_look_and_the_lease(self, fleet: Fleet, answer: Answer) -> None:
+        fleet.answer, process = answer, fleet.process()
+        others = [fleet.process()]
+        process.before = lambda command: others and isinstance(command, Lease) and others.pop().sign_in()
+        process.sign_in()
+        assert len(fleet.passwords) == 1
+
+
+class TestLostWrites:
+    """A store may forget what it said it has kept."""
+
+    def test_an_attempt_whose_save_was_lost_is_put_back_with_its_answer(self, fleet: Fleet, clock: Clock) -> None:
+        fleet.answer, process = STRANGE, fleet.process()
+        fleet.on_send = lambda: fleet.store._entries.clear()
+        process.sign_in()
+        assert fleet.kinds == [Kind.MAYBE]
+
+    def test_an_emptied_store_gets_back_what_a_process_knows(self, fleet: Fleet, clock: Clock) -> None:
+        fleet.answer, process = WRONG, fleet.process()
+        process.sign_in()
+        fleet.store._entries.clear()
+        assert isinstance(process.sign_in().outcome, Refused)
+        assert isinstance(fleet.process().sign_in().outcome, Refused)
+        assert len(fleet.passwords) == 1
+
+    def test_what_was_proven_stays_proven(self, fleet: Fleet, clock: Clock) -> None:
+        process = fleet.process()
+        process.sign_in()
+        fleet.store._entries.clear()
+        fleet.answer = SILENT
+        process.sign_in()
+        assert fleet.ledger().proven
+
+    @pytest.mark.parametrize("entry", [{}, {"attempts": [7]}, {"attempts": [], "proven": 1, "reset": "", "cleared": 0}])
+    def test_an_entry_of_another_version_counts_as_missing(
+        self, fleet: Fleet, clock: Clock, entry: dict[str, Any]
+    ) -> None:
+        sealed = Sealed(fleet.store, credentials(), clock.runtime)
+        for kind in ("ledger", "reset", "token"):
+            sealed.save(kind, entry, 600.0)
+        assert token(fleet.process().sign_in()) == "t1"
+
+
+class TestWithoutTheStore:
+    """The store may be away, or full."""
+
+    def away(self, *kinds: type) -> Callable[[Any], None]:
+        def fail(command: Any) -> None:
+            if isinstance(command, kinds or (Read, Save, Delete, Lease)):
+                raise StoreError("it is down")
+
+        return fail
+
+    @pytest.mark.parametrize("answer", [WRONG, STRANGE, SILENT])
+    @pytest.mark.parametrize("at", [(), (Save,), (Lease,)])
+    def test_a_process_sends_one_unproven_password_at_most(
+        self, fleet: Fleet, clock: Clock, answer: Answer, at: tuple[type, ...]
+    ) -> None:
+        fleet.answer, process = answer, fleet.process()
+        process.before = self.away(*at)
+        for reachable in (True, False) * 20:
+            process.sign_in(reachable=reachable or at == (Save,))
+            clock.passes(200)
+        assert len(fleet.passwords) == (0 if at == (Save,) else 1)
+
+    def test_its_answer_is_saved_when_the_store_is_back(self, fleet: Fleet, clock: Clock) -> None:
+        fleet.answer, process = WRONG, fleet.process()
+        process.before = self.away()
+        process.sign_in()
+        process.before = lambda command: None
+        assert isinstance(process.sign_in().outcome, Refused)
+        assert isinstance(fleet.process().sign_in().outcome, Refused)
+        assert len(fleet.passwords) == 1
+
+    @pytest.mark.parametrize("at", [(), (Save,)])
+    def test_proven_credentials_go_on(self, fleet: Fleet, clock: Clock, at: tuple[type, ...]) -> None:
+        process = fleet.process()
+        process.sign_in()
+        process.before = self.away(*at)
+        for _ in range(3):
+            clock.passes(301)
+            fleet.answers = [] if at else [SILENT]
+            assert token(process.sign_in())
+
+    @pytest.mark.parametrize("at", [(), (Save,)])
+    @pytest.mark.parametrize("proven", [False, True])
+    def test_where_it_is_needed_nothing_is_sent(
+        self, fleet: Fleet, clock: Clock, at: tuple[type, ...], proven: bool
+    ) -> None:
+        process = fleet.process(strict=True)
+        if proven:
+            process.sign_in()
+            clock.passes(301)
+        process.before = self.away(*at)
+        outcome = process.sign_in().outcome
+        assert isinstance(outcome, Unavailable) and "token store" in outcome.reason
+        assert len(fleet.passwords) == proven
+
+    def test_a_reset_lets_one_more_through(self, fleet: Fleet) -> None:
+        fleet.answer, process = WRONG, fleet.process()
+        process.before = self.away()
+        process.sign_in()
+        with pytest.raises(StoreError):
+            process.reset()
+        for _ in range(3):
+            process.sign_in()
+        assert len(fleet.passwords) == 2
+
+    @pytest.mark.parametrize("answer", [TOKEN, WRONG])
+    def test_a_store_that_fails_after_the_request_changes_no_outcome(self, fleet: Fleet, answer: Answer) -> None:
+        fleet.answer, process = answer, fleet.process()
+        fleet.on_send = lambda: setattr(process, "before", self.away())
+        outcome = process.sign_in().outcome
+        assert isinstance(outcome, TokenRecord if answer is TOKEN else Refused)
+        assert len(fleet.passwords) == 1
+
+
+def test_a_sticky_servers_end_is_waited_for_by_the_holder(fleet: Fleet, clock: Clock) -> None:
+    process = fleet.process()
+    first = process.sign_in().outcome
+    assert isinstance(first, TokenRecord)
+    clock.passes(299.9)
+    record = evolve(first, sticky_until=clock.monotonic + 9)
+    clock.passes(0.2)
+    ended = process.sign_in(record)
+    assert token(ended) == "t2"
+    assert clock.monotonic == pytest.approx(first.life.upper.monotonic)
+    late = evolve(first, life=evolve(first.life, upper=clock.runtime.now().after(8)), sticky_until=clock.monotonic + 9)
+    fleet.store._entries.clear()
+    outcome = process.sign_in(late).outcome
+    assert isinstance(outcome, Unavailable) and outcome.retry_after == pytest.approx(8)
+
+
+def test_that_a_server_is_sticky_is_saved_and_taken_back(fleet: Fleet, clock: Clock) -> None:
+    process = fleet.process()
+    ended = process.sign_in()
+    assert isinstance(ended.outcome, TokenRecord)
+    fleet.passwords.clear()  # so that the server gives the same token again
+    clock.passes(290)
+    again = process.sign_in(ended.outcome).outcome
+    assert isinstance(again, TokenRecord) and again.sticky(clock.runtime.now())
+    assert process.sealed.load("sticky")
+    fleet.store.delete(process.sealed._name("token"))
+    fresh = fleet.process().sign_in().outcome
+    assert isinstance(fresh, TokenRecord) and fresh.sticky(clock.runtime.now())
+    early = fleet.process().sign_in(evolve(fresh, rejected=True)).outcome
+    assert isinstance(early, TokenRecord)
+
+
+def test_a_look_changes_nothing(fleet: Fleet) -> None:
+    process = fleet.process()
+    process.sign_in()
+    before = dict(fleet.store._entries)
+    record, ledger, backoff = process.carry_out(process.member.look(None))
+    assert record and ledger.proven and not backoff.failures
+    assert fleet.store._entries == before
+
+
+def test_the_stub_speaks_as_the_table(fleet: Fleet) -> None:
+    assert [classify(one) for one in (WRONG, STRANGE, SILENT, BUSY, TOKEN)] == [
+        Kind.CLEAR, Kind.MAYBE, Kind.UNKNOWN, Kind.REMOVED, Kind.SUCCESS,
+    ]  # fmt: skip
+    assert protocol._LEASE == 6
