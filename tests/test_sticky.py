@@ -16,7 +16,11 @@ from enkash_auth._policy.cache import Fail, Identity, Serve, Start, TokenCache
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Issued
 from enkash_auth._runtime import Runtime
-from enkash_auth._signin.direct import Direct, SignIn
+from enkash_auth._policy.classification import Answer
+from enkash_auth._signin.account import SignIn
+from enkash_auth._signin.attempts_file import Attempts
+from enkash_auth._signin.direct import Direct
+from enkash_auth._signin.gateway import Reply
 
 
 @dataclass
@@ -60,10 +64,11 @@ class Line:
             return floor(self.life - self.reads)
         return floor(self.ends[-1] - now)
 
-    def grant(self, timeout: float, leave: Any) -> Issued:
+    def grant(self, deadline: Moment, runtime: Runtime, leaves: float) -> Reply:
         self.trip(self.connect)
         if self.lead:
-            leave()
+            self.true = max(self.true, leaves)
+        sent = runtime.now()
         self.trip(self.there)
         while self.strangers and self.stranger_at < self.true:
             self.decide(self.stranger_at)
@@ -72,7 +77,7 @@ class Line:
         self.requests.append((self.true, len(self.ends)))
         token = f"t{len(self.ends)}"
         self.trip(self.back)
-        return Issued(token, left)
+        return Reply(Issued(token, left), Answer(200, token=True), sent)
 
 
 @dataclass
@@ -87,7 +92,7 @@ class Told:
 def live(line: Line, lives: int, timeout: float = 10.0, debug=False) -> Told:
     """Let a service use the server for so many lives."""
     cache = TokenCache(line.identity, timeout)
-    direct = Direct(line.runtime())
+    direct = Direct(line.runtime(), Attempts(None, line.runtime()))
     arrives: tuple[float, Any] | None = None
     waits, since, dead, dying, early = [], None, 0, 0, 0
     dense = None
@@ -111,7 +116,7 @@ def live(line: Line, lives: int, timeout: float = 10.0, debug=False) -> Told:
                 print(f"{now.monotonic:.3f} answer tok={r.token.access_token} looks={r.looks} bounds=[{r.life.lower.monotonic - line.ends[-1]:.3f}, {r.life.upper.monotonic - line.ends[-1]:.3f}] likely={r._likely_end - line.ends[-1]:.3f} floor={r.floor-line.ends[-1]:.3f} lesson={r.lesson} E={line.ends[-1]:.3f}")
         d = cache.ask(now)
         if isinstance(d, Start):
-            cache = cache.started(now.monotonic)
+            cache = cache.started(now)
             began = line.true
             result = direct.sign_in(SignIn(line, cache.record, cache.pending.end, lambda: None))
             arrives = line.true, result

@@ -129,7 +129,7 @@ class Member:
     strict: bool
     new_id: Callable[[], str]
     draw: Callable[[], float]
-    lead: float  # seconds to connect in
+    lead: float = 0.0  # seconds to connect in
     memory: Memory = field(factory=Memory)
 
     def sign_in(self, record: TokenRecord | None, now: Moment, deadline: Moment, *, reachable: bool = True) -> Steps:

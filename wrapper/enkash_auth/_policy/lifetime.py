@@ -180,7 +180,7 @@ class TokenRecord:
         if not (self.sticky(now) or self.single_use):
             return 0.0
         end, step = self._likely_end, self.life.lower.monotonic + self.lesson.near
-        if self.looks < _LOOKS and end > step + _MARGIN:  # nobody could look in time
+        if self.sticky(now) and self.looks < _LOOKS and end > step + _MARGIN:  # nobody could look in time
             end = step
         return max(0.0, min(now.until(self.life.upper), end - now.monotonic))
 
