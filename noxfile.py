@@ -36,11 +36,11 @@ SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
 
 def _interpreters() -> list[str]:
-    """Return the supported versions that really run here, pyenv's too; say which do not."""
+    """Return the supported Python versions that run on this machine, pyenv's too."""
     root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
     found = sorted(root.glob("versions/*/bin"))
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), *map(str, found)])
-    # pyenv's shims answer only for the versions that this variable names
+    # pyenv's shims start only the versions in this variable
     if found:
         os.environ.setdefault("PYENV_VERSION", ":".join(path.parent.name for path in found))
     present = []
@@ -57,7 +57,7 @@ SKIPPED: list[str] = []
 
 @atexit.register
 def _say_what_was_skipped() -> None:
-    if SKIPPED:  # a warning in the middle of minutes of output is no answer to "what was checked?"
+    if SKIPPED:  # a warning in the middle of a long output would be missed
         print(f"not checked on this machine: {'; '.join(dict.fromkeys(SKIPPED))}", file=sys.stderr)
 
 
@@ -73,21 +73,21 @@ def _install(session: nox.Session) -> None:
 
 @nox.session
 def generate(session: nox.Session) -> None:
-    """Generate the client from the spec, unless it is up to date, and judge what changed; `-- --against REF`."""
+    """Generate the client from the spec, unless it is up to date, and report what changed; `-- --against REF`."""
     _install(session)
     session.run("python", "tools/generate.py", *session.posargs)
 
 
 @nox.session
 def watch(session: nox.Session) -> None:
-    """Do `generate` on each save of the spec, until Ctrl-C; `-- --against REF`."""
+    """Run `generate` on each save of the spec, until Ctrl-C; `-- --against REF`."""
     _install(session)
     session.run("python", "tools/generate.py", "--watch", *session.posargs)
 
 
 @nox.session
 def api(session: nox.Session) -> None:
-    """Judge what changed in the wrapper's public API since the last release; `-- --against REF`."""
+    """Report what changed in the wrapper's public API since the last release; `-- --against REF`."""
     _install(session)
     session.run("python", "tools/judge.py", *session.posargs)
 
@@ -138,7 +138,7 @@ def types(session: nox.Session) -> None:
 
 
 def _wheel(session: nox.Session) -> Path:
-    """Build the wheel that the session tests or runs."""
+    """Build the wheel for this session."""
     dist = ROOT / ".nox" / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     command = ["uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--out-dir", str(dist)]
@@ -148,7 +148,7 @@ def _wheel(session: nox.Session) -> Path:
 
 @nox.session(python=PRESENT or False)
 def tests(session: nox.Session) -> None:
-    """Test the built wheel on every interpreter of 3.11 to 3.14 that is present."""
+    """Test the built wheel on every installed Python from 3.11 to 3.14."""
     if not PRESENT:
         session.error(f"none of Python {', '.join(SUPPORTED)} is present")
     for version in SUPPORTED:
@@ -156,7 +156,7 @@ def tests(session: nox.Session) -> None:
             _skip(session, f"Python {version} (not present)")
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    rules = "not release and not once and not alone and not generator"  # what may depend on the interpreter
+    rules = "not release and not once and not alone and not generator"  # what can depend on the interpreter
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
@@ -170,7 +170,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Demand every branch of the hand-written package."""
+    """Fail unless the tests cover every branch of the hand-written package."""
     _install(session)
     session.run("coverage", "combine")
     session.run("coverage", "report")
@@ -194,7 +194,7 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session
 def explore(session: nox.Session) -> None:
-    """Play two processes in every order, and break each rule of the ledger (12 minutes); `-- SECONDS` for each search."""
+    """Play two processes in every order, and break each rule of the ledger (15 minutes); `-- SECONDS` a search."""
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run("python", "tools/explore.py", *session.posargs)
@@ -210,7 +210,7 @@ def scale(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Mistreat the store of a fleet under steady load, for 90 s; `-- SECONDS` for longer."""
+    """Pause, kill and empty the store of a fleet under steady load, for 90 s; `-- SECONDS` for longer."""
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     seconds = {"CHAOS_SECONDS": session.posargs[0] if session.posargs else "90"}
@@ -219,7 +219,7 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def mutations(session: nox.Session) -> None:
-    """Break each rule of the engine on purpose and see a test fall (minutes); `-- WORD` picks rules."""
+    """Break each rule of the engine on purpose and check that a test fails (minutes); `-- WORD` picks rules."""
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run("python", "tools/mutations.py", *session.posargs)
@@ -227,13 +227,13 @@ def mutations(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build docs/ into site/, strictly, and open it in Chromium; `-- serve` shows it while you write."""
+    """Build docs/ into site/, strictly, and open it in Chromium; `-- serve` previews it."""
     _install(session)
     vendor = ROOT / "docs" / "vendor"
     shutil.rmtree(vendor, ignore_errors=True)
     if shutil.which("node") is None or shutil.which("npm") is None:
         _skip(session, "the site's diagrams and fonts, and its look in a browser (no node or no npm)")
-    else:  # what the theme would fetch from a CDN at reading time
+    else:  # fonts and scripts that the theme would load from a CDN
         scratch = Path(session.create_tmp()) / "npm"
         scratch.mkdir(exist_ok=True)
         for name in ("package.json", "package-lock.json"):
@@ -263,9 +263,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure this beside its peers, into docs/performance.md (15 minutes); `-- --quick` compares with a baseline."""
+    """Measure this package and its peers, for docs/performance.md (20 minutes); `-- --quick`: with a baseline."""
     pinned = "requirements-dev.txt" if "--quick" in session.posargs else "benchmarks/requirements.txt"
-    # exactly these: httpx imports more where it finds click and rich
+    # nothing else may be installed: httpx imports click and rich if it finds them
     session.run_install("uv", "pip", "sync", "--quiet", "--require-hashes", pinned, external=True)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run("python", "benchmarks/run.py", *session.posargs)
@@ -273,7 +273,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Show a service that never thinks about tokens, on the sandbox."""
+    """Run a service with 16 callers and one token provider on the sandbox."""
     pins = "--constraint", "requirements-dev.txt"
     session.install("hatchling", *pins)
     session.install("--force-reinstall", f"{_wheel(session)}[testing]", *pins)
@@ -334,7 +334,7 @@ def minimums(session: nox.Session) -> None:
     lowest = str(Path(session.create_tmp()) / "lowest.txt")
     command = ["uv", "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--all-extras", "--upgrade"]
     session.run_install(*command, "pyproject.toml", "-o", lowest, external=True)
-    # The tests' own needs, at whatever version goes with those.
+    # The tests' own packages, in any version that fits.
     tools = [
         "pytest",
         "hypothesis",

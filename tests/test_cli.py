@@ -300,7 +300,7 @@ def test_a_profile_can_be_named(sandbox: Sandbox, env: pytest.MonkeyPatch, call:
     assert call("--profile", "live", "token")[0] == 0
     code, _, err = call("--profile", "other", "token")
     assert code == 3
-    assert "no such profile" in err
+    assert "has no table [other]" in err
 
 
 def unset(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
@@ -511,7 +511,7 @@ def test_the_doctor_asks_with_no_password_unless_asked(sandbox: Sandbox, store: 
     assert sandbox.token_requests == 0
     assert "a token that expires at" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
     assert sandbox.token_requests == 1
-    assert "was not asked" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
+    assert "no request was sent" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
     assert sandbox.token_requests == 1
 
 
@@ -573,7 +573,7 @@ def test_the_doctor_names_where_settings_come_from(
 @pytest.mark.parametrize(
     ("name", "value", "word"),
     [
-        ("ENKASH_PROFILE", "live", "ENKASH_PROFILE"),
+        ("ENKASH_PROFILE", "live", "profile 'live'"),
         ("ENKASH_PASSWORD", "", "ENKASH_PASSWORD"),
         ("ENKASH_TOKEN_STORE", "ftp://", "ENKASH_TOKEN_STORE"),
         ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),

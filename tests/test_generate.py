@@ -400,7 +400,7 @@ def _lines(text: str, stand: str) -> list[int]:
             _close_an_answer,
             [
                 "\nYes.\n\n### Risky, though it type-checks\n\n- `schema SnakeTokenResponse`, `field token_type` takes "
-                "only `'bearer'`: a server that says anything else would be refused\n"
+                "only `'bearer'`: an answer with any other value would be rejected\n"
             ],
             "major",
             None,
@@ -486,7 +486,7 @@ def test_an_edit_that_nothing_comes_of_ends_in_a_clear_error(project: Path, old:
     assert done.returncode == 1
     assert message in done.stderr
     assert "spec/enkash-auth.yaml" in done.stderr.splitlines()[0]
-    assert done.stderr.endswith("generated/ is as it was\n")
+    assert done.stderr.endswith("generated/ is unchanged\n")
     assert "Traceback" not in done.stdout + done.stderr
     assert codegen.differences(ROOT / "generated", project / "generated") == []
     assert not list(project.glob(".generated-*"))

@@ -25,6 +25,7 @@ from fleet_world import (
     FAULTS,
     MAYBE,
     NEVER,
+    OPEN,
     REMOVED,
     RESET,
     SUCCESS,
@@ -157,28 +158,21 @@ def broken_rows() -> Iterator[tuple[str, Found]]:
     for place, (kind, row) in enumerate(classification.ANSWERS):
         rows = list(classification.ANSWERS)
         rows[place] = (INSTEAD[kind], row)
-        yield f"answer {place}: {kind}", found_with(classification, "ANSWERS", rows, [DIALECTS[place]])
+        yield f"answer {place}: {kind}", found_with(classification, "ANSWERS", rows, start(False, DIALECTS[place], 0))
     for table in ("UNPROVEN", "PROVEN"):
         for place, rule in enumerate(getattr(attempts, table)):
             rows = [row for row in getattr(attempts, table) if row is not rule]
-            dialects = [one for one, kind in zip(DIALECTS, KINDS, strict=True) if kind in (rule.kind, MAYBE)]
-            yield (
-                f"{table.lower()} {place}: {rule.kind}",
-                found_with(attempts, table, rows, dialects[:1] + dialects[-1:]),
-            )
+            dialect = next((one for one, kind in zip(DIALECTS, KINDS, strict=True) if kind is rule.kind), DIALECTS[-1])
+            kills = 2 if rule.kind is OPEN else 0
+            world = start(table == "PROVEN", dialect, kills, kill=kills, suspend=0, lose=0, reset=0, rotate=0)
+            yield f"{table.lower()} {place}: {rule.kind}", found_with(attempts, table, rows, world)
 
 
-def found_with(module: Any, name: str, rows: list[Any], dialects: list[Answer]) -> Found:
+def found_with(module: Any, name: str, rows: list[Any], world: World) -> Found:
     whole = getattr(module, name)
     setattr(module, name, rows)
     try:
-        tries = [(dialect, proven, kills) for kills in (0, 2) for dialect in dialects for proven in (False, True)]
-        for dialect, proven, kills in tries:
-            none = dict.fromkeys(FAULTS, 0)
-            found = explore(start(proven, dialect, kills, **{**none, "kill": kills}), 9)
-            if found.counter:
-                return found
-        return found
+        return explore(world, 9)
     finally:
         setattr(module, name, whole)
 
