@@ -27,7 +27,8 @@ if sys.argv[1].isdigit():
     client = RedisCluster(host="127.0.0.1", port=int(sys.argv[1]), socket_timeout=1)
     manager = client.nodes_manager
     owners = [client, manager, *(node.redis_connection.connection_pool for node in client.get_nodes())]
-    locks = [getattr(owner, name) for owner in owners for name in ("_initialization_lock", "_lock") if hasattr(owner, name)]
+    names = "_initialization_lock", "_lock"
+    locks = [getattr(owner, name) for owner in owners for name in names if hasattr(owner, name)]
 else:
     client = client_from_url(sys.argv[1])
     pool = client.connection_pool
