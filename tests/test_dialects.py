@@ -179,7 +179,7 @@ def test_a_head_is_no_token_request_but_meets_an_outage() -> None:
     assert sandbox.attempts_refused == 0
 
 
-# What the client makes of them. The dialects `not tried` are left out: where such an answer is a lie, no client can help.
+# What the client makes of them. Where an answer of the kind `not tried` is a lie, no client can help.
 
 PASSWORDS = {"clear": 1, "client": 1, "maybe": 2, "unknown": 2}  # that leave within five minutes, at least and at most
 REFUSALS = {name: PASSWORDS[dialect.kind] for name, dialect in DIALECTS.items() if dialect.kind != "not tried"}
