@@ -1,6 +1,6 @@
-"""Every check and every step of the project: `nox -l` lists them.
+"""All checks and steps of the project: `nox -l` lists them.
 
-Sessions install from the hash-pinned file requirements-dev.txt, whose pins the generated client is also bound to. Four
+Sessions install from requirements-dev.txt, pinned with hashes; the generated client depends on the same pins. Four
 differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own,
 `indexes` has one for devpi, and `minimums` takes the lowest versions that pyproject.toml allows.
 """

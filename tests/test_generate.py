@@ -706,8 +706,8 @@ def test_a_ref_that_is_no_commit_is_one_line(project: Path) -> None:
 def test_the_wrapper_is_judged_by_its_public_api(project: Path) -> None:
     wrapper = project / "wrapper" / "enkash_auth"
     _edit(wrapper / "errors.py", "status: int, error: str | None = None", "status: int, error: str | None")
-    _edit(wrapper / "_engine.py", "def reset(self)", "def clear(self)")
-    _edit(wrapper / "_limits.py", '"""', '"""Other. ')
+    _edit(wrapper / "_provider.py", "def reset(self)", "def clear(self)")
+    _edit(wrapper / "_policy" / "backoff.py", '"""', '"""Other. ')
     done = subprocess.run([sys.executable, "tools/judge.py"], cwd=project, capture_output=True, text=True, check=False)
     listed = [line for line in done.stdout.splitlines() if line.startswith("- ")]
     assert listed == [

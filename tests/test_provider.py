@@ -601,13 +601,35 @@ def test_a_child_starts_clean(server: Server, clock: Clock) -> None:
         other.join()
 
 
-def test_where_no_thread_starts_the_caller_flies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_thread_can_start_callers_are_told_so_at_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
     def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread at interpreter shutdown")
+        raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
     with TokenProvider(credentials(), transport=server.transport) as provider:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(UnavailableError, match="no thread could be started"):
+            ask(provider)
+    assert server.requests == []
+
+
+def test_a_signal_handlers_error_while_a_thread_starts_does_not_sign_in_twice(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(self: threading.Thread) -> None:
+        start(self)
+        raise RuntimeError("a signal handler's own")
+
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(RuntimeError, match="a signal handler's own"):
+            provider.token()
+        monkeypatch.undo()
         assert provider.token().access_token == "canary-token-1"
+    assert len(server.requests) == 1
 
 
 async def waited(flight: Flight, deadline: float) -> None:

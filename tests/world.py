@@ -1,20 +1,25 @@
-"""A world for the engine, moved by hand: clocks, a token server, and flights that advance one step at a time."""
+"""A world for the engine, moved by hand: machines, a token server, and sign-ins that advance one step at a time."""
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
-from math import floor
+from itertools import count
+from math import floor, inf
 from random import Random
-from typing import Any
+from typing import Any, Self
+
+from attrs import evolve
 
 from enkash_auth import Credentials
 from enkash_auth._engine import Engine
 from enkash_auth._fleet.shared import Shared
-from enkash_auth._flight import Flight
 from enkash_auth._policy.cache import TokenCache
-from enkash_auth._policy.outcome import Issued, Outcome, Refused, Unavailable
+from enkash_auth._policy.classification import Answer, Kind, classify
+from enkash_auth._policy.lifetime import Moment
+from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from enkash_auth._runtime import Runtime
 from enkash_auth._signin.account import Account
 from enkash_auth._signin.attempts_file import Attempts
@@ -22,29 +27,162 @@ from enkash_auth._signin.direct import Direct
 from enkash_auth._signin.gateway import Reply
 from enkash_auth.stores import Store
 
-ANSWERS = ("issue", "overdue", "server_error", "retry_after", "lost", "hangs", "forbidden")
-
-
 TICK = 1e-6  # seconds by which a timer may be late
+HOST = "token.example"
+RETRY_AFTER = 20.0  # seconds that a busy server asks for
+ANSWERS = {  # to a password that is refused, or to each in an outage
+    "clear": Answer(400, "invalid_grant", json=True),
+    "client": Answer(401, basic=True),
+    "maybe": Answer(422, json=True),
+    "envelope": Answer(200, json=True),
+    "unauthorized": Answer(401, "unauthorized", json=True),
+    "server_error": Answer(500),
+    "silence": Answer(),
+    "busy": Answer(429),
+    "unreachable": Answer(left=False),
+}
+TOKEN = Answer(200, json=True, token=True)
+DIALECTS = ("clear", "client", "maybe", "envelope", "unauthorized", "server_error", "silence")
+OUTAGES = ("client", "unauthorized", "server_error", "silence", "busy", "unreachable")
+
+
+def outcome_of(answer: Answer, token: str = "", life: float = 0) -> Outcome:
+    """Return what the gateway makes of an answer."""
+    if answer.token:
+        return Issued(token, life)
+    if answer.status in (0, 429) or answer.status >= 500:
+        after = RETRY_AFTER if answer.status == 429 else None
+        return Unavailable(f"status {answer.status}", HOST, after, late=answer.left and not answer.status)
+    return Malformed("?", HOST) if answer.status == 200 else Refused(answer.status, answer.error, False, HOST)
+
+
+@dataclass(eq=False)
+class Password:
+    """One that has left, or, if not `left`, one that was written before its process was killed. A reset is one, too."""
+
+    at: float
+    by: set[Hashable]
+    kind: Kind = Kind.OPEN
+    known: bool = False  # to siblings
+    left: bool = True
+
+
+@dataclass
+class Book:
+    """The passwords of one set of credentials since the server's last success or a reset, and what is promised."""
+
+    passwords: list[Password] = field(default_factory=list)
+    proven: bool = False
+    torn: bool = False  # the store was in trouble since: each process knows its own only
+    not_before: dict[Hashable, float] = field(default_factory=dict)
+
+    def leaves(self, password: Password, by: Hashable) -> None:
+        left = [one for one in self.passwords if one.left]
+        self._check(password.at, [(one.kind, one.at) for one in left if by in one.by], "a process")
+        if not self.torn:
+            self._check(password.at, [(one.kind if one.known else Kind.OPEN, one.at) for one in left], "the fleet")
+        assert password.at >= self.not_before.get(by, 0.0), "asked before Retry-After had passed"
+        self.passwords.append(password)
+
+    def _check(self, now: float, sent: list[tuple[Kind, float]], who: str) -> None:
+        kinds = [kind for kind, _ in sent]
+        assert sum(now - at < 299 for _, at in sent) < 2, f"{who} sent a third password within five minutes"
+        assert not self.final(kinds), f"{who} sent a password after the last: {kinds}"
+        if {Kind.MAYBE, Kind.CLIENT} & {*kinds}:
+            assert now - sent[-1][1] > 59, f"{who} sent a password within a minute of what may be a refusal"
+
+    def final(self, kinds: list[Kind]) -> bool:
+        """Whether only a person can let one more through."""
+        if self.proven:
+            return Kind.CLEAR in kinds or any(kind in (Kind.MAYBE, Kind.RESET) for kind in kinds[:-1])
+        return bool({Kind.CLEAR, Kind.CLIENT} & {*kinds}) or (len(kinds) > 1 and Kind.MAYBE in kinds)
+
+    def answered(self, password: Password, kind: Kind) -> None:
+        password.kind = kind
+        doubt = any(one.kind in (Kind.MAYBE, Kind.CLIENT) for one in self.passwords)
+        if password in self.passwords and (
+            kind is Kind.REMOVED or (kind is Kind.UNKNOWN and self.proven and not doubt)
+        ):
+            self.passwords.remove(password)
+
+    def succeeds(self, *, well: bool = True) -> None:
+        self.passwords.clear()
+        self.proven, self.torn = True, not well
+
+    def resets(self, now: float, by: Iterable[Hashable], *, well: bool = True) -> None:
+        self.passwords[:] = [Password(now, set(by), Kind.RESET, known=True)]
+        self.not_before.clear()
+        self.torn = not well
+
+
+class Outside:
+    """What a fork does not copy."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+@dataclass(eq=False)
+class Machine(Outside):
+    """One process's: clocks that are wrong by `skew`, each the other way, and how long it was suspended."""
+
+    world: World
+    skew: float = 0.0
+    asleep: float = 0.0
+    wakes: float = 0.0  # true time until which the process is stopped
+
+    def monotonic(self) -> float:
+        return self.world.true - self.asleep - self.skew
+
+    def wall(self) -> float:
+        return self.world.true + self.world.wall_offset + self.skew
+
+    def pause(self, seconds: float) -> None:
+        fiber = current_fiber()
+        assert fiber
+        fiber.hold(self.monotonic() + seconds)
+
+    def spawn(self, run: Callable[[], None]) -> None:
+        self.world.fibers.append(Fiber(run, self))
+
+    def call_within(self, seconds: float, call: Callable[[], Any]) -> Any:
+        if (fiber := current_fiber()) and fiber.killed:
+            raise _Killed  # it gives no lease back
+        return call()
+
+    def runtime(self) -> Runtime:
+        world = self.world
+        draw = world.chance.random
+        return Runtime(self.monotonic, self.wall, self.pause, draw, self.spawn, self.call_within, world.new_id)
+
+    def now(self) -> Moment:
+        return Moment(self.monotonic(), self.wall())
 
 
 class _Killed(BaseException):
-    """Ends the fiber of a flight that nobody advances any more."""
+    """Ends the fiber of a sign-in that nobody advances any more."""
 
 
 class Fiber:
-    """A flight's code on a thread of its own, which runs only while `step` waits for it."""
+    """A sign-in's code on a thread of its own, which runs only while `step` waits for it."""
 
-    def __init__(self, run: Callable[[], None], flight: Flight, clock: Callable[[], float]) -> None:
-        self.flight, self.done, self.due = flight, False, clock()
-        self.engine: Engine = run.func.__self__  # type: ignore[attr-defined]
-        self._run, self._killed = run, False
-        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+    def __init__(self, run: Any, machine: Machine) -> None:
+        self.engine, self.flight, self.machine = run.func.__self__, run.args[0], machine
+        self.done, self.killed, self.due = False, False, machine.monotonic()
+        self.password: Password | None = None  # that left last
+        self.excused = False  # begun before a reset
         self.error: BaseException | None = None
+        self._run = run
+        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
         threading.Thread(target=self._main, daemon=True).start()
 
+    @property
+    def left(self) -> float:
+        """Seconds until a step makes sense."""
+        return 0.0 if self.done else max(0.0, self.due - self.machine.monotonic(), self.machine.wakes - self.machine.world.true)
+
     def step(self) -> None:
-        """Let the flight run to its next `hold` or its end."""
+        """Let the sign-in run to its next `hold` or its end."""
         _current.append(self)
         self._go.release()
         self._back.acquire()
@@ -52,23 +190,24 @@ class Fiber:
         if self.error:
             raise self.error
 
-    def hold(self, due: float = float("-inf")) -> None:
-        """Called by the flight: give way until `step`, which makes sense from `due` on (monotonic seconds)."""
-        self.due = due
-        self._back.release()
-        self._go.acquire()
-        if self._killed:
+    def hold(self, due: float = -inf) -> None:
+        """Called by the sign-in: give way until `step`, which makes sense from `due` on, on its machine's clock."""
+        if not self.killed:
+            self.due = due
+            self._back.release()
+            self._go.acquire()
+        if self.killed:
             raise _Killed
 
     def kill(self) -> None:
-        self._killed = True
-        self._go.release()
-        self._back.acquire()
+        self.killed = True
+        if not self.done:
+            self.step()
 
     def _main(self) -> None:
         self._go.acquire()
         try:
-            if not self._killed:
+            if not self.killed:
                 self._run()
         except _Killed:
             pass
@@ -82,12 +221,12 @@ _current: list[Fiber] = []
 
 
 def current_fiber() -> Fiber | None:
-    """Return the flight that runs now, None for a caller's own code."""
+    """Return the sign-in that runs now, None for a caller's own code."""
     return _current[-1] if _current else None
 
 
-@dataclass
-class World:
+@dataclass(eq=False)
+class World(Outside):
     """Time, the server's state, and what it has seen. `true` is the time by which tokens really end."""
 
     seed: int
@@ -95,75 +234,94 @@ class World:
     latency: float = 0.0  # seconds that a grant takes
     sticky: bool = True
     true: float = 10_000.0
-    slept: float = 0.0
     wall_offset: float = 1e9
+    dialect: str = "clear"  # how a password is refused
+    outage: str | None = None  # what each request gets instead
+    locked: bool = False  # by a stranger
+    well: bool = True  # whether the store is
     right_password: str = "p0"
     offered: tuple[str, str] = ("user", "p0")  # what the credentials' source says: user name and password
-    answers: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)  # to the next requests, before the `outage` counts
     ends: dict[str, float] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
     current: dict[str, str] = field(default_factory=dict)
-    refusals_told: set[tuple[Engine, str]] = field(default_factory=set)
-    not_before: dict[Engine, float] = field(default_factory=dict)
+    books: dict[str, Book] = field(default_factory=dict)  # by fingerprint
     fibers: list[Fiber] = field(default_factory=list)
     on_grant: Callable[[str], None] = lambda token: None
-    on_refusal: Callable[[Engine, str], None] = lambda engine, fingerprint: None
 
     def __post_init__(self) -> None:
-        self.chance = Random(self.seed)
-
-    def runtime(self, skew: float = 0.0) -> Runtime:
-        """One machine's: its clocks are wrong by `skew`, the one this way, the other that way."""
-        return Runtime(
-            monotonic=lambda: self.monotonic() - skew,
-            wall=lambda: self.true + self.wall_offset + skew,
-            pause=lambda seconds: _current[-1].hold(self.monotonic() + seconds),
-            draw=self.chance.random,
-            spawn=self._spawn,
-            call_within=lambda seconds, call: call(),
-        )
+        self.chance, ids = Random(self.seed), count()
+        self.new_id = lambda: f"id{next(ids)}"
 
     def monotonic(self) -> float:
-        return self.true - self.slept
+        return self.true
 
     def credentials(self) -> Credentials:
-        return Credentials("https://token.example", *self.offered, "id", "secret")
+        return Credentials(f"https://{HOST}", *self.offered, "id", "secret")
 
-    def engine(self, timeout: float, store: Store | None = None, skew: float = 0.0) -> Engine:
-        runtime, account = self.runtime(skew), Account.of(self.credentials(), self.gateway)
+    def engine(
+        self, timeout: float, store: Store | None = None, machine: Machine | None = None, strict: bool = False
+    ) -> Engine:
+        runtime, account = (machine or Machine(self)).runtime(), Account.of(self.credentials(), self.gateway)
         direct = Direct(runtime, Attempts(None, runtime))
-        signer = direct if store is None else Shared(direct, store, timeout=timeout, strict=False)
+        signer = direct if store is None else Shared(direct, store, timeout=timeout, strict=strict)
         cache = TokenCache(account.identity, timeout, rereads=True)
         return Engine(cache, account, signer, runtime, source=self.credentials)
 
     def gateway(self, credentials: Credentials) -> Any:
         return Gateway(self, credentials)
 
-    def _spawn(self, run: Callable[[], None]) -> None:
-        self.fibers.append(Fiber(run, run.args[0], self.monotonic))  # type: ignore[attr-defined]
+    def book(self, fingerprint: str) -> Book:
+        return self.books.setdefault(fingerprint, Book(torn=not self.well))
 
-    def decide(self, user: str, password: str) -> str | Refused:
-        """What a server as EnKash's is inferred to be does with a sign-in now."""
-        if password != self.right_password:
-            return Refused(400, "invalid_grant", True, "token.example")
+    def decide(self, login: tuple[str, str], fingerprint: str) -> tuple[Answer, str]:
+        """Return what the server says to a sign-in now, and the token."""
+        user, password = login
+        if password != self.right_password or self.locked:
+            return ANSWERS[self.dialect], ""
+        self.book(fingerprint).succeeds(well=self.well)
         token = self.current.get(user)
         if not (self.sticky and token and token not in self.revoked and self.true < self.ends[token]):
             token = self.current[user] = f"token-{len(self.ends)}"
             self.ends[token], self.owners[token] = self.true + self.life, user
-        return token
+        return TOKEN, token
+
+    def reset(self, engine: Engine, engines: Iterable[Engine]) -> None:
+        """A person resets: what is under way counts no more."""
+        held = engine.account.identity.fingerprint
+        engine.reset()
+        for fiber in self.fibers:
+            fiber.excused = True
+        for fingerprint in {held, engine.account.identity.fingerprint}:
+            self.book(fingerprint).resets(self.true, engines, well=self.well)
+
+    def fork(self, engine: Engine) -> Engine:
+        """Return the child of a process, which knows what its parent knew."""
+        child = copy.copy(engine)
+        child.signer = copy.deepcopy(engine.signer)
+        child.after_fork()
+        for book in self.books.values():
+            for password in book.passwords:
+                password.by |= {child} if engine in password.by else set()
+        return child
+
+    def kill(self, engine: Engine) -> None:
+        for fiber in [fiber for fiber in self.fibers if fiber.engine is engine]:
+            for fingerprint in {engine.account.identity.fingerprint}:
+                self.book(fingerprint).passwords.append(Password(self.true, {engine}, left=False))
+            fiber.kill()
+            self.fibers.remove(fiber)
 
     def stop(self) -> None:
-        for fiber in self.fibers:
-            if not fiber.done:
-                fiber.kill()
-        self.fibers.clear()
+        while self.fibers:
+            self.fibers.pop().kill()
 
 
 class Gateway:
-    """Stands in for the gateway: two steps to the server and back."""
+    """Stands in for the gateway: it connects, then the request is on its way there, then the answer on its way back."""
 
-    host = "token.example"
+    host, lead = HOST, 0.0
 
     def __init__(self, world: World, credentials: Credentials) -> None:
         self.world, self.fingerprint = world, credentials.fingerprint()
@@ -175,38 +333,35 @@ class Gateway:
     def abandon(self) -> None:
         pass
 
-    def grant(self, timeout: float) -> Outcome:
-        world, fiber = self.world, _current[-1]
-
-        def current() -> bool:
-            return fiber.flight.number >= fiber.engine.cache.valid_from  # else begun before a reset
-
-        if current():
-            assert (fiber.engine, self.fingerprint) not in world.refusals_told, "refused credentials were sent again"
-            assert world.monotonic() >= world.not_before.get(fiber.engine, 0.0), "asked before Retry-After had passed"
-        end = world.monotonic() + timeout
-        answer = world.answers.pop(0) if world.answers else "issue"
-        fiber.hold(world.monotonic() + world.latency / 2)  # on its way there
-        decided = world.decide(*self.login) if answer in ("issue", "overdue", "lost") else None
-        expires_in = floor(world.ends[decided] - world.true) if isinstance(decided, str) else 0
-        if answer == "hangs":
-            fiber.hold(float("inf"))
-        fiber.hold(end if answer in ("lost", "overdue") else world.monotonic() + world.latency / 2)  # on its way back
-        if answer != "overdue" and (world.monotonic() >= end or answer == "lost"):
-            return Unavailable("too late", self.host, late=True)
-        if isinstance(decided, Refused):
-            world.on_refusal(fiber.engine, self.fingerprint)
-            if current():
-                world.refusals_told.add((fiber.engine, self.fingerprint))
-            return decided
-        if decided is not None:
-            if current():
-                world.on_grant(decided)
-            return Issued(decided, expires_in)
-        if answer == "retry_after":
-            if current():
-                world.not_before[fiber.engine] = world.monotonic() + 20
-            return Unavailable("status 429", self.host, 20.0)
-        if answer == "forbidden":
-            return Refused(403, None, False, self.host)
-        return Unavailable("status 500", self.host)
+    def grant(self, deadline: Moment, runtime: Runtime, leaves: float = 0.0) -> Reply:
+        world, fiber = self.world, current_fiber()
+        assert fiber
+        fiber.hold()
+        sent = runtime.now()
+        if world.outage == "unreachable" or sent.until(deadline) <= 0:
+            late = world.outage != "unreachable"
+            return Reply(Unavailable("the connection failed", HOST, late=late), ANSWERS["unreachable"], sent)
+        book, password = world.book(self.fingerprint), Password(world.true, {fiber.engine})
+        if not fiber.excused:
+            book.leaves(password, fiber.engine)
+        runtime.pause(world.latency / 2)
+        saying = world.answers.pop(0) if world.answers else world.outage
+        saying = "silence" if saying == "unreachable" else saying
+        answer, token = (ANSWERS[saying], "") if saying in ANSWERS else world.decide(self.login, self.fingerprint)
+        life = floor(world.ends[token] - world.true) if token else 0
+        if token and not fiber.excused:
+            world.on_grant(token)
+        if saying == "hangs":
+            fiber.hold(inf)
+        waits = saying in ("lost", "overdue") or not answer.status
+        runtime.pause(runtime.now().until(deadline) if waits else world.latency / 2)
+        late = saying != "overdue" and runtime.now().until(deadline) < 0
+        if saying == "lost" or (late and answer.status == 200):
+            answer = ANSWERS["silence"]
+        elif late:
+            answer = evolve(answer, error=None, json=False)  # the body is not read any more
+        fiber.password = password
+        book.answered(password, classify(answer))
+        if answer.status == 429 and not fiber.excused:
+            book.not_before[fiber.engine] = world.true + RETRY_AFTER
+        return Reply(outcome_of(answer, token, life), answer, sent)

@@ -11,7 +11,7 @@ from ._policy.lifetime import NEVER
 from ._policy.outcome import Failure, Unavailable
 from ._policy.token import Token
 from ._policy.waited import Again, after_wait
-from ._runtime import Runtime
+from ._runtime import NoThreadError, Runtime
 from ._signin.account import Account, Signer, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
@@ -61,9 +61,11 @@ class Engine:
         if started:
             try:
                 self.runtime.spawn(partial(self.run, started))
+            except NoThreadError as error:
+                self._end(started, str(error))
             except BaseException as error:
                 if started.thread is None:
-                    self._cut_short(started, error)
+                    self._end(started, f"the sign-in was cut short ({type(error).__name__})")
                 raise
         if isinstance(answer, Token | Flight):
             return answer
@@ -123,7 +125,7 @@ class Engine:
             known = not result.requests and self.cache.blocked_alike(result.outcome)
             alive = self._finish(flight, result)
         except BaseException as error:
-            self._cut_short(flight, error)
+            self._end(flight, f"the sign-in was cut short ({type(error).__name__})")
             raise
         flight.finish(result.outcome)
         if self._closed:  # closing cuts a running request, which is no event
@@ -176,10 +178,10 @@ class Engine:
         self.account = self.account.again()
         overdue.abandon()  # waits for nothing
 
-    def _cut_short(self, flight: Flight, error: BaseException) -> None:
-        """End a flight that an interrupt, an exit or a bug has stopped, so that nobody waits for its end."""
+    def _end(self, flight: Flight, reason: str) -> None:
+        """End a flight that could not start, or that an interrupt or a bug has stopped: nobody waits for it."""
         identity = self.account.identity
-        outcome = Unavailable(f"the sign-in was cut short ({type(error).__name__})", identity.host)
+        outcome = Unavailable(reason, identity.host)
         self._finish(flight, Result(identity.fingerprint, outcome))
         flight.finish(outcome)
 

@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 from enkash_auth._policy.attempts import Decision, Ledger, Memory
 from enkash_auth._policy.backoff import Backoff, second_request
 from enkash_auth._policy.classification import Answer, Kind
-from enkash_auth._policy.lifetime import Moment, TokenRecord
+from enkash_auth._policy.lifetime import NEVER, Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Refused, Unavailable
 from enkash_auth.stores import StoreError
 
@@ -65,10 +65,14 @@ class Release:
 
 @frozen
 class Send:
-    """Send one token request, if that is possible before `deadline` by both clocks. Reply: a `Sent`."""
+    """Send one token request, if that is possible before `deadline` by both clocks. Reply: a `Sent`.
+
+    Its header leaves no sooner than `leaves` (monotonic).
+    """
 
     record: TokenRecord | None
     deadline: Moment
+    leaves: float
 
 
 @frozen
@@ -109,6 +113,7 @@ class _Ready:
     limit: Moment
     deadline: Moment
     shared: bool = True
+    leaves: float = NEVER
 
 
 Command = Read | Save | Delete | Lease | Release | Send | Pause | Source
@@ -124,6 +129,7 @@ class Member:
     strict: bool
     new_id: Callable[[], str]
     draw: Callable[[], float]
+    lead: float = 0.0  # seconds to connect in
     memory: Memory = field(factory=Memory)
 
     def sign_in(self, record: TokenRecord | None, now: Moment, deadline: Moment, *, reachable: bool = True) -> Steps:
@@ -179,7 +185,7 @@ class Member:
                 limit = Moment(*map(min, deadline, asked.after(min(_GRANT, self.timeout / 2))))
                 return (yield from self._look_again(ours, record, limit, deadline))
             # the holder itself waits until a sticky server's token has surely expired
-            pause = poll * (0.5 + self.draw()) + (record.seconds_until_next(now) if record else 0.0)
+            pause = poll * (0.5 + self.draw()) + _waits(record, now, deadline)
             if now.until(deadline) <= pause:
                 return Ended(Unavailable("another process is signing in", self.host, late=True))
             yield Pause(pause)
@@ -247,15 +253,16 @@ class Member:
             now, sticky = yield Read("sticky")
         if record and sticky:
             record = evolve(record, sticky_until=now.monotonic + sticky[2])
-        waits = record.seconds_until_next(now) if record else 0.0
+        waits = _waits(record, now, ready.limit)
         if now.until(ready.limit) <= waits:
             reason = "the server re-issues its current token until that expires" if waits else "no time was left"
             return Ended(Unavailable(reason, self.host, waits or None, late=not waits))
         pause: float | None = waits
         ended, ready, before = Ended(None), evolve(ready, record=record), ready.backoff
         while pause is not None:
-            if pause:
-                now, _ = yield Pause(pause)
+            ready = evolve(ready, leaves=now.monotonic + pause)
+            if pause > self.lead:
+                now, _ = yield Pause(pause - self.lead)
             decision = ready.ledger.decide(now)
             if not (ready.shared or ready.ledger.proven or decision.row) and decision.passwords:
                 decision = evolve(decision, row=Kind.OPEN, attempt=ready.ledger.attempts[-1])
@@ -267,7 +274,7 @@ class Member:
             ended = Ended(outcome, ended.requests + sent, ready.ledger.decide(now))
             again = second_request(outcome, now, now.until(ready.limit), self.draw())
             if isinstance(outcome, TokenRecord):
-                ready, again = evolve(ready, record=outcome), None if waits else again
+                ready = evolve(ready, record=outcome)
             pause = again if recorded and sent and ended.requests == 1 else None
         if isinstance(outcome, Refused) and ended.decision:
             ended = evolve(ended, outcome=evolve(outcome, final=ended.decision.final))
@@ -293,7 +300,7 @@ class Member:
                 unsent = Unavailable(f"the token store cannot be written ({error})", self.host)
         sent = Sent(unsent, Answer(left=False))
         if can_send := written and now.until(ready.limit) > 0:
-            now, sent = yield Send(ready.record, ready.limit)
+            now, sent = yield Send(ready.record, ready.limit, ready.leaves)
             failed = not isinstance(sent.outcome, TokenRecord)
             backoff = backoff.failed(sent.outcome, now.monotonic, self.draw()) if failed else Backoff()
         attempt = attempt.answered(sent.answer)
@@ -337,3 +344,7 @@ class Member:
             yield Save("sticky", {}, record.sticky_until - now.monotonic, now)
         elif sticky and not record.sticky(now):
             yield Delete("sticky")
+
+
+def _waits(record: TokenRecord | None, now: Moment, deadline: Moment) -> float:
+    return record.seconds_until_request(now, now.until(deadline)) if record else 0.0

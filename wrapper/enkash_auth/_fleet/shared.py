@@ -85,7 +85,7 @@ class Shared:
 
     def _member(self, account: Account) -> Member:
         host, runtime = account.identity.host, self._runtime
-        made = Member(host, self._timeout, self._strict, runtime.new_id, runtime.draw)
+        made = Member(host, self._timeout, self._strict, runtime.new_id, runtime.draw, account.gateway.lead)
         return self._members.setdefault(account.identity.fingerprint, made)
 
     def _carry_out(self, steps: Steps, given: SignIn) -> tuple[Any, Any]:
@@ -121,8 +121,8 @@ class Shared:
             case Pause(seconds):
                 self._runtime.pause(seconds)
                 sealed.begin()
-            case Send(record, deadline):
-                outcome, answer = self._direct.request(evolve(given, record=record, deadline=deadline))
+            case Send(record, deadline, leaves):
+                outcome, answer = self._direct.request(evolve(given, record=record, deadline=deadline), leaves)
                 sealed.begin()
                 return Sent(outcome, answer)
             case Release():

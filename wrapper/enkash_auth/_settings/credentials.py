@@ -9,7 +9,7 @@ from attrs import field, frozen
 from enkash_auth.errors import ConfigurationError
 
 from .environment import REQUIRED, read_settings
-from .origin import Origin, check_url, parse_origin
+from .origin import Origin, check_url, normal_url, parse_origin
 
 
 class Secret:
@@ -77,7 +77,7 @@ class Credentials:
             del self, base_url, username, password, client_id, client_secret, basic_client_id
             raise ConfigurationError("; ".join(problems))
         self.__attrs_init__(  # type: ignore[attr-defined]
-            str(base_url).rstrip("/"), username, password, client_id, client_secret, basic_client_id or None
+            normal_url(str(base_url)), username, password, client_id, client_secret, basic_client_id or None
         )
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
@@ -102,7 +102,7 @@ class Credentials:
 
     @classmethod
     def load(cls, profile: str | None = None, **arguments: str | Secret | None) -> "Credentials":
-        """Return credentials from arguments, the environment, `*_FILE` twins, a secrets directory or a profile file.
+        """Return credentials from arguments, the environment, `*_FILE` variables, a secrets directory or a profile file.
 
         The first of these places that has a setting wins. Raises `ConfigurationError`, which names all missing
         settings.

@@ -50,6 +50,13 @@ def check_url(url: str) -> str | None:
     return None
 
 
+def normal_url(url: str) -> str:
+    """Return one spelling of a URL: the case of its host, a default port and a slash at the end make no difference."""
+    import httpx  # not for a process that imports this package and asks for nothing
+
+    return str(httpx.URL(url)).rstrip("/")
+
+
 def parse_origins(urls: Iterable[str]) -> frozenset[Origin]:
     """Return the origins of URLs; raise `ConfigurationError`, which names each bad URL by its number."""
     if isinstance(urls, str):

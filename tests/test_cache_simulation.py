@@ -1,0 +1,306 @@
+"""`TokenCache` by itself, in any order of its transitions: no thread, no lock; a sign-in under way is a small value.
+
+Hypothesis prints the transitions of a failing run; `--hypothesis-seed=N` repeats a search.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor, inf
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from enkash_auth._policy.attempts import Attempt, Ledger
+from enkash_auth._policy.backoff import second_request
+from enkash_auth._policy.cache import Fail, Identity, Join, Result, Serve, Start, TokenCache
+from enkash_auth._policy.classification import classify
+from enkash_auth._policy.lifetime import CLOCK_CHECK, Moment, TokenRecord
+from enkash_auth._policy.outcome import Failure, Issued, Unavailable
+from enkash_auth._policy.token import Token
+from world import ANSWERS, DIALECTS, HOST, OUTAGES, TOKEN, Machine, Password, World, outcome_of
+
+
+@dataclass(eq=False)
+class SignIn:
+    """One under way: when its next request may leave, and once it has left, its attempt."""
+
+    number: int
+    login: tuple[str, str]
+    record: TokenRecord | None
+    end: Moment
+    due: float
+    requests: int = 0
+    sent: Moment | None = None
+    attempt: Attempt | None = None
+    password: Password | None = None
+    outcome: TokenRecord | Failure | None = None
+
+
+class Caches(RuleBasedStateMachine):
+    """Callers, answers, 401s, resets, forks, rotations and both clocks."""
+
+    @initialize(
+        seed=st.integers(0, 2**32),
+        life=st.sampled_from([1.5, 2, 5, 20, 300, 86_399]),
+        sticky=st.booleans(),
+        timeout=st.sampled_from([0.5, 3.0, 10.0]),
+        password=st.sampled_from(["p0", "p0", "wrong"]),
+        dialect=st.sampled_from(DIALECTS),
+        rereads=st.booleans(),
+    )
+    def begin(
+        self, seed: int, life: float, sticky: bool, timeout: float, password: str, dialect: str, rereads: bool
+    ) -> None:
+        self.world = World(seed, life=life, sticky=sticky, offered=("user", password), dialect=dialect)
+        self.clock = Machine(self.world)
+        self.cache = TokenCache(self.identity(("user", password)), timeout, rereads)
+        self.login = self.world.offered
+        self.ledgers: dict[str, Ledger] = {}
+        self.signins: list[SignIn] = []
+        self.callers: list[tuple[SignIn, float]] = []
+        self.rejected: list[float] = []
+        self.last: Token | None = None
+        self.started_at = self.slept_at = -inf
+        self.calm()
+        self.forget()
+
+    def calm(self) -> None:
+        """Start counting grants anew: something happened that may cost one more."""
+        self.grants: list[float] = []
+
+    def forget(self) -> None:
+        """No limit and no back-off is known."""
+        self.limit = self.failed_at = -inf
+
+    def identity(self, login: tuple[str, str]) -> Identity:
+        return Identity(HOST, login[:1], "/".join(login))
+
+    # what happens
+
+    @rule()
+    def call(self) -> None:
+        self.ask(self.now.monotonic + self.cache.timeout, late=False)
+
+    @precondition(lambda self: any(signin.outcome or self.given_up(signin) for signin, _ in self.callers))
+    @rule()
+    def wake(self) -> None:
+        """Callers go on whose sign-in has ended, or was given up."""
+        for caller in [one for one in self.callers if one[0].outcome or self.given_up(one[0])]:
+            self.callers.remove(caller)
+            (signin, deadline), outcome = caller, caller[0].outcome
+            late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
+            if late and self.now.monotonic < deadline and signin.end.monotonic < deadline:
+                self.ask(deadline, late=True)
+            elif isinstance(outcome, TokenRecord) and outcome.alive(self.now):
+                self.check(outcome.token, signin.login)
+
+    @precondition(lambda self: any(one.sent is None and self.now.monotonic >= one.due for one in self.signins))
+    @rule(data=st.data())
+    def a_request_leaves(self, data: st.DataObject) -> None:
+        due = [one for one in self.signins if one.sent is None and self.now.monotonic >= one.due]
+        signin, now = data.draw(st.sampled_from(due)), self.now
+        fingerprint = self.identity(signin.login).fingerprint
+        ledger = self.ledgers.get(fingerprint, Ledger())
+        decision = ledger.decide(now)
+        if decision.row:
+            self.finish(signin, decision.failure(HOST, now.monotonic))
+        elif now.until(signin.end) <= 0:
+            self.finish(signin, Unavailable("no time was left", HOST, late=True))
+        else:
+            self.ledgers[fingerprint], signin.attempt = ledger.started(self.world.new_id(), now)
+            signin.sent, signin.password = now, Password(self.world.true, {self})
+            signin.requests += 1
+            if signin.number >= self.cache.valid_from:
+                self.world.book(fingerprint).leaves(signin.password, self)
+
+    @precondition(lambda self: any(one.sent for one in self.signins))
+    @rule(data=st.data(), saying=st.sampled_from(["decides", "decides", "decides", "lost", *OUTAGES]))
+    def it_is_answered(self, data: st.DataObject, saying: str) -> None:
+        signin = data.draw(st.sampled_from([one for one in self.signins if one.sent]))
+        fingerprint, book = "/".join(signin.login), self.world.book("/".join(signin.login))
+        answer, token = ANSWERS.get(saying, ANSWERS["silence"]), ""
+        if saying in ("decides", "lost"):
+            answer, token = self.world.decide(signin.login, fingerprint)
+        if token and signin.number >= self.cache.valid_from:
+            self.granted()
+        answer = ANSWERS["silence"] if saying == "lost" else answer
+        outcome = outcome_of(answer, token, floor(self.world.ends[token] - self.world.true) if token else 0)
+        book.answered(signin.password, classify(answer))
+        if isinstance(outcome, Unavailable) and outcome.retry_after and signin.number >= self.cache.valid_from:
+            book.not_before[self] = self.world.true + outcome.retry_after
+        ledger = self.ledgers[fingerprint] = self.ledgers[fingerprint].answered(signin.attempt.answered(answer))
+        sent, signin.sent = signin.sent, None
+        if isinstance(outcome, Issued):
+            draw = self.world.chance.random()
+            outcome = signin.record = TokenRecord.from_answer(outcome, sent, self.now, before=signin.record, draw=draw)
+        pause = second_request(outcome, self.now, self.now.until(signin.end), 0.5) if signin.requests == 1 else None
+        if pause is not None:
+            signin.due = self.now.monotonic + pause
+        elif isinstance(outcome, TokenRecord):
+            self.finish(signin, outcome)
+        else:
+            self.finish(signin, ledger.decide(self.now).limiting(outcome, self.now.monotonic))
+
+    @rule(seconds=st.sampled_from([0.01, 0.2, 0.5, 1.0, 1.3, 5.0, 19.0, 60.0, 290.0, 1800.0, 90_000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.true += seconds
+
+    @precondition(lambda self: self.cache.record)
+    @rule(data=st.data())
+    def time_passes_to_a_point_of_the_tokens_life(self, data: st.DataObject) -> None:
+        life = self.cache.record.life
+        early = life.lower.monotonic - life.window / 2
+        point = data.draw(st.sampled_from([early, life.lower.monotonic, life.upper.monotonic]))
+        self.world.true += max(0.0, point - self.now.monotonic) + data.draw(st.sampled_from([0.0, 0.01, 0.1]))
+
+    @precondition(lambda self: self.world.wall_offset >= 1e9)  # with both at once no clock is right
+    @rule(seconds=st.sampled_from([0.5, 100.0, 90_000.0]))
+    def the_machine_sleeps(self, seconds: float) -> None:
+        self.world.true += seconds
+        self.clock.asleep += seconds
+        self.slept_at = self.now.monotonic
+        self.calm()
+
+    @rule(seconds=st.sampled_from([1.0, 3600.0, -1.0, -3600.0]))
+    def the_wall_clock_is_set(self, seconds: float) -> None:
+        if seconds > 0 or not self.clock.asleep:
+            self.world.wall_offset += seconds
+            self.calm()
+
+    @rule(lock=st.booleans())
+    def the_server_changes(self, lock: bool) -> None:
+        self.world.sticky, self.world.locked = not self.world.sticky, lock
+        self.calm()
+
+    @precondition(lambda self: self.last)
+    @rule()
+    def an_api_says_401(self) -> None:
+        before = self.cache
+        self.cache = before.rejected(self.last, self.now)
+        if before.record and before.record.alive(self.now) and self.cache is not before:
+            self.rejected = [at for at in self.rejected if self.now.monotonic - at < 60] + [self.now.monotonic]
+            assert len(self.rejected) <= 3, "more tokens were given up than two, and one a minute"
+        self.calm()
+
+    @rule(
+        user=st.sampled_from(["user", "other"]),
+        password=st.sampled_from(["p0", "p1", "wrong"]),
+        right=st.sampled_from(["p0", "p1"]),
+    )
+    def credentials_are_rotated(self, user: str, password: str, right: str) -> None:
+        self.world.offered, self.world.right_password = (user, password), right
+
+    @rule()
+    def reset(self) -> None:
+        self.cache = self.cache.reset()
+        held = self.login
+        self.reread(self.cache.valid_from)
+        for fingerprint in {"/".join(held), "/".join(self.login)}:
+            ledger = self.ledgers.get(fingerprint, Ledger())
+            self.ledgers[fingerprint] = ledger.after_reset(self.world.new_id(), self.now)
+            self.world.book(fingerprint).resets(self.world.true, {self})
+        self.rejected.clear()
+        self.calm()
+        self.forget()
+
+    @rule()
+    def fork(self) -> None:
+        """Go on as the child; its parent's sign-ins and callers are not its own."""
+        self.cache = self.cache.forked()
+        self.signins.clear()
+        self.callers.clear()
+        self.rejected.clear()
+        for book in self.world.books.values():
+            book.not_before.clear()
+        self.calm()
+
+    # what must hold
+
+    def check(self, token: Token, login: tuple[str, str]) -> None:
+        """Never a token past its end, nor another account's."""
+        world = self.world
+        assert world.owners[token.access_token] == login[0], "another account's token"
+        if self.now.monotonic - self.slept_at > CLOCK_CHECK:
+            assert world.true < world.ends[token.access_token], "a token past its end"
+
+    def granted(self) -> None:
+        """At most two grants a life, and one more while the server is found to be sticky."""
+        self.grants.append(self.world.true)
+        if len(self.grants) > 3:
+            assert self.grants[-1] - self.grants[-4] >= floor(self.world.life), "too many grants"
+
+    # how
+
+    @property
+    def now(self) -> Moment:
+        return self.clock.now()
+
+    def given_up(self, signin: SignIn) -> bool:
+        return self.now.monotonic >= signin.end.monotonic
+
+    def ask(self, deadline: float, *, late: bool) -> None:
+        now = self.now
+        if self.cache.overdue(now.monotonic):
+            self.cache = self.cache.given_up(now.monotonic, self.world.chance.random())
+            self.failed_at = now.monotonic
+        decision, serve = self.cache.ask(now, late=late), None
+        if isinstance(decision, Start):
+            serve = decision.meanwhile
+            self.start(now)
+        if isinstance(decision, Serve):
+            serve = decision
+        if serve:
+            assert now.monotonic < serve.until <= now.monotonic + CLOCK_CHECK
+            self.last = serve.token
+            self.check(serve.token, self.login)
+        elif isinstance(decision, Fail):
+            assert now.monotonic < max(self.failed_at + 30, self.limit), "an error for longer than a back-off"
+        else:
+            signin = self.flying()[-1]
+            assert isinstance(decision, Join | Start) and now.monotonic < signin.end.monotonic <= deadline + 1e-6 + (
+                self.cache.timeout
+            )
+            self.callers.append((signin, deadline))
+
+    def flying(self) -> list[SignIn]:
+        return [one for one in self.signins if one.number >= self.cache.valid_from and not self.given_up(one)]
+
+    def start(self, now: Moment) -> None:
+        assert not self.flying(), "two sign-ins at once"
+        if now.monotonic < self.limit:
+            assert self.cache.rereads and now.monotonic >= self.started_at + 5, "a limit was not kept"
+        self.started_at = now.monotonic
+        self.cache = self.cache.started(now)
+        pending = self.cache.pending
+        if self.cache.suspect:
+            self.reread(pending.number)
+        record = self.cache.record
+        due = now.monotonic + (record.seconds_until_next(now) if record else 0.0)
+        self.signins.append(SignIn(pending.number, self.login, record, pending.end, due))
+
+    def reread(self, number: int) -> None:
+        if self.world.offered != self.login:
+            self.login = self.world.offered
+            self.cache = self.cache.moved(self.identity(self.login), number)
+            self.forget()
+
+    def finish(self, signin: SignIn, outcome: TokenRecord | Failure) -> None:
+        self.signins.remove(signin)
+        signin.outcome, before, now = outcome, self.cache, self.now
+        fingerprint = "/".join(signin.login)
+        self.cache = before.finished(signin.number, Result(fingerprint, outcome, signin.requests), now, 0.5)
+        if self.cache is before:
+            return
+        if isinstance(outcome, TokenRecord):
+            self.forget()
+        elif outcome.limit and fingerprint == self.cache.identity.fingerprint:
+            seconds = outcome.limit.seconds
+            self.limit = inf if seconds is None else now.monotonic + seconds
+        else:
+            self.failed_at = now.monotonic
+
+
+TestCaches = Caches.TestCase
+TestCaches.settings = settings(deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
