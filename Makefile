@@ -1,4 +1,5 @@
-# The README's two commands. Everything they need lands in .venv and .nox, nothing global.
+# The README's two commands. Everything they need lands in .venv and .nox, nothing global: .nox/cache holds downloads.
+export XDG_CACHE_HOME := $(CURDIR)/.nox/cache
 PYTHON ?= python3
 NOX = .venv/bin/nox
 
@@ -9,7 +10,7 @@ test: .venv/ready
 	$(NOX) -s drift spec lint types tests coverage release-tests docs
 	$(NOX) -s bench -- --quick
 clean:
-	rm -rf .venv .nox dist site docs/vendor .cache .coverage*
+	rm -rf .venv .nox dist sbom site docs/vendor .cache .coverage*
 # pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest: here nox, whose sessions bring
 # their own.
 .venv/ready: requirements-dev.txt

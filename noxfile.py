@@ -1,8 +1,8 @@
-"""Every check and every step of the project: `nox -l` lists them.
+"""All checks and steps of the project: `nox -l` lists them.
 
-Sessions install from the hash-pinned file requirements-dev.txt, whose pins the generated client is also bound to. Three
-differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own, and
-`minimums` takes the lowest versions that pyproject.toml allows.
+Sessions install from requirements-dev.txt, pinned with hashes; the generated client depends on the same pins. Four
+differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own,
+`indexes` has one for devpi, and `minimums` takes the lowest versions that pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import codegen  # noqa: E402
 import release  # noqa: E402
 
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+CACHE = ROOT / ".nox" / "cache"  # 0.8 GB that nobody would miss in a home directory; UV_CACHE_DIR names another for uv
+os.environ.update(XDG_CACHE_HOME=str(CACHE), npm_config_cache=str(CACHE / "npm"))
 nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "coverage", "release-tests", "docs"]
 nox.options.error_on_missing_interpreters = False
@@ -34,11 +36,11 @@ SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 
 
 def _interpreters() -> list[str]:
-    """Return the supported versions that really run here, pyenv's too; say which do not."""
+    """Return the supported Python versions that run on this machine, pyenv's too."""
     root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
     found = sorted(root.glob("versions/*/bin"))
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), *map(str, found)])
-    # pyenv's shims answer only for the versions that this variable names
+    # pyenv's shims start only the versions in this variable
     if found:
         os.environ.setdefault("PYENV_VERSION", ":".join(path.parent.name for path in found))
     present = []
@@ -55,7 +57,7 @@ SKIPPED: list[str] = []
 
 @atexit.register
 def _say_what_was_skipped() -> None:
-    if SKIPPED:  # a warning in the middle of minutes of output is no answer to "what was checked?"
+    if SKIPPED:  # a warning in the middle of a long output would be missed
         print(f"not checked on this machine: {'; '.join(dict.fromkeys(SKIPPED))}", file=sys.stderr)
 
 
@@ -71,21 +73,21 @@ def _install(session: nox.Session) -> None:
 
 @nox.session
 def generate(session: nox.Session) -> None:
-    """Generate the client from the spec, unless it is up to date, and judge what changed; `-- --against REF`."""
+    """Generate the client from the spec, unless it is up to date, and report what changed; `-- --against REF`."""
     _install(session)
     session.run("python", "tools/generate.py", *session.posargs)
 
 
 @nox.session
 def watch(session: nox.Session) -> None:
-    """Do `generate` on each save of the spec, until Ctrl-C; `-- --against REF`."""
+    """Run `generate` on each save of the spec, until Ctrl-C; `-- --against REF`."""
     _install(session)
     session.run("python", "tools/generate.py", "--watch", *session.posargs)
 
 
 @nox.session
 def api(session: nox.Session) -> None:
-    """Judge what changed in the wrapper's public API since the last release; `-- --against REF`."""
+    """Report what changed in the wrapper's public API since the last release; `-- --against REF`."""
     _install(session)
     session.run("python", "tools/judge.py", *session.posargs)
 
@@ -136,7 +138,7 @@ def types(session: nox.Session) -> None:
 
 
 def _wheel(session: nox.Session) -> Path:
-    """Build the wheel that the session tests or runs."""
+    """Build the wheel for this session."""
     dist = ROOT / ".nox" / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     command = ["uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--out-dir", str(dist)]
@@ -146,7 +148,7 @@ def _wheel(session: nox.Session) -> Path:
 
 @nox.session(python=PRESENT or False)
 def tests(session: nox.Session) -> None:
-    """Test the built wheel on every interpreter of 3.11 to 3.14 that is present."""
+    """Test the built wheel on every installed Python from 3.11 to 3.14."""
     if not PRESENT:
         session.error(f"none of Python {', '.join(SUPPORTED)} is present")
     for version in SUPPORTED:
@@ -154,7 +156,7 @@ def tests(session: nox.Session) -> None:
             _skip(session, f"Python {version} (not present)")
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    rules = "not release and not once and not alone and not generator"  # what may depend on the interpreter
+    rules = "not release and not once and not alone and not generator"  # what can depend on the interpreter
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
@@ -168,7 +170,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Demand every branch of the hand-written package."""
+    """Fail unless the tests cover every branch of the hand-written package."""
     _install(session)
     session.run("coverage", "combine")
     session.run("coverage", "report")
@@ -191,6 +193,14 @@ def simulation(session: nox.Session) -> None:
 
 
 @nox.session
+def explore(session: nox.Session) -> None:
+    """Play two processes in every order, and break each rule of the ledger (15 minutes); `-- SECONDS` a search."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("python", "tools/explore.py", *session.posargs)
+
+
+@nox.session
 def scale(session: nox.Session) -> None:
     """Print what fleets of 10 to 10,000 replicas cost, simulated (minutes); `-- SIZE ...` for others."""
     _install(session)
@@ -200,7 +210,7 @@ def scale(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Mistreat the store of a fleet under steady load, for 90 s; `-- SECONDS` for longer."""
+    """Pause, kill and empty the store of a fleet under steady load, for 90 s; `-- SECONDS` for longer."""
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     seconds = {"CHAOS_SECONDS": session.posargs[0] if session.posargs else "90"}
@@ -209,7 +219,7 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def mutations(session: nox.Session) -> None:
-    """Break each rule of the engine on purpose and see a test fall (minutes); `-- WORD` picks rules."""
+    """Break each rule of the engine on purpose and check that a test fails (minutes); `-- WORD` picks rules."""
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run("python", "tools/mutations.py", *session.posargs)
@@ -217,13 +227,13 @@ def mutations(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build docs/ into site/, strictly, and open it in Chromium; `-- serve` shows it while you write."""
+    """Build docs/ into site/, strictly, and open it in Chromium; `-- serve` previews it."""
     _install(session)
     vendor = ROOT / "docs" / "vendor"
     shutil.rmtree(vendor, ignore_errors=True)
     if shutil.which("node") is None or shutil.which("npm") is None:
         _skip(session, "the site's diagrams and fonts, and its look in a browser (no node or no npm)")
-    else:  # what the theme would fetch from a CDN at reading time
+    else:  # fonts and scripts that the theme would load from a CDN
         scratch = Path(session.create_tmp()) / "npm"
         scratch.mkdir(exist_ok=True)
         for name in ("package.json", "package-lock.json"):
@@ -253,9 +263,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure this beside its peers, into docs/performance.md (15 minutes); `-- --quick` compares with a baseline."""
+    """Measure this package and its peers, for docs/performance.md (20 minutes); `-- --quick`: with a baseline."""
     pinned = "requirements-dev.txt" if "--quick" in session.posargs else "benchmarks/requirements.txt"
-    # exactly these: httpx imports more where it finds click and rich
+    # nothing else may be installed: httpx imports click and rich if it finds them
     session.run_install("uv", "pip", "sync", "--quiet", "--require-hashes", pinned, external=True)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run("python", "benchmarks/run.py", *session.posargs)
@@ -263,7 +273,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Show a service that never thinks about tokens, on the sandbox."""
+    """Run a service with 16 callers and one token provider on the sandbox."""
     pins = "--constraint", "requirements-dev.txt"
     session.install("hatchling", *pins)
     session.install("--force-reinstall", f"{_wheel(session)}[testing]", *pins)
@@ -272,19 +282,19 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build sdist, wheel and SBOM of the commit at HEAD into dist/, twice, byte for byte the same."""
+    """Build sdist, wheel (dist/) and SBOM (sbom/) of the commit at HEAD, twice, byte for byte the same."""
     _install(session)
     session.run("python", "tools/release.py", "build")
 
 
 @nox.session
 def publish(session: nox.Session) -> None:
-    """Build and upload to one index, then install from there; `-- INDEX_URL [--simple URL] [--dry-run]`.
+    """Build and upload to one index, then install from there; `-- UPLOAD_URL [--simple URL] [--dry-run | --verify]`.
 
-    Credentials: TWINE_USERNAME and TWINE_PASSWORD, or keyring. HEAD must carry the version's tag.
+    Credentials: TWINE_USERNAME and TWINE_PASSWORD, ~/.netrc or a keyring. HEAD must carry the version's tag.
     """
     try:  # before nox prints them
-        release.check_words(session.posargs)
+        release.arguments(["publish", *session.posargs])
     except release.ReleaseError as error:
         session.error(str(error))
     _install(session)
@@ -303,7 +313,19 @@ def release_tests(session: nox.Session) -> None:
     """Publish to a real private index, install from it, and run every command of docs/consume.md."""
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    session.run("pytest", "-m", "release", *session.posargs)
+    session.run("pytest", "-m", "release and not indexes", *session.posargs)
+
+
+@nox.session(python=PRESENT[:1] or False)
+def indexes(session: nox.Session) -> None:
+    """Publish to, and install from, every kind of package index: devpi and pypiserver, and stand-ins for others."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    devpi = Path(session.create_tmp()) / "devpi"  # apart: it wants other versions than the tests
+    session.run_install("uv", "venv", "--quiet", "--allow-existing", str(devpi), external=True)
+    pinned = ("--require-hashes", "-r", "tests/devpi.txt")
+    session.run_install("uv", "pip", "install", "--quiet", "--python", str(devpi), *pinned, external=True)
+    session.run("pytest", "-m", "indexes", *session.posargs, env={"DEVPI": str(devpi)})
 
 
 @nox.session(python="3.11")
@@ -312,7 +334,7 @@ def minimums(session: nox.Session) -> None:
     lowest = str(Path(session.create_tmp()) / "lowest.txt")
     command = ["uv", "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--all-extras", "--upgrade"]
     session.run_install(*command, "pyproject.toml", "-o", lowest, external=True)
-    # The tests' own needs, at whatever version goes with those.
+    # The tests' own packages, in any version that fits.
     tools = [
         "pytest",
         "hypothesis",
@@ -328,6 +350,16 @@ def minimums(session: nox.Session) -> None:
     # Not what judges time, which the machine decides; nor the project's own tools and pages; nor the frameworks, which
     # want newer versions, and other plugins of pytest.
     options = ["-m", "not generator and not release and not alone"]
-    left_out = ("chaos", "docs", "examples", "hot_path", "judge", "steady", "testing_guide")
+    left_out = (
+        "chaos",
+        "docs",
+        "examples",
+        "hot_path",
+        "indexes",
+        "judge",
+        "release",
+        "steady",
+        "testing_guide",
+    )
     options += [f"--ignore=tests/test_{name}.py" for name in left_out]
     session.run("pytest", *options, *session.posargs)

@@ -19,18 +19,18 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- the last run -->", "<!-- end of the last run -->"
 SIZES = sorted({*growth.SIZES, *fleet.REPLICAS})
 ABSOLUTE = ("_ms", "_mb", "_ns", "_us", "_kb", "megabytes", "modules")  # times and sizes are compared as ratios only
-NEAR = 1.1  # what differs by less than this is called equal
-# where a ratio of 1 is the least there is (a comparison, a caller alone, a header that never changes): less is noise
-FLOORED = ("A held token", "200 threads", "10,000 tasks", "Steady load")
+NEAR = 1.1  # a smaller difference counts as equal
+# tables whose ratios cannot really be below 1 (to a plain comparison, one caller, a static header): less is noise
+FLOORED = ("A cached token", "200 threads", "10,000 tasks", "Steady load")
 Found = dict[str, dict[str, dict[str, Any]]]
 Column = tuple[str, str, str]  # heading, key, format
 
 TABLES: list[tuple[str, str, str, list[Column]]] = [
     (
-        "A held token",
+        "A cached token",
         "cached",
-        "Nanoseconds a call, and over the attribute-and-clock check of the same run; microseconds that the auth flow adds to a "
-        "request of httpx with a static header.",
+        "Nanoseconds per call, and their ratio to the attribute-and-clock check of the same run. The microseconds that "
+        "the auth flow adds to an httpx request with a static header.",
         [
             ("`token()` ns", "sync_ns", ".0f"),
             ("ratio", "sync_ratio", ".2f"),
@@ -43,8 +43,8 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
     (
         "200 threads at once",
         "stampede",
-        "Token requests, and the callers' waits in milliseconds on a server that takes 100 ms: at the first call, and when the "
-        "held token has ended. The ratio is the longest wait over that of one caller alone.",
+        "Token requests, and the callers' waits in milliseconds, on a server that takes 100 ms: at the first call, and "
+        "after the cached token has expired. The ratio compares the longest wait with the wait of a single caller.",
         [
             (f"{when} {head}", f"threads_{key}_{what}", form)
             for when, key in (("first:", "first"), ("expiry:", "expiry"))
@@ -60,8 +60,8 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
     (
         "10,000 tasks at once",
         "stampede",
-        "The same on one event loop (200 tasks for the check without a lock). The stall is the loop's longest gap over that of "
-        "as many tasks on one `asyncio.Event`.",
+        "The same on one event loop (200 tasks for the check without a lock). The stall compares the loop's longest gap "
+        "with that of as many tasks that wait for one `asyncio.Event`.",
         [
             (f"{when} {head}", f"tasks_{key}_{what}", form)
             for when, key in (("first:", "first"), ("expiry:", "expiry"))
@@ -78,8 +78,8 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
     (
         "Steady load across expiries",
         "steady",
-        "100 requests a second for 12 s, tokens of 4 s, a server that takes 100 ms; renewal 1.2 s early where a peer has a "
-        "setting for that. p99 and max over those of a static header, by turns in the same threads.",
+        "100 requests a second for 12 s, tokens of 4 s, a server that takes 100 ms; renewal 1.2 s early if a peer has "
+        "such a setting. p99 and max are ratios to a static header, measured in turns in the same threads.",
         [
             (f"{kind}: {head}", f"{kind}_{what}", form)
             for kind in ("fresh", "sticky")
@@ -87,34 +87,34 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
                 ("p99", "p99_ratio", ".2f"),
                 ("max", "max_ratio", ".1f"),
                 ("failed calls", "failed", "d"),
-                ("requests a life", "requests_per_life", ".1f"),
+                ("requests per token life", "requests_per_life", ".1f"),
             )
         ],
     ),
     (
-        "Attempts with a wrong password that arrive",
+        "Wrong passwords that arrive at the server",
         "wrong_password",
-        "The vendor locks an account after three.",
+        "The vendor locks an account after three of them.",
         [("50 calls", "calls", "d"), ("20 threads", "threads", "d"), ("20 processes", "processes", "d")],
     ),
     (
         "Tokens of 20 s, default settings",
         "short_life",
-        "Token requests a life, while a caller asks twenty times a second; and the caller's longest wait after its first "
-        "token, over the 100 ms that the server takes.",
-        [("requests a life", "requests_per_life", ".1f"), ("longest wait", "wait_ratio", ".2f")],
+        "Token requests per token life while a caller asks twenty times a second. The caller's longest wait after the first "
+        "token, as a ratio to the 100 ms that the server takes.",
+        [("requests per token life", "requests_per_life", ".1f"), ("longest wait", "wait_ratio", ".2f")],
     ),
     (
         "20 processes that start together",
         "fleet",
-        "Token requests, on a shared cache in files where the peer has one.",
+        "Token requests, with a shared cache in files if the peer has one.",
         [("requests", "file_20_requests", "d"), ("without a token", "file_20_failed", "d")],
     ),
     (
         "Import",
         "imports",
-        "Time, modules and resident memory, each with its ratio to `import httpx`, of what a service imports: here "
-        "`from enkash_auth import EnkashAuth`, which loads httpx.",
+        "Time, modules and resident memory of what a service imports, each with its ratio to `import httpx`. Here that "
+        "is `from enkash_auth import EnkashAuth`, which imports httpx.",
         [
             ("ms", "time_ms", ".0f"),
             ("time ratio", "time_ratio", ".2f"),
@@ -127,20 +127,21 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
     (
         "Installed size",
         "size",
-        "With all that it needs, without bytecode.",
+        "With all dependencies, without bytecode.",
         [("MB", "megabytes", ".1f"), ("over httpx", "ratio", ".2f"), ("packages", "packages", "d")],
     ),
     (
-        "What leaks where",
+        "Where secrets leak",
         "leaks",
-        "`repr` and `str` of its objects, their pickles, the log at DEBUG, texts and frames' locals of the error for a wrong "
-        "password, files of a shared cache.",
+        "Secrets found in `repr` and `str` of the objects, in pickles, in the log at DEBUG, in the texts and the frames' "
+        "locals of the error after a wrong password, and in the files of a shared cache.",
         [(head, head, "s") for head in ("repr", "pickle", "debug log", "errors", "frames", "files")],
     ),
     (
         "Tenants in one process",
         "growth",
-        "A provider each, signed in one after another: milliseconds and kB a tenant, and nanoseconds for a held token by turns.",
+        "One provider per tenant, signed in one after another: milliseconds and kB per tenant, and nanoseconds for a "
+        "cached token, the tenants in turns.",
         [
             (f"{size:,}: {unit}", f"tenants_{size}_{key}", form)
             for size in (1, 100, 1_000, 10_000)
@@ -148,9 +149,9 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
         ],
     ),
 ]
-# what, measure, key, the most that is allowed
+# goal, measure, key, maximum
 GOALS: list[tuple[str, str, str, float]] = [
-    ("held token over the hand-written check", "cached", "sync_ratio", 1.2),
+    ("cached token over the hand-written check", "cached", "sync_ratio", 1.2),
     ("the same, async", "cached", "async_ratio", 1.2),
     ("auth flow over a static header, µs", "cached", "flow_us", 3.0),
     ("the same, async", "cached", "async_flow_us", 3.0),
@@ -159,8 +160,8 @@ GOALS: list[tuple[str, str, str, float]] = [
     ("requests of 10,000 tasks, first call", "stampede", "tasks_first_requests", 1),
     ("requests of 10,000 tasks, expiry", "stampede", "tasks_expiry_requests", 1),
     ("steady load p99 over a static header, fresh server", "steady", "fresh_p99_ratio", 1.1),
-    ("requests a life, sticky server", "steady", "sticky_requests_per_life", 2),
-    ("attempts with a wrong password, 50 calls", "wrong_password", "calls", 1),
+    ("requests per token life, sticky server", "steady", "sticky_requests_per_life", 2),
+    ("wrong passwords sent, 50 calls", "wrong_password", "calls", 1),
     ("the same, 20 threads", "wrong_password", "threads", 1),
     ("the same, 20 processes on a store", "wrong_password", "processes", 1),
     ("`import enkash_auth`: time over `import httpx`", "imports", "light_time_ratio", 1.25),
@@ -190,7 +191,7 @@ def table(of: dict[str, dict[str, Any]], columns: list[Column]) -> list[str]:
 
 
 def second(found: Found) -> list[str]:
-    """Return where this project is not first or equal first, one line for each column."""
+    """Return one line for each column in which another package is first."""
     lines = []
     for title, measure, _, columns in TABLES:
         of = found.get(measure, {})
@@ -243,11 +244,11 @@ def plots(found: Found) -> list[str]:
 
 
 def write(found: Found) -> None:
-    """Replace the page's part between the markers."""
+    """Write the page's part between the markers."""
     packages = sorted({peers.load(name).PACKAGE or "httpx" for name in peers.NAMES} - {"enkash-auth"})
-    told = ", ".join(f"{package} {version(package)}" for package in packages)
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    lines = [f"{python}, {os.cpu_count()} cores, {sys.platform}. {told}.", "", "| goal | at most | measured | |"]
+    lines = [f"{python}, {os.cpu_count()} cores, {sys.platform}. {versions}.", "", "| goal | at most | measured | |"]
     lines += ["| --- | --- | --- | --- |"]
     for what, measure, key, most in GOALS:
         value = found.get(measure, {}).get("enkash", {}).get(key)
@@ -256,7 +257,7 @@ def write(found: Found) -> None:
     better = second(found)
     lines += [
         "",
-        "Where another's ratio or count is better by more than a tenth:" if better else "No other is better anywhere.",
+        "Another package's ratio or count is better by more than a tenth:" if better else "No other package is better.",
         "",
     ]
     if better:

@@ -1,8 +1,8 @@
 """Measures enkash-auth and its peers in one run: [--quick | --table] [--only MEASURE ...] [--peer PEER ...].
 
-Without options it writes the tables of docs/performance.md and its plots. `--quick` measures this project alone, fails
-on a ratio that got worse by half since benchmarks/baseline.json or on a wrong count, and writes that file with
-`--set-baseline`. `--table` writes the page from the last full run's numbers again.
+Without options it writes tables and plots of docs/performance.md. `--quick` measures this package alone and fails on a
+wrong count, or on a ratio that is worse by half than in benchmarks/baseline.json; `--set-baseline` writes that file.
+`--table` writes the page again from the numbers of the last full run.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Numbers = dict[str, Any]
 
 
 def measure(name: str, peer: str, base_url: str, quick: bool) -> Numbers:
-    """Return the numbers of one measure of one peer, or why there are none as `error`."""
+    """Return the numbers of one measure of one peer; if it failed, the reason as `error`."""
     command = [sys.executable, str(HERE / "worker.py"), name, peer, base_url, *(["quick"] if quick else [])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
-        return {"error": f"no end within {TIMEOUT:g} s"}
+        return {"error": f"no result within {TIMEOUT:g} s"}
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1]}
     numbers: Numbers = json.loads(done.stdout.splitlines()[-1])
@@ -60,7 +60,7 @@ def run(names: list[str], of: list[str], quick: bool) -> dict[str, dict[str, Num
 
 
 def judged(found: dict[str, dict[str, Numbers]]) -> dict[str, float]:
-    """Return the ratios that a baseline keeps; raise `SystemExit` for a wrong count or a measure that failed."""
+    """Return the ratios for the baseline; raise `SystemExit` for a wrong count or a measure that failed."""
     ours = {f"{name}.{key}": value for name, of in found.items() for key, value in of["enkash"].items()}
     wrong = [f"{key}: {value}" for key, value in ours.items() if key.endswith(".error")]
     for key, value in ours.items():
@@ -69,12 +69,12 @@ def judged(found: dict[str, dict[str, Numbers]]) -> dict[str, float]:
             wrong.append(f"{key} is {value}, not {1 if one else 0}")
     if wrong:
         raise SystemExit("\n".join(wrong))
-    # a stall is one gap of each side: it halves and doubles by itself
+    # a stall is a single gap on each side: it varies by a factor of two
     return {key: round(value, 3) for key, value in ours.items() if key.endswith("_ratio") and "stall" not in key}
 
 
 def quick(names: list[str], set_baseline: bool) -> None:
-    """Compare with the baseline; a ratio that is worse has to be so three times, for a busy machine strikes too."""
+    """Compare with the baseline. A worse ratio is measured three times, because the machine may be busy."""
     kept = {} if set_baseline else json.loads(BASELINE.read_text())
     best: dict[str, float] = {}
     worse = names

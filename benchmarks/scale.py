@@ -1,7 +1,7 @@
-"""What a fleet costs its token server and its store, by its size: the real engine in the simulated world of the tests.
+"""Measures what a fleet costs its token server and its store: the real engine in the simulated world of the tests.
 
-`python benchmarks/scale.py [REPLICAS ...]` prints a Markdown table. Every replica is busy all the time, all start at
-once, a grant takes 0.2 s and a step of the store 1 ms.
+`python benchmarks/scale.py [REPLICAS ...]` prints a Markdown table. All replicas are always busy and start at
+once. A sign-in takes 0.2 s, a store operation 1 ms.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LIFE, LIVES, LATENCY, STEP, TIMEOUT = 300.0, 4, 0.2, 0.001, 10.0
 
 
 class Counted(MemoryStore):
-    """Takes a millisecond for each operation and counts them, by the second."""
+    """A store whose operations take 1 ms; they are counted per second."""
 
     def __init__(self, world: World) -> None:
         super().__init__(clock=lambda: world.true)
@@ -57,7 +57,7 @@ class Counted(MemoryStore):
 
 
 class Run:
-    """A fleet through some lives of its token."""
+    """A fleet during some lives of its token."""
 
     def __init__(self, replicas: int, sticky: bool) -> None:
         self.world = World(1, life=LIFE + 0.5, sticky=sticky, latency=LATENCY)
@@ -78,7 +78,7 @@ class Run:
         heapq.heappush(self._due, (time, next(self._number), what))
 
     def go(self) -> None:
-        """Let time pass from one thing that happens to the next."""
+        """Run the simulation from one event to the next."""
         end = self.world.true + LIVES * LIFE
         while self._due and self._due[0][0] < end:
             due, _, what = heapq.heappop(self._due)
@@ -118,7 +118,7 @@ def main(sizes: list[int]) -> None:
     """Print the table."""
     threading.stack_size(256 * 1024)
     print(
-        "| replicas | server | grants per life | store operations per replica and life | in the busiest second |",
+        "| replicas | server | sign-ins per life | store operations per replica and life | in the busiest second |",
         end="",
     )
     print(" longest wait | failed calls |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: |")

@@ -1,6 +1,6 @@
-"""The one token server of all peers, in a process of its own.
+"""The token server for all peers, in its own process.
 
-It answers any grant, for peers speak different ones, and refuses credentials that contain "wrong".
+It answers any kind of grant, because peers send different ones, and refuses credentials that contain "wrong".
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ START = {"life": 3600.0, "sticky": False, "latency": 0.0}
 
 
 class State:
-    """What the token endpoint does, and what has arrived there since the last `reset`."""
+    """The settings of the token endpoint, and the requests since the last `reset`."""
 
     def __init__(self) -> None:
         self.reset({})
@@ -38,8 +38,8 @@ class State:
 
     def grant(self, authorization: str, body: bytes) -> tuple[int, dict[str, Any]]:
         self.counts["requests"] += 1
-        told = base64.b64decode(authorization.partition(" ")[2]).decode() + str(parse_qs(body.decode()))
-        if "wrong" in told:
+        sent = base64.b64decode(authorization.partition(" ")[2]).decode() + str(parse_qs(body.decode()))
+        if "wrong" in sent:
             self.counts["refused"] += 1
             return 400, {"error": "invalid_grant", "error_description": "Bad credentials"}
         now = time.monotonic()
@@ -83,10 +83,10 @@ def app_of(state: State) -> Any:
 
 
 def serve() -> None:
-    """Serve on a free loopback port, print it, end when standard input ends."""
+    """Serve on a free loopback port and print it; stop when standard input is closed."""
     import uvicorn
 
-    # the protocol said outright: without it asyncio leaves Nagle's algorithm on, and answers take 40 ms
+    # IPPROTO_TCP is explicit: without it asyncio does not switch off Nagle's algorithm, and answers take 40 ms
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     print(listening.getsockname()[1], flush=True)
@@ -103,30 +103,30 @@ def serve() -> None:
 
 
 class Control:
-    """The server as a measure sees it."""
+    """What a measure can tell the server and ask it."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
 
     def reset(self, **settings: float | bool) -> None:
-        """Forget tokens and counts; `life` and `latency` are in seconds."""
+        """Delete tokens and counts. `life` and `latency` are in seconds."""
         httpx.post(f"{self.base_url}/control", json=settings or {"life": START["life"]}, trust_env=False)
 
     def counts(self) -> dict[str, int]:
-        """Return token requests, those of them that were refused, and API calls without a living token."""
+        """Return token requests, the refused ones among them, and API calls without a valid token."""
         counts: dict[str, int] = httpx.get(f"{self.base_url}/control", trust_env=False).json()
         return counts
 
 
 class Server(Control):
-    """The running server."""
+    """Starts and stops the server."""
 
     def __init__(self) -> None:
         command = [sys.executable, str(Path(__file__))]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         super().__init__(f"http://127.0.0.1:{int(self._process.stdout.readline())}")
-        connected = httpx.HTTPTransport(retries=8)  # it prints its port before it listens
+        connected = httpx.HTTPTransport(retries=8)  # the server prints its port before it listens
         httpx.Client(transport=connected).get(f"{self.base_url}/control")
 
     def __enter__(self) -> Server:

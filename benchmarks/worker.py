@@ -1,4 +1,4 @@
-"""One measure of one peer, in a process of its own: MEASURE PEER BASE_URL [quick]; prints the numbers as JSON."""
+"""Runs one measure of one peer in this process: MEASURE PEER BASE_URL [quick]. Prints the numbers as JSON."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class EnkashAuth:
         self.provider, self.origin = provider, URL(api_url).origin()
 
     async def __call__(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
-        if request.url.origin() != self.origin:  # a token goes only where it belongs
+        if request.url.origin() != self.origin:  # other origins must not get the token
             return await send(request)
         token = await self.provider.atoken()
         request.headers["Authorization"] = f"Bearer {token.access_token}"

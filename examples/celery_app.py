@@ -1,6 +1,6 @@
 """A Celery worker; run it: cd examples; API_URL=https://api.example celery -A celery_app worker
 
-With ENKASH_TOKEN_STORE, all workers share one token; without it, each process of a worker asks for its own.
+With ENKASH_TOKEN_STORE all workers share one token. Without it each process of a worker signs in by itself.
 """
 
 import os
@@ -15,12 +15,12 @@ from enkash_auth import EnkashAuth, TokenProvider, errors
 API_URL = os.environ["API_URL"]
 
 app = Celery("orders")  # its broker: CELERY_BROKER_URL, its results: CELERY_RESULT_BACKEND
-provider = TokenProvider.from_env()  # starts clean in each forked process
+provider = TokenProvider.from_env()  # can be forked: a child starts without a token
 
 
 @cache
 def api() -> httpx.Client:
-    """Made at first use, that is after the fork: a connection belongs to one process."""
+    """Return the client, created at first use, after the fork: processes must not share a connection."""
     return httpx.Client(base_url=API_URL, auth=EnkashAuth(provider, origins=[API_URL]))
 
 
@@ -28,6 +28,6 @@ def api() -> httpx.Client:
 def fetch(self: Task) -> Any:
     try:
         answer = api().get("/api/echo")
-    except errors.UnavailableError as error:  # no token now: later
+    except errors.UnavailableError as error:  # no token now: retry the task later
         raise self.retry(countdown=error.retry_after or 10) from None
     return answer.raise_for_status().json()

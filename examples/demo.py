@@ -1,4 +1,4 @@
-"""A service with threads and asyncio tasks calls an API through one shared token; run it: python examples/demo.py"""
+"""Threads and asyncio tasks call an API with one shared token; run it: python examples/demo.py"""
 
 import asyncio
 import os
@@ -15,16 +15,15 @@ from enkash_auth.testing import Sandbox
 
 LIFE, SECONDS, THREADS, TASKS, CALLS_EACH, SLOT = 4, 10, 8, 8, 160, 0.25
 EXPLANATION = f"""\
-A stand-in for EnKash's token server starts on this machine; its tokens live {LIFE} seconds.
-For about {SECONDS} seconds {THREADS} threads and {TASKS} asyncio tasks then make {(THREADS + TASKS) * CALLS_EACH} API
-calls, all with one token provider.
-None of them handles a token: the provider fetches one, shares it and replaces it in time.
-What to look for: no call fails, and only a handful of requests for a token.
+A sandbox of EnKash's token server starts on this machine. Its tokens expire after {LIFE} seconds.
+For about {SECONDS} seconds {THREADS} threads and {TASKS} asyncio tasks make {(THREADS + TASKS) * CALLS_EACH} API calls,
+all with one token provider. The provider gets the token, shares it and renews it.
+Look at the end of the output: no call has failed, and there were only a few token requests.
 """
 
 
 class Watched(TokenProvider):
-    """The provider, with a look at how long each caller waited for its token."""
+    """A provider that records how long each caller waited for its token."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
@@ -44,11 +43,11 @@ class Watched(TokenProvider):
 
 
 class Record:
-    """What happened to each call, from any thread."""
+    """The outcome of each call, from any thread."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.calls: list[tuple[float, float]] = []  # when a call ended, how long it took
+        self.calls: list[tuple[float, float]] = []  # time of the answer, duration
         self.failures: list[str] = []
 
     def note(self, started: float, outcome: httpx.Response | Exception) -> None:
@@ -60,11 +59,11 @@ class Record:
             self.failures.append(f"status {outcome.status_code}")
 
     def over(self) -> bool:
-        """Whether a slow machine has had its extra time."""
+        """Return whether the extra time for a slow machine is used up."""
         return time.monotonic() - self.began > SECONDS + 5
 
     def pause(self, number: int) -> float:
-        """Seconds until the call of this number is due, give or take: callers do not march in step."""
+        """Return the seconds until this call is due, with some chance, so that callers do not act in step."""
         return max(0.0, self.began + (number + random.random()) * SECONDS / CALLS_EACH - time.monotonic())
 
 
@@ -115,13 +114,13 @@ def show_timeline(record: Record, grant_times: list[float]) -> None:
     for at in grant_times:
         marks[min(slots - 1, max(0, int((at - record.began) / SLOT)))] = "^"
     print(f"API calls, one column per {SLOT} s:   {''.join(' ▁▂▃▄▅▆▇█'[-(-8 * n // max(counts))] for n in counts)}")
-    print(f"^ a token was asked for:           {''.join(marks)}\n")
+    print(f"^ token request:                   {''.join(marks)}\n")
 
 
 def main() -> int:
     print(EXPLANATION, flush=True)
     with Sandbox(life=LIFE, sticky=True, latency=0.05).serve() as sandbox:
-        os.environ.update(sandbox.environment())  # as the deployment of a real service would
+        os.environ.update(sandbox.environment())  # a real deployment sets these
         with Watched.from_env() as provider:
             auth = EnkashAuth(provider)
             record = Record()

@@ -28,6 +28,6 @@ app = FastAPI(lifespan=lifespan)
 async def orders(request: Request) -> Any:
     try:
         answer = await request.app.state.api.get("/api/echo")
-    except errors.UnavailableError as error:  # no token now: the caller may come again
+    except errors.UnavailableError as error:  # no token now: the caller can retry
         raise HTTPException(503, headers={"Retry-After": f"{error.retry_after or 10:.0f}"}) from error
     return answer.raise_for_status().json()

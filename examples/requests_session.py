@@ -16,16 +16,16 @@ class EnkashAuth(requests.auth.AuthBase):
         self.provider, self.origin = provider, urlsplit(api_url)[:2]
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if urlsplit(request.url)[:2] == self.origin:  # a token goes only where it belongs
+        if urlsplit(request.url)[:2] == self.origin:  # other origins must not get the token
             token = self.provider.token()
             request.headers["Authorization"] = f"Bearer {token.access_token}"
-            request.register_hook("response", partial(self.mend, token))
+            request.register_hook("response", partial(self.repeat, token))
         return request
 
-    def mend(self, token: Token, answer: requests.Response, **options: object) -> requests.Response:
-        again = answer.request.copy()  # of a redirect, perhaps, and a stream can be sent only once
-        mendable = urlsplit(again.url)[:2] == self.origin and isinstance(again.body, bytes | str | None)
-        if answer.status_code != 401 or not mendable:
+    def repeat(self, token: Token, answer: requests.Response, **options: object) -> requests.Response:
+        again = answer.request.copy()  # may be a redirect to another origin, or a stream that was sent
+        repeatable = urlsplit(again.url)[:2] == self.origin and isinstance(again.body, bytes | str | None)
+        if answer.status_code != 401 or not repeatable:
             return answer
         self.provider.invalidate(token)
         if (fresh := self.provider.token().access_token) == token.access_token:

@@ -1,6 +1,7 @@
 """What several tests share: credentials full of canaries, and a token server without sockets."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -17,6 +18,8 @@ settings.register_profile("short", max_examples=100, stateful_step_count=50)
 settings.register_profile("deep", max_examples=3000, stateful_step_count=100)
 settings.register_profile("mutation", settings.get_profile("deep"), phases=[Phase.generate])  # no time for shrinking
 settings.load_profile("short")
+
+pytest.register_assert_rewrite("releasing")  # test modules import from it and name it as a plugin
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, children included
 
@@ -58,6 +61,12 @@ def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:
     """Send one token request, past all that limits it."""
     runtime = Runtime()
     return engine_of(provider).account.gateway.grant(runtime.now().after(seconds), runtime)
+
+
+def wait_for_sign_ins() -> None:
+    """Wait until no sign-in is under way, its events included."""
+    while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
+        threading.Event().wait(0.001)
 
 
 class Clock:

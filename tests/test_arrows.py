@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from arrows import against
+from arrows import against, picture
+
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,7 @@ def test_a_neighbour_and_a_lower_room_may_be_imported(tmp_path: Path) -> None:
         "from .sealed import Sealed\nfrom enkash_auth._policy.cache import Result"
     )
     assert against(tmp_path) == []
+
+
+def test_the_picture_in_contributing_is_drawn_from_the_source() -> None:
+    assert f"```mermaid\n{picture()}\n```" in CONTRIBUTING.read_text(encoding="utf-8")

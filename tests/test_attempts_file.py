@@ -60,9 +60,10 @@ def processes(tmp_path: Path) -> Processes:
     return Processes(tmp_path)
 
 
-def test_eight_processes_at_once_send_two_passwords(processes: Processes) -> None:
-    assert processes.run(8) == ["final"] * 6 + ["sent"] * 2
-    assert processes.passwords == 2
+def test_eight_processes_at_once_send_two_passwords_at_most(processes: Processes) -> None:
+    got = processes.run(8)
+    assert set(got) <= {"sent", "maybe", "final"}  # a slow process comes when the others have ended
+    assert got.count("sent") == processes.passwords <= 2
 
 
 def test_eight_processes_with_the_right_password_all_get_through(processes: Processes) -> None:

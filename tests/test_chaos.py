@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from itertools import cycle
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 
 from conftest import settings_of
 from enkash_auth import TokenProvider
-from enkash_auth.stores import from_url
+from enkash_auth.stores import Store, from_url
 from enkash_auth.testing import Sandbox
 from proxy import Proxy
 from valkey_server import Valkey
+from valkey_sets import cluster, cluster_store, primary_and_replica
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "12"))
 RATE = 50  # calls a second and member
@@ -29,14 +31,14 @@ LIFE = 2
 class Member(threading.Thread):
     """A process's part: asks for a token steadily, and tries each at its own account's API."""
 
-    def __init__(self, sandbox: Sandbox, url: str, until: float) -> None:
+    def __init__(self, sandbox: Sandbox, store: Store, until: float) -> None:
         super().__init__(daemon=True)
         self.sandbox, self.until = sandbox, until
         self.failed: list[str] = []
         self.calls, self.longest = 0, 0.0
         self.events: Counter[str] = Counter()
         self.provider = TokenProvider(
-            settings_of(sandbox), store=from_url(url), on_event=lambda event: self.events.update([event.kind])
+            settings_of(sandbox), store=store, on_event=lambda event: self.events.update([event.kind])
         )
 
     def run(self) -> None:
@@ -92,7 +94,7 @@ def test_no_call_fails_whatever_happens_to_the_store() -> None:
         tenants = [stack.enter_context(Sandbox(life=LIFE, latency=0.05, sticky=sticky)) for sticky in (True, False)]
         until = time.monotonic() + SECONDS
         url = f"redis://127.0.0.1:{proxy.port}/0"
-        members = [Member(tenant, url, until) for tenant in tenants for _ in range(3)]
+        members = [Member(tenant, from_url(url), until) for tenant in tenants for _ in range(3)]
         for member in members:
             stack.enter_context(member.provider)
             member.start()
@@ -113,3 +115,32 @@ def test_no_call_fails_whatever_happens_to_the_store() -> None:
     assert all(member.calls for member in members)
     assert sum(member.events["store_down"] for member in members)
     assert sum(member.events["adopted"] for member in members)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("kind", ["cluster", "sentinel"])
+@pytest.mark.parametrize("trouble", [Valkey.kill, Valkey.pause])
+def test_no_call_fails_while_another_server_takes_over(
+    kind: str, trouble: Callable[[Valkey], None], tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        servers = stack.enter_context(cluster() if kind == "cluster" else primary_and_replica(tmp_path))
+        sandbox = stack.enter_context(Sandbox(life=LIFE, latency=0.05))
+
+        def store() -> Store:
+            return cluster_store(servers) if kind == "cluster" else from_url(servers.sentinel_url)
+
+        until = time.monotonic() + 10
+        members = [Member(sandbox, store(), until) for _ in range(3)]
+        for member in members:
+            stack.enter_context(member.provider)
+            member.start()
+        threading.Event().wait(1.5)
+        trouble(servers.holder)
+        for member in members:
+            member.join()
+    print(f"{sum(member.calls for member in members)} calls, longest {max(member.longest for member in members):.2f} s")
+    print(f"{sandbox.token_requests} token requests", sum((member.events for member in members), Counter()))
+    assert [member.failed for member in members] == [[]] * len(members)
+    for member in members:
+        assert member.events["store_down"] == member.events["store_back"]  # the other server was found

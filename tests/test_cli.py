@@ -122,6 +122,48 @@ def test_a_pipe_gets_the_token_alone(sandbox: Sandbox) -> None:
     assert httpx.get(f"{sandbox.base_url}/api/echo", headers=headers).status_code == 200
 
 
+FULL = "the output cannot be written: No space left on device"
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("token >&-", 1, "stdout is closed"),
+        ("token >/dev/full", 1, FULL),
+        ("token --json >/dev/full", 1, FULL),
+        ("status >/dev/full", 1, FULL),
+        ("doctor >/dev/full", 1, FULL),
+        ("--help >/dev/full", 1, FULL),
+        ("token >/dev/full 2>&1", 1, ""),
+        ("status >&-", 0, ""),
+        ("reset 2>/dev/full", 3, ""),
+        ("reset 2>&-", 3, ""),
+    ],
+)
+def test_what_cannot_be_written_is_an_exit_code_and_no_traceback(
+    sandbox: Sandbox, words: str, code: int, says: str
+) -> None:
+    ended = subprocess.run(["sh", "-c", f"{COMMAND} {words}"], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert re.fullmatch(says and f"Error: {says}.*\n", ended.stderr)
+    assert sandbox.token_requests == ("/dev/full" in words and words.startswith("token"))
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_takes_nothing_ends_the_command(env: pytest.MonkeyPatch, call: Call, stream: str) -> None:
+    env.setattr(sys, stream, open("/dev/full", "w"))  # noqa: PTH123, SIM115  # closed below
+    full = getattr(sys, stream)
+    assert call("--version" if stream == "stdout" else "reset")[0] == (1 if stream == "stdout" else 3)
+    full.close()  # what it held went nowhere
+
+
+def test_a_token_for_a_closed_stdout_is_not_asked_for(env: pytest.MonkeyPatch, sandbox: Sandbox, call: Call) -> None:
+    env.setattr(sys, "stdout", None)
+    assert call("token")[0] == 1
+    assert sandbox.token_requests == 0
+
+
 @pytest.mark.once
 def test_a_terminal_gets_the_token_and_a_warning_on_stderr(sandbox: Sandbox) -> None:
     code, shown, err = on_terminal("token")
@@ -258,7 +300,7 @@ def test_a_profile_can_be_named(sandbox: Sandbox, env: pytest.MonkeyPatch, call:
     assert call("--profile", "live", "token")[0] == 0
     code, _, err = call("--profile", "other", "token")
     assert code == 3
-    assert "no such profile" in err
+    assert "has no table [other]" in err
 
 
 def unset(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
@@ -469,7 +511,7 @@ def test_the_doctor_asks_with_no_password_unless_asked(sandbox: Sandbox, store: 
     assert sandbox.token_requests == 0
     assert "a token that expires at" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
     assert sandbox.token_requests == 1
-    assert "was not asked" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
+    assert "no request was sent" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
     assert sandbox.token_requests == 1
 
 
@@ -531,7 +573,7 @@ def test_the_doctor_names_where_settings_come_from(
 @pytest.mark.parametrize(
     ("name", "value", "word"),
     [
-        ("ENKASH_PROFILE", "live", "ENKASH_PROFILE"),
+        ("ENKASH_PROFILE", "live", "profile 'live'"),
         ("ENKASH_PASSWORD", "", "ENKASH_PASSWORD"),
         ("ENKASH_TOKEN_STORE", "ftp://", "ENKASH_TOKEN_STORE"),
         ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),

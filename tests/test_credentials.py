@@ -86,8 +86,8 @@ def test_the_first_place_that_has_a_setting_wins(environment: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (None, "cannot be read"),
-        ("[other]\n", "no such profile"),
+        (None, "config.toml does not exist"),
+        ("[other]\n", "has no table [live]"),
         ("= canary-pass", "not valid TOML"),
         ("a = " + 9000 * "[", "cannot be read"),
     ],

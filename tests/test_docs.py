@@ -13,7 +13,7 @@ import enkash_auth
 from docsite import dead_links, dead_mentions, lost_pages
 from enkash_auth import TokenProvider, errors
 from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.outcome import Refused, Unavailable
+from enkash_auth._policy.outcome import Limit, Refused, Unavailable
 from enkash_auth._settings.environment import SETTINGS
 from enkash_auth.events import Kind
 from enkash_auth.testing import Sandbox
@@ -54,7 +54,7 @@ def test_the_fleets_example_runs(environment: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_every_setting_is_listed() -> None:
-    others = {"TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR"}
+    others = {"TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR", "ATTEMPTS"}
     rows = re.findall(r"^\| `ENKASH_(\w+)` \|", page("settings"), re.MULTILINE)
     assert set(rows) == {name.upper() for name in SETTINGS} | others
 
@@ -76,7 +76,7 @@ def test_every_error_is_explained() -> None:
 @pytest.mark.parametrize(
     ("error", "quoted"),
     [
-        (Refused(400, "invalid_grant", True, "token.example"), slice(None)),
+        (Refused(400, "invalid_grant", True, "token.example", Limit("clear", 1, None)), slice(None)),
         (Unavailable("the connection failed (ConnectError)", "token.example"), slice(30, None)),
     ],
 )
@@ -99,9 +99,9 @@ def test_the_longest_pause_is_as_written() -> None:
         ('<a href="#top"><p id="top">', []),
         ('<a href="https://elsewhere.example/">', []),
         ('<link rel="canonical" href="https://docs.example/">', []),
-        ('<a href="c/">', ["index.html links to c/, which is not there"]),
-        ('<a href="b/#gone">', ["index.html links to b/#gone, which is not there"]),
-        ('<img src="gone.png">', ["index.html links to gone.png, which is not there"]),
+        ('<a href="c/">', ["index.html links to c/; that is missing"]),
+        ('<a href="b/#gone">', ["index.html links to b/#gone; that is missing"]),
+        ('<img src="gone.png">', ["index.html links to gone.png; that is missing"]),
         ('<script src="https://cdn.example/x.js">', ["index.html loads https://cdn.example/x.js"]),
         ('<link rel="stylesheet" href="//cdn.example/x.css">', ["index.html loads //cdn.example/x.css"]),
     ],
@@ -129,9 +129,9 @@ def test_a_stylesheet_loads_nothing_foreign(tmp_path: Path) -> None:
         ("`tools/x.py` and `tools/`", []),
         ("`other/y.py`", []),
         ("[a](docs/a.md#here)", []),
-        ("`tools/gone.py`", ["README.md names tools/gone.py, which is not there"]),
-        ("[b](docs/b.md)", ["README.md links to docs/b.md, which is not there"]),
-        ("[a](docs/a.md#gone)", ["README.md links to docs/a.md#gone, where gone is not"]),
+        ("`tools/gone.py`", ["README.md names tools/gone.py; that is missing"]),
+        ("[b](docs/b.md)", ["README.md links to docs/b.md; that is missing"]),
+        ("[a](docs/a.md#gone)", ["README.md links to docs/a.md#gone, where #gone is missing"]),
     ],
 )
 def test_a_dead_mention_is_found(text: str, found: list[str], tmp_path: Path) -> None:

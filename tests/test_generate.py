@@ -400,7 +400,7 @@ def _lines(text: str, stand: str) -> list[int]:
             _close_an_answer,
             [
                 "\nYes.\n\n### Risky, though it type-checks\n\n- `schema SnakeTokenResponse`, `field token_type` takes "
-                "only `'bearer'`: a server that says anything else would be refused\n"
+                "only `'bearer'`: an answer with any other value would be rejected\n"
             ],
             "major",
             None,
@@ -486,7 +486,7 @@ def test_an_edit_that_nothing_comes_of_ends_in_a_clear_error(project: Path, old:
     assert done.returncode == 1
     assert message in done.stderr
     assert "spec/enkash-auth.yaml" in done.stderr.splitlines()[0]
-    assert done.stderr.endswith("generated/ is as it was\n")
+    assert done.stderr.endswith("generated/ is unchanged\n")
     assert "Traceback" not in done.stdout + done.stderr
     assert codegen.differences(ROOT / "generated", project / "generated") == []
     assert not list(project.glob(".generated-*"))
@@ -706,8 +706,8 @@ def test_a_ref_that_is_no_commit_is_one_line(project: Path) -> None:
 def test_the_wrapper_is_judged_by_its_public_api(project: Path) -> None:
     wrapper = project / "wrapper" / "enkash_auth"
     _edit(wrapper / "errors.py", "status: int, error: str | None = None", "status: int, error: str | None")
-    _edit(wrapper / "_engine.py", "def reset(self)", "def clear(self)")
-    _edit(wrapper / "_limits.py", '"""', '"""Other. ')
+    _edit(wrapper / "_provider.py", "def reset(self)", "def clear(self)")
+    _edit(wrapper / "_policy" / "backoff.py", '"""', '"""Other. ')
     done = subprocess.run([sys.executable, "tools/judge.py"], cwd=project, capture_output=True, text=True, check=False)
     listed = [line for line in done.stdout.splitlines() if line.startswith("- ")]
     assert listed == [

@@ -72,6 +72,15 @@ def test_a_foreign_origin_gets_no_token(send: Send, api: Api) -> None:
     assert api.seen == [None]
 
 
+@pytest.mark.parametrize(
+    "base", ["bücher.example", "api.bücher.example", "api.xn--bcher-kva.example", "straße.example"]
+)
+@pytest.mark.parametrize("client", [httpx, httpx2])
+def test_a_listed_host_in_letters_of_its_own_gets_the_token(provider: TokenProvider, client: Any, base: str) -> None:
+    flow = EnkashAuth(provider, [f"https://{base}"]).sync_auth_flow(client.Request("GET", f"https://{base}/a"))
+    assert next(flow).headers["Authorization"] == "Bearer canary-token-1"
+
+
 def test_a_401_fetches_once_and_repeats_once(send: Send, api: Api, provider: TokenProvider) -> None:
     provider.token()
     api.status = 401

@@ -170,7 +170,7 @@ def _x(field: object) -> str:
     ],
 )
 def test_a_newly_closed_set_of_values_in_an_answer_is_risky(old: str, new: str, risky: str | None) -> None:
-    expected = [f"- {risky}: a server that says anything else would be refused"] if risky else []
+    expected = [f"- {risky}: an answer with any other value would be rejected"] if risky else []
     assert spec_risks(old, new) == expected
 
 
@@ -421,4 +421,4 @@ def test_python_that_cannot_be_read_is_one_line(tmp_path: Path, git: Callable[..
     environment = {**os.environ, "PYTHONPATH": str(Path(judge.__file__).parent)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     (line,) = done.stderr.splitlines()
-    assert line.startswith("nothing can be judged, for some Python cannot be read: ")
+    assert line.startswith("no report: a Python file cannot be read: ")

@@ -14,7 +14,7 @@ import certifi
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, issued
+from conftest import Clock, Server, credentials, issued, wait_for_sign_ins
 from enkash_auth import Credentials, Token, TokenProvider
 from enkash_auth._flight import Flight
 from enkash_auth._policy.cache import Pending
@@ -44,12 +44,6 @@ def provider(server: Server, clock: Clock) -> Iterator[TokenProvider]:
         yield provider
 
 
-def land(provider: TokenProvider) -> None:
-    """Wait until no flight is in the air."""
-    while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
-        threading.Event().wait(0.001)
-
-
 def test_a_held_token_is_served_again(server: Server, provider: TokenProvider, ask: Ask) -> None:
     assert ask(provider) is ask(provider)
     assert len(server.requests) == 1
@@ -70,7 +64,7 @@ def test_a_token_is_renewed_behind_its_callers(server: Server, provider: TokenPr
     first = ask(provider)
     clock.passes(299)
     assert ask(provider) is first
-    land(provider)
+    wait_for_sign_ins()
     assert ask(provider).access_token == "canary-token-2"
     assert len(server.requests) == 2
 
@@ -84,7 +78,7 @@ def test_a_failed_renewal_serves_on_to_the_true_end(
     clock.passes(299)
     for _ in range(3):
         assert ask(provider) is first
-        land(provider)
+        wait_for_sign_ins()
     clock.passes(1)
     with pytest.raises(EnkashAuthError):
         ask(provider)
@@ -115,17 +109,17 @@ def test_a_renewal_in_the_air_is_flight_when_the_token_ends(
 def test_a_waiter_that_overslept_gets_no_dead_token(server: Server, provider: TokenProvider, clock: Clock) -> None:
     flight = engine_of(provider).join_or_start()
     assert isinstance(flight, Flight)
-    land(provider)
+    wait_for_sign_ins()
     clock.wall += 300  # the machine sleeps
     assert isinstance(engine_of(provider).after_wait(flight, clock.monotonic + 1), Flight)
-    land(provider)
+    wait_for_sign_ins()
     assert provider.token().access_token == "canary-token-2"
 
 
 def test_a_waiter_that_overslept_its_deadline_hears_so(provider: TokenProvider, clock: Clock) -> None:
     flight = engine_of(provider).join_or_start()
     assert isinstance(flight, Flight)
-    land(provider)
+    wait_for_sign_ins()
     clock.passes(300)
     with pytest.raises(UnavailableError):
         engine_of(provider).after_wait(flight, clock.monotonic)
@@ -137,7 +131,7 @@ def test_a_refused_renewal_is_not_tried_again(server: Server, provider: TokenPro
     for _ in range(5):
         clock.passes(59)
         assert ask(provider) is first
-        land(provider)
+        wait_for_sign_ins()
     assert len(server.requests) == 2
 
 
@@ -150,7 +144,7 @@ def test_a_sticky_server_is_asked_once_early_and_then_at_the_end(
     for _ in range(15):
         clock.passes(20)
         assert clock.wall >= end - 1 or ask(provider).access_token == "sticky"
-        land(provider)
+        wait_for_sign_ins()
     assert len(server.requests) == 2  # the second one taught
     assert ask(provider).access_token == "fresh"
     assert clock.wall >= end  # it slept until a fresh one was certain
@@ -349,23 +343,25 @@ def test_a_flight_begun_before_reset_writes_nothing(server: Server, answered: ht
         assert provider.token().access_token == "new"
 
 
-def test_a_flight_begun_before_reset_changes_no_account(server: Server) -> None:
+def test_a_sign_in_begun_before_a_reset_changes_no_account(server: Server) -> None:
     server.answer = lambda _: REFUSAL
-    made: list[TokenProvider] = []
+    read, go = threading.Event(), threading.Event()
 
     def source() -> Credentials:
-        if not made:
-            return credentials()
-        made[0].reset()
-        return credentials(username="other")
+        if threading.current_thread().name == "enkash-auth-grant":
+            read.set()
+            go.wait(5)
+            return credentials(username="other")
+        return credentials()
 
     with TokenProvider(source, transport=server.transport) as provider:
-        made.append(provider)
         with pytest.raises(RefusedError):
             provider.token()
-
-        with pytest.raises(RefusedError):
-            provider.token()
+        engine_of(provider).join_or_start()
+        read.wait(5)
+        provider.reset()
+        go.set()
+        wait_for_sign_ins()
         assert provider.credentials.username == "canary-user"
 
 
@@ -403,7 +399,7 @@ def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
         now[0] += 0.5
         assert ask(provider).access_token == "new"
         go.set()
-        land(provider)
+        wait_for_sign_ins()
         assert isinstance(flight, Flight) and flight.outcome
         assert ask(provider).access_token == "new"
 
@@ -463,7 +459,7 @@ def test_where_the_last_second_of_a_sticky_token_does_not_fit_nothing_is_sent(
     ask(provider)
     clock.passes(9)
     ask(provider)  # the server is learnt
-    land(provider)
+    wait_for_sign_ins()
     sent = len(server.requests)
     clock.passes(1.2)
     for _ in range(3):
@@ -508,12 +504,17 @@ def test_who_asks_on_a_flights_own_thread_is_answered(server: Server, ask: Ask) 
 @pytest.mark.parametrize("step", [TokenProvider.reset, TokenProvider.close], ids=["reset", "close"])
 def test_a_reset_or_close_from_within_is_done(server: Server, clock: Clock, step: Within) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        clock.on_look = lambda: step(provider)
+
+        def interrupted() -> None:
+            clock.on_look = lambda: None
+            step(provider)
+
+        clock.on_look = interrupted
         engine_of(provider).join_or_start()
         clock.on_look = lambda: None
-        land(provider)
+        wait_for_sign_ins()
         with suppress(ConfigurationError) if step is TokenProvider.close else nullcontext():
-            assert provider.token().access_token == "canary-token-2"
+            assert provider.token().access_token == "canary-token-1"
 
 
 def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(server: Server, clock: Clock, ask: Ask) -> None:
@@ -560,7 +561,7 @@ def test_a_transport_that_ends_its_thread_keeps_nobody_waiting(server: Server, a
     with TokenProvider(credentials(), transport=server.transport) as provider:
         with pytest.raises(UnavailableError, match="cut short"):
             ask(provider)
-        land(provider)
+        wait_for_sign_ins()
 
 
 def test_a_server_that_drips_headers_keeps_no_thread() -> None:
@@ -582,7 +583,7 @@ def test_a_server_that_drips_headers_keeps_no_thread() -> None:
                     provider.token()
             dripping.join(5)  # its connection is cut
             assert not dripping.is_alive()
-            land(provider)
+            wait_for_sign_ins()
 
 
 def test_a_child_starts_clean(server: Server, clock: Clock) -> None:
@@ -600,13 +601,35 @@ def test_a_child_starts_clean(server: Server, clock: Clock) -> None:
         other.join()
 
 
-def test_where_no_thread_starts_the_caller_flies(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_thread_can_start_callers_are_told_so_at_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
     def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread at interpreter shutdown")
+        raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
     with TokenProvider(credentials(), transport=server.transport) as provider:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(UnavailableError, match="no thread could be started"):
+            ask(provider)
+    assert server.requests == []
+
+
+def test_a_signal_handlers_error_while_a_thread_starts_does_not_sign_in_twice(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(self: threading.Thread) -> None:
+        start(self)
+        raise RuntimeError("a signal handler's own")
+
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(RuntimeError, match="a signal handler's own"):
+            provider.token()
+        monkeypatch.undo()
         assert provider.token().access_token == "canary-token-1"
+    assert len(server.requests) == 1
 
 
 async def waited(flight: Flight, deadline: float) -> None:
@@ -711,7 +734,7 @@ class TestSource:
             name[0] = "other"
             clock.passes(299)
             provider.token()
-            land(provider)  # refused
+            wait_for_sign_ins()  # refused
             provider.token()
             asked.wait(5)  # signing in as the other
             assert isinstance(engine_of(provider).join_or_start(), Flight)

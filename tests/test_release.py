@@ -1,190 +1,54 @@
-"""A release as a maintainer and a service's team meet it: real builds, a real private index, clean environments.
-
-Environments get their dependencies from the machine's ordinary index; all else is on the loopback.
-"""
+"""A release as a maintainer and a service's team meet it: real builds, a real private index, clean environments."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
 import tarfile
-import threading
-import time
 import tomllib
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import metadata, version
+from importlib.metadata import metadata
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 
+import index as indexing
 import release
 from enkash_auth.testing import Sandbox
+from indexes import KINDS, PASSWORD, READER, USER, Answer, Index, behind_tls, pypiserver, standing_in
+from releasing import (
+    BIN,
+    CREDENTIALS,
+    GUIDE,
+    INHERITED,
+    PLACEHOLDER,
+    ROOT,
+    UV,
+    VERSION,
+    digests,
+    environment_with_pip,
+    git,
+    installed,
+    ok,
+    one_line,
+    publishing,
+    releasing,
+    run,
+    sections,
+    service,
+)
 
+pytest_plugins = ["releasing"]
 pytestmark = pytest.mark.release
 
-ROOT = Path(__file__).parents[1]
-README, GUIDE = ROOT / "README.md", ROOT / "docs" / "consume.md"
-PLACEHOLDER = "https://index.example/simple/"
-VERSION = release.version(ROOT)
+README = ROOT / "README.md"
 EXTRAS = metadata("enkash-auth").get_all("Provides-Extra") or []
-USER, PASSWORD = "publisher", "canary-index-pass"
-CREDENTIALS = {"TWINE_USERNAME": USER, "TWINE_PASSWORD": PASSWORD}
-BIN = Path(sys.executable).parent
-UV = shutil.which("uv", path=str(BIN)) or "uv"
-
-
-# The active environment is left out too: Poetry would take it for the service's and empty it.
-FOREIGN = ("PIP_", "TWINE_", "POETRY_", "ENKASH_", "VIRTUAL_ENV", "CONDA_", "PYTHON")
-INHERITED = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)},
-    "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
-    "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
-    "UV_PYTHON_DOWNLOADS": "never",
-}
-
-
-def run(
-    *command: object, cwd: Path, only: dict[str, str] | None = None, **more: str
-) -> subprocess.CompletedProcess[str]:
-    """Run with the environment `only`, or with this machine's (but for its secrets and settings), and `more`."""
-    words = [str(word) for word in command]
-    environment = {**(INHERITED if only is None else only), **more}
-    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
-
-
-def ok(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def git(repository: Path, *words: str) -> str:
-    return ok(run("git", "-c", "user.name=t", "-c", "user.email=t@t.example", *words, cwd=repository))
-
-
-def releasing(repository: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, "tools/release.py", *words, cwd=repository, **environment)
-
-
-def digests(folder: Path, *patterns: str) -> dict[str, str]:
-    paths = [path for pattern in patterns for path in folder.glob(pattern)]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-
-
-@dataclass
-class Index:
-    """A pypiserver: its URL, and the folder that it serves."""
-
-    url: str
-    folder: Path
-
-
-@contextmanager
-def index(folder: Path, protected: str, *fallback: str) -> Iterator[Index]:
-    """Serve a folder; `protected` names the actions that want the password, `.` none."""
-    folder.mkdir(exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    passwords = folder.with_suffix(".htpasswd")
-    digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
-    passwords.write_text(f"{USER}:{{SHA}}{digest}\n")
-    command = [sys.executable, "-W", "ignore", "-m", "pypiserver", "run", "-i", "127.0.0.1", "-p", str(port)]
-    command += ["--hash-algo", "sha256", "--backend", "simple-dir", "-a", protected]
-    command += fallback or ["--disable-fallback"]
-    command += ["-P", str(passwords) if protected != "." else ".", str(folder)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 30
-        while server.poll() is None and time.monotonic() < end:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                threading.Event().wait(0.05)
-        yield Index(f"http://127.0.0.1:{port}/", folder)
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-@pytest.fixture(scope="module")
-def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose one commit is the tree at hand, tagged as its version."""
-    repository = tmp_path_factory.mktemp("tagged") / "repository"
-    for name in ok(run("git", "ls-files", "-co", "--exclude-standard", cwd=ROOT)).splitlines():
-        if (ROOT / name).is_file():
-            (repository / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, repository / name)
-    git(repository, "init", "-q")
-    git(repository, "add", "--all")
-    ok(run(sys.executable, "-m", "towncrier", "build", "--yes", "--version", VERSION, cwd=repository))
-    git(repository, "commit", "-q", "-m", "release")
-    git(repository, "tag", f"v{VERSION}")
-    return repository
-
-
-@pytest.fixture
-def repository(tagged: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    return Path(shutil.copytree(tagged, tmp_path / "repository", ignore=shutil.ignore_patterns("dist")))
-
-
-@pytest.fixture(scope="module")
-def internal(tmp_path_factory: pytest.TempPathFactory, tagged: Path) -> Iterator[Index]:
-    """The team's index, protected throughout: it has the dependencies, and this package once it was published."""
-    folder = tmp_path_factory.mktemp("internal")
-    pins = folder / "pins.txt"
-    command = [UV, "pip", "compile", "--quiet", "pyproject.toml", "--all-extras", "--generate-hashes"]
-    ok(run(*command, "--constraint", "requirements-dev.txt", "-o", pins, cwd=ROOT))
-    packages = folder / "packages"
-    # pip alone can download; where from is this machine's affair.
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--require-hashes", "-r", str(pins), "-d", str(packages)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    with index(packages, "update,list,download") as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def published(internal: Index, tagged: Path) -> str:
-    """What `publish` said about the real thing."""
-    return ok(releasing(tagged, "publish", internal.url, **CREDENTIALS))
-
-
-@pytest.fixture(scope="module")
-def public(tmp_path_factory: pytest.TempPathFactory, internal: Index) -> Iterator[Index]:
-    """What stands for the public index: the same dependencies, and a stranger's package of our name."""
-    folder = tmp_path_factory.mktemp("public") / "packages"
-    shutil.copytree(internal.folder, folder, ignore=shutil.ignore_patterns("enkash*"))
-    info = "enkash_auth-99.0.dist-info"
-    with zipfile.ZipFile(folder / "enkash_auth-99.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: enkash-auth\nVersion: 99.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
-    with index(folder, ".") as served:
-        yield served
-
-
-def environment_with_pip(folder: Path) -> Path:
-    ok(run(UV, "venv", "--quiet", "--python", sys.executable, folder / ".venv", cwd=folder))
-    command = [UV, "pip", "install", "--quiet", "--python", folder / ".venv", f"pip=={version('pip')}"]
-    ok(run(*command, cwd=folder))
-    return folder / ".venv" / "bin" / "python"
-
-
-def installed(python: Path) -> str:
-    return ok(run(python, "-c", "import importlib.metadata as m; print(m.version('enkash-auth'))", cwd=ROOT)).strip()
+JSON, HTML = "application/json", "text/html"
 
 
 # What is decided
@@ -205,11 +69,12 @@ def installed(python: Path) -> str:
         ("index.example", "must look like"),
         ("ftp://index.example/", "must look like"),
         ("https://index.example/?token=canary", "must look like"),
+        ("https://index.example/simple/enkash-auth/", "is this package's page: give the URL above that"),
     ],
 )
 def test_an_index_is_an_https_url_without_secrets(url: str, wrong: str | None) -> None:
     if wrong is None:
-        assert release.check_url(url) == url.rstrip("/") + "/"
+        assert release.check_url(url).rstrip("/") == url.rstrip("/")
         return
     with pytest.raises(release.ReleaseError, match=wrong) as raised:
         release.check_url(url)
@@ -250,33 +115,51 @@ def test_a_release_has_its_place_in_the_changelog(fragments: list[str], changelo
     ("words", "wrong"),
     [
         (["https://index.example/", "--dry-run"], None),
-        (["https://index.example/", "--simple", "https://index.example/s/"], None),
+        (["https://index.example/", "--verify", "--simple", "https://index.example/s/"], None),
         (["https://index.example/", "--simple=https://index.example/s/"], None),
-        (["https://index.example/", "--dryrun"], "there is no --dryrun: publish knows --simple URL and --dry-run"),
-        (["--password=canary"], "there is no --password: publish knows"),
+        (["https://index.example/", "--dryrun"], "there is no --dryrun: publish knows one URL, --simple URL, "),
+        (["https://index.example/", "--password=canary"], "there is no --password: "),
+        (["https://index.example/", "canary"], "there is no second URL: "),
         (["--simple=http://index.example/"], "must be reached by https"),
+        ([], "which index\\? There is no default"),
     ],
 )
-def test_an_unknown_word_is_named(words: list[str], wrong: str | None) -> None:
+def test_an_unknown_word_is_named_and_its_value_is_not(words: list[str], wrong: str | None) -> None:
     if wrong is None:
-        return release.check_words(words)
+        assert release.arguments(["publish", *words]).index == "https://index.example/"
+        return
     with pytest.raises(release.ReleaseError, match=wrong) as raised:
-        release.check_words(words)
+        release.arguments(["publish", *words])
     assert "canary" not in str(raised.value)
 
 
+GITLAB = "https://gitlab.example/api/v4/projects/42/packages/pypi"
+NEXUS = "https://nexus.example/repository/pypi-hosted"
+AZURE = "https://pkgs.dev.azure.com/team/_packaging/feed"
+ARTIFACTORY = "https://team.jfrog.io/artifactory/api/pypi/pypi-local"
+AWS = "https://team-1.d.codeartifact.eu-west-1.amazonaws.com/pypi/prod"
+GOOGLE = "https://europe-python.pkg.dev/project/team"
+GITEA = "https://gitea.example/api/packages/team/pypi"
+
+
 @pytest.mark.parametrize(
-    ("names", "wrong"),
+    ("given", "kind", "upload", "simple", "user"),
     [
-        (["enkash_auth/py.typed", "enkash_auth_client/py.typed", "enkash_auth-1.dist-info/METADATA"], None),
-        (["enkash_auth/py.typed", "enkash_auth_client/__init__.py"], "lacks enkash_auth_client/py.typed"),
-        (["enkash_auth/py.typed"], "top-level packages are enkash_auth, not"),
-        (["enkash_auth/py.typed", "enkash_auth_client/py.typed", "tests/x.py"], "enkash_auth_client, tests, not"),
+        (GITLAB, "GitLab", GITLAB, f"{GITLAB}/simple/", ""),
+        (f"{GITLAB}/simple/", "GitLab", GITLAB, f"{GITLAB}/simple/", ""),
+        (ARTIFACTORY, "Artifactory", ARTIFACTORY, f"{ARTIFACTORY}/simple/", ""),
+        ("https://team.jfrog.io/artifactory/pypi-local/", "Artifactory", ARTIFACTORY, f"{ARTIFACTORY}/simple/", ""),
+        (f"{AZURE}/pypi/simple/", "Azure", f"{AZURE}/pypi/upload/", f"{AZURE}/pypi/simple/", "VssSessionToken"),
+        (f"{NEXUS}/simple", "Nexus", f"{NEXUS}/", f"{NEXUS}/simple/", ""),
+        (AWS, "CodeArtifact", f"{AWS}/", f"{AWS}/simple/", "aws"),
+        (f"{GOOGLE}/simple/", "Google", f"{GOOGLE}/", f"{GOOGLE}/simple/", "oauth2accesstoken"),
+        (GITEA, "Gitea", GITEA, f"{GITEA}/simple/", ""),
+        ("https://index.example/", "", "https://index.example/", "https://index.example/simple/", ""),
     ],
 )
-def test_a_wheel_has_two_typed_packages(names: list[str], wrong: str | None) -> None:
-    found = release.incomplete(names)
-    assert found is None if wrong is None else wrong in str(found)
+def test_a_known_index_s_urls_and_user_are_known(given: str, kind: str, upload: str, simple: str, user: str) -> None:
+    found = indexing.shape(given)
+    assert (found.kind, found.upload, found.simple, found.user) == (kind, upload, simple, user)
 
 
 # Building
@@ -289,9 +172,9 @@ def test_a_build_elsewhere_and_later_makes_the_same_bytes(published: str, tagged
         os.utime(path, (0, 0))
     script = f"umask 077; exec '{sys.executable}' tools/release.py build"
     ok(run("sh", "-c", script, cwd=elsewhere, TZ="Asia/Kolkata", LC_ALL="C"))
-    made = digests(elsewhere / "dist", "*")
+    made = digests(elsewhere, "dist/*", "sbom/*")
     assert len(made) == 3
-    assert made == digests(tagged / "dist", "*")
+    assert made == digests(tagged, "dist/*", "sbom/*")
 
 
 def test_no_file_of_a_build_has_a_time_but_the_commit_s(published: str, tagged: Path) -> None:
@@ -323,8 +206,15 @@ def test_the_wheel_s_metadata_names_both_versions(published: str, tagged: Path) 
     assert re.fullmatch(r"\d+\.\d+\.\d+", provenance["spec_version"])
 
 
+def test_the_wheel_has_two_typed_packages_and_nothing_else(published: str, tagged: Path) -> None:
+    with zipfile.ZipFile(next((tagged / "dist").glob("*.whl"))) as files:
+        names = [name for name in files.namelist() if ".dist-info/" not in name]
+    assert {name.split("/")[0] for name in names} == {"enkash_auth", "enkash_auth_client"}
+    assert {"enkash_auth/py.typed", "enkash_auth_client/py.typed"} <= set(names)
+
+
 def test_the_bill_of_materials_names_every_dependency_and_no_machine(published: str, tagged: Path) -> None:
-    (bill,) = (tagged / "dist").glob("*.cdx.json")
+    (bill,) = (tagged / "sbom").iterdir()
     text = bill.read_text()
     assert all(f'"name": "{name}"' in text for name in ("enkash-auth", "attrs", "httpx", "starlette", "h11"))
     assert "file:" not in text
@@ -334,29 +224,20 @@ def test_the_bill_of_materials_names_every_dependency_and_no_machine(published: 
 # Publishing
 
 
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The upload's credentials, in this process."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
 def test_what_was_built_is_what_the_index_holds(published: str, internal: Index, tagged: Path) -> None:
-    assert digests(internal.folder, "enkash*") == digests(tagged / "dist", "*.whl", "*.tar.gz")
+    assert digests(internal.folder, "enkash*") == digests(tagged, "dist/*")
 
 
 def test_publishing_ends_with_an_import_from_the_index(published: str) -> None:
     assert f"in a clean environment: import enkash_auth, {VERSION} of spec " in published
-
-
-def test_a_dry_run_does_all_but_upload(repository: Path, tmp_path: Path) -> None:
-    git(repository, "tag", "-d", f"v{VERSION}")
-    with index(tmp_path / "empty", "update,list,download") as empty:
-        said = ok(releasing(repository, "publish", empty.url, "--dry-run", **CREDENTIALS))
-        assert not list(empty.folder.iterdir())
-    assert f"warning: HEAD has no tag v{VERSION}" in said
-    assert f"would upload enkash_auth-{VERSION}.tar.gz and enkash_auth-{VERSION}-py3-none-any.whl to 127.0.0.1" in said
-    assert "in a clean environment: import enkash_auth" in said
-
-
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert PASSWORD not in done.stdout + done.stderr
-    (line,) = done.stderr.splitlines()
-    return line
 
 
 @pytest.mark.parametrize(
@@ -370,6 +251,23 @@ def test_a_commit_that_is_not_the_release_is_not_built(repository: Path, command
     else:
         (repository / "stray.py").touch()
     assert one_line(releasing(repository, "build")).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("without git", "git is not installed, and a release is built from a commit"),
+        ("no repository", "git rev-parse: fatal: not a git repository"),
+        ("another repository", "is no git clone of its own, and a release is built from a commit: git clone it"),
+    ],
+)
+def test_a_tree_that_is_no_clone_is_one_line(repository: Path, tmp_path: Path, place: str, says: str) -> None:
+    if place != "without git":
+        shutil.rmtree(repository / ".git")
+    if place == "another repository":
+        git(tmp_path, "init", "-q")
+    path = {"PATH": str(BIN)} if place == "without git" else {}
+    assert says in one_line(releasing(repository, "build", GIT_CEILING_DIRECTORIES=str(tmp_path.parent), **path))
 
 
 def test_there_is_no_default_index(repository: Path) -> None:
@@ -410,75 +308,269 @@ def test_an_unfinished_changelog_is_not_published(repository: Path) -> None:
     assert f"warning: {trouble}: without --dry-run this is refused" in said
 
 
-def test_a_url_without_an_index_is_refused(tagged: Path, internal: Index) -> None:
-    said = one_line(releasing(tagged, "publish", f"{internal.url}nosuch/", "--dry-run", **CREDENTIALS))
-    assert re.fullmatch(r"127\.0\.0\.1:\d+ has no index at /nosuch/simple/ \(status 404\)", said)
-
-
-def test_without_credentials_nothing_is_sent(tagged: Path) -> None:
-    said = one_line(releasing(tagged, "publish", "http://127.0.0.1:9/"))
-    assert said.startswith("no credentials for 127.0.0.1:9: set TWINE_USERNAME and TWINE_PASSWORD")
-
-
-def test_an_index_out_of_reach_is_one_line(tagged: Path) -> None:
-    said = one_line(releasing(tagged, "publish", "http://127.0.0.1:9/", **CREDENTIALS))
-    assert said == "127.0.0.1:9 cannot be reached, or is no index (ConnectionError)"
-
-
-def test_wrong_credentials_are_one_line(tagged: Path, internal: Index) -> None:
-    wrong = {**CREDENTIALS, "TWINE_PASSWORD": "canary-wrong"}
-    done = releasing(tagged, "publish", internal.url, **wrong)
-    assert "canary-wrong" not in done.stdout + done.stderr
-    assert re.match(r"127\.0\.0\.1:\d+ refused the credentials \(status 40[13]\)", one_line(done))
-
-
-def test_wrong_credentials_that_only_the_upload_meets_are_one_line(
-    published: str, tagged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TWINE_USERNAME", USER)
-    monkeypatch.setenv("TWINE_PASSWORD", "canary-wrong")
-    with index(tmp_path / "open", "update") as readable:
-        settings = release._settings(readable.url)
-        assert release._published(f"{readable.url}simple/", settings) == set()
-        with pytest.raises(release.ReleaseError, match=r"^here refused the credentials \(status 403\)"):
-            release._upload(settings, list((tagged / "dist").glob("*.whl")), "here")
-
-
-def test_a_version_is_published_once_and_a_keyring_will_do(
-    published: str, tagged: Path, internal: Index, tmp_path: Path
-) -> None:
-    (tmp_path / "ring.py").write_text(
-        "from keyring.backend import KeyringBackend\n"
-        "class Ring(KeyringBackend):\n"
-        "    priority = 1\n"
-        f"    def get_password(self, service, user): return {{{USER!r}: {PASSWORD!r}}}.get(user)\n"
-        "    def set_password(self, service, user, password): raise NotImplementedError\n"
-    )
-    ring = {"TWINE_USERNAME": USER, "PYTHONPATH": str(tmp_path), "PYTHON_KEYRING_BACKEND": "ring.Ring"}
-    said = one_line(releasing(tagged, "publish", internal.url, **ring))
-    assert re.fullmatch(rf"enkash-auth {VERSION} exists on 127\.0\.0\.1:\d+: a version is published once", said)
-
-
-def test_an_index_that_sends_on_to_another_is_asked_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    folder = tmp_path / "other"
-    folder.mkdir()
-    (folder / f"enkash_auth-{VERSION}-py3-none-any.whl").touch()
-    with index(folder, ".") as other:
-        settings = release._settings(other.url)
-        assert release._published(f"{other.url}simple/", settings) == {VERSION}
-        with index(tmp_path / "empty", ".", "--fallback-url", f"{other.url}simple/") as empty:
-            assert httpx.get(f"{empty.url}simple/enkash-auth/").is_redirect
-            assert release._published(f"{empty.url}simple/", settings) == set()
-
-
 @pytest.mark.parametrize("url", ["https://u:canary-pass@index.example/", "u:canary-pass@index.example"])
 def test_nox_prints_no_password_of_a_url(tagged: Path, url: str) -> None:
     done = run(sys.executable, "-m", "nox", "-s", "publish", "--", url, cwd=tagged)
     assert done.returncode == 1
     assert "the index's URL" in done.stderr
     assert "canary" not in done.stdout + done.stderr
+
+
+def test_a_first_release_needs_no_list_of_projects(prebuilt: Path, tmp_path: Path) -> None:
+    with standing_in(KINDS["codeartifact"], tmp_path / "files") as index:
+        assert f"{index.simple} lists no enkash-auth yet" in ok(publishing(prebuilt, index))
+        assert digests(index.folder, "*") == digests(prebuilt, "dist/*")
+
+
+def test_a_run_goes_on_where_the_last_one_stopped(prebuilt: Path, tmp_path: Path) -> None:
+    wheel = f"enkash_auth-{VERSION}-py3-none-any.whl"
+    with standing_in(KINDS["gitlab"], tmp_path / "files") as index:
+        index.answers.append(lambda method, path, name: Answer(500, "disk full") if name == wheel else None)
+        said = one_line(publishing(prebuilt, index))
+        assert f" answered 500 to the upload of {wheel} at " in said
+        assert said.endswith(
+            f": disk full. enkash_auth-{VERSION}.tar.gz is stored: the same command goes on from there"
+        )
+        assert one_line(publishing(prebuilt, index, "--verify")).endswith(f" lacks {wheel}: publish without --verify")
+        index.answers.clear()
+        assert f" lacks {wheel}\n" in ok(publishing(prebuilt, index))
+        assert " lacks nothing\n" in ok(publishing(prebuilt, index, "--verify"))
+
+
+@pytest.mark.parametrize("kind", ["gitlab", "folder"])
+def test_other_bytes_of_the_same_name_are_refused_with_and_without_hashes(
+    prebuilt: Path, tmp_path: Path, kind: str
+) -> None:
+    with standing_in(KINDS[kind], tmp_path / "files") as index:
+        (index.folder / f"enkash_auth-{VERSION}.tar.gz").write_text("other")
+        storage = index.simple.replace("127.0.0.1", "localhost").replace(KINDS[kind].simple, "/files/")
+        moved = Answer(302, location=f"{storage}enkash_auth-{VERSION}.tar.gz?signed")
+        index.answers.append(lambda method, path, name: moved if path.endswith(".tar.gz") else None)
+        said = one_line(publishing(prebuilt, index))
+    assert f" holds another enkash_auth-{VERSION}.tar.gz: sha256 d9298a10d1b0... there, " in said
+
+
+def test_the_check_takes_no_setting_of_the_caller_and_asks_for_this_package_only(
+    prebuilt: Path, tmp_path: Path
+) -> None:
+    settings = {"UV_EXCLUDE_NEWER": "2020-01-01", "UV_DEFAULT_INDEX": "http://127.0.0.1:9/", "UV_OFFLINE": "1"}
+    with standing_in(KINDS["gitlab"], tmp_path / "files") as index:
+        ok(publishing(prebuilt, index, **settings, UV_CACHE_DIR=str(tmp_path / "cache")))
+        pages = {seen.split()[1] for seen in index.seen if "/simple/" in seen}
+    assert {page.rstrip("/").rpartition("/")[2] for page in pages} == {"simple", "enkash-auth"}
+
+
+def test_a_check_that_fails_says_first_that_the_upload_is_done(prebuilt: Path, tmp_path: Path) -> None:
+    with standing_in(KINDS["gitlab"], tmp_path / "files") as index:
+        index.answers.append(lambda method, path, name: Answer(404) if path.startswith("/files/") else None)
+        done = publishing(prebuilt, index)
+        assert len(digests(index.folder, "*")) == 2
+    assert done.stderr.startswith("the upload is done, but its check failed; nox -s publish -- UPLOAD_URL --verify ")
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_a_private_ca_named_once_serves_every_client(prebuilt: Path, tmp_path: Path, variable: str) -> None:
+    with standing_in(KINDS["azure"], tmp_path / "files") as inside, behind_tls(inside, tmp_path) as (index, authority):
+        said = one_line(publishing(prebuilt, index))
+        assert "certificate verify failed" in said and said.endswith(": name a file with your CA in SSL_CERT_FILE")
+        ok(publishing(prebuilt, index, **{variable: str(authority)}))
+    said = one_line(publishing(prebuilt, index, **{variable: "/nosuch.pem"}))
+    assert said == f"{variable} must name a file of PEM certificates: /nosuch.pem is none"
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (
+            Answer(400, '{"message": "Validation failed: the name is taken"}', JSON),
+            "400 {}: Validation failed: the name is taken",
+        ),
+        (
+            Answer(403, '{"errors": [{"status": 403, "message": "quota exceeded"}]}', JSON),
+            "403 {}: quota exceeded. These credentials may not do that, or the password is wrong",
+        ),
+        (Answer(400, "<head><title>400</title></head><p>No updates<br>&amp; such", HTML), "400 {}: No updates & such"),
+        (Answer(413), "413 {}: Request Entity Too Large"),
+        (Answer(400, f"you sent\n{PASSWORD}"), "400 {}: you sent ***"),
+        (Answer(404), "404 {}: Not Found. Compare this URL with the table in docs/release.md"),
+        (
+            Answer(302, location="https://login.example/in?token=canary"),
+            "302 {}: it sends this on to login.example/in, maybe a login page. Compare this URL with the table in "
+            "docs/release.md",
+        ),
+        (Answer(200, "Sign in <form>", HTML), "200 {}: Sign in. Compare this URL with the table in docs/release.md"),
+    ],
+)
+def test_a_refused_upload_says_what_the_index_said(
+    published: str, tagged: Path, tmp_path: Path, credentials: object, answer: Answer, says: str
+) -> None:
+    with standing_in(KINDS["gitlab"], tmp_path / "files") as index:
+        index.answers.append(lambda method, path, name: answer)
+        with pytest.raises(indexing.Refused) as raised:
+            indexing.Index(index.url, None, {}).upload([*(tagged / "dist").glob("*.tar.gz")])
+    to = f"to the upload of enkash_auth-{VERSION}.tar.gz at {KINDS['gitlab'].upload}"
+    assert str(raised.value).partition(" answered ")[2] == says.format(to)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "says"),
+    [
+        (
+            "gitlab",
+            {"path": "/simple/"},
+            "405 to an upload without a file at {upload}/simple/: Method Not Allowed. On GitLab that is {url}",
+        ),
+        (
+            "gitlab",
+            {"simple": "/api/v4/projects/42/packages/pypi/"},
+            "404 to the list of projects at {upload}/: not found. On GitLab that is {url}/simple/",
+        ),
+        (
+            "azure",
+            {"path": "nosuch"},
+            "404 to an upload without a file at {upload}nosuch: Not Found. On Azure that is {url}",
+        ),
+        (
+            "azure",
+            {"answer": Answer(302, location="https://login.example/")},
+            "302 to the list of projects at {simple}: it sends this on to login.example/, maybe a login page",
+        ),
+        (
+            "azure",
+            {"answer": Answer(200, "<script src=in.js>", HTML)},
+            "200 to the list of files at {simple}enkash-auth/: ",
+        ),
+        (
+            "azure",
+            {"user": READER},
+            "403 to an upload without a file at {upload}: User lacks permission to complete this",
+        ),
+        (
+            "azure",
+            {"password": "canary-wrong"},
+            "401 to the list of files at {simple}enkash-auth/: Unauthorized. Set TWINE_",
+        ),
+    ],
+)
+def test_a_dry_run_fails_where_the_real_one_would(
+    tmp_path: Path, credentials: pytest.MonkeyPatch, kind: str, changed: dict[str, Any], says: str
+) -> None:
+    credentials.setenv("TWINE_USERNAME", changed.get("user", USER))
+    credentials.setenv("TWINE_PASSWORD", changed.get("password", PASSWORD))
+    with standing_in(KINDS[kind], tmp_path / "files") as index:
+        index.answers.append(lambda method, path, name: changed.get("answer"))
+        simple = index.url.replace(KINDS[kind].upload, changed.get("simple", KINDS[kind].simple))
+        wrong = indexing.Index(index.url + changed.get("path", ""), simple, {})
+        with pytest.raises(indexing.Refused) as raised:
+            assert not wrong.listed() and wrong.try_upload()
+    parts = {"upload": KINDS[kind].upload, "simple": KINDS[kind].simple, "url": index.url}
+    assert str(raised.value).partition(" answered ")[2].startswith(says.format(**parts))
+
+
+@pytest.mark.parametrize(
+    ("kind", "untried"), [("gitlab", ", nor whether these credentials may upload"), ("azure", "\n")]
+)
+def test_a_dry_run_uploads_nothing_and_says_what_it_could_not_try(
+    prebuilt: Path, tmp_path: Path, kind: str, untried: str
+) -> None:
+    with standing_in(KINDS[kind], tmp_path / "files") as index:
+        said = ok(publishing(prebuilt, index, "--dry-run"))
+        assert not list(index.folder.iterdir())
+    assert f"dry run: nothing was uploaded. Not tried: the upload itself{untried}" in said
+
+
+def test_a_dry_run_does_all_but_upload(repository: Path, tmp_path: Path) -> None:
+    git(repository, "tag", "-d", f"v{VERSION}")
+    with pypiserver(tmp_path / "empty") as empty:
+        said = ok(releasing(repository, "publish", empty.url, "--dry-run", **CREDENTIALS))
+        assert not list(empty.folder.iterdir())
+    assert f"warning: HEAD has no tag v{VERSION}" in said
+    assert f" lacks enkash_auth-{VERSION}.tar.gz and enkash_auth-{VERSION}-py3-none-any.whl" in said
+    assert "in a clean environment: import enkash_auth" in said
+
+
+def test_without_credentials_nothing_is_sent(tagged: Path) -> None:
+    said = one_line(releasing(tagged, "publish", "http://127.0.0.1:9/", TWINE_USERNAME=USER))
+    todo = f"set TWINE_USERNAME and TWINE_PASSWORD, or: keyring set http://127.0.0.1:9/ {USER}"
+    assert said == f"no credentials for 127.0.0.1:9: {todo}"
+
+
+def test_an_index_out_of_reach_is_one_line(tagged: Path) -> None:
+    said = one_line(releasing(tagged, "publish", "http://127.0.0.1:9/", **CREDENTIALS))
+    assert said == "cannot connect to 127.0.0.1:9: [Errno 111] Connection refused"
+
+
+def test_wrong_credentials_are_one_line(tagged: Path, internal: Index) -> None:
+    wrong = {**CREDENTIALS, "TWINE_PASSWORD": "canary-wrong"}
+    done = releasing(tagged, "publish", internal.url, **wrong)
+    assert "canary-wrong" not in done.stdout + done.stderr
+    assert re.search(r" answered 40[13] to the list of files at /simple/enkash-auth/: ", one_line(done))
+
+
+def test_wrong_credentials_that_only_the_upload_meets_are_one_line(prebuilt: Path, tmp_path: Path) -> None:
+    with pypiserver(tmp_path / "open", "update") as readable:
+        said = one_line(publishing(prebuilt, readable, TWINE_PASSWORD="canary-wrong"))
+    assert f" answered 403 to the upload of enkash_auth-{VERSION}.tar.gz at /: " in said
+
+
+def team_keyring(folder: Path) -> dict[str, str]:
+    """A keyring of the team's, elsewhere on the PATH; it also notes what it was asked."""
+    folder.mkdir()
+    program = folder / "keyring"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked\n[ "$3" = {USER} ] && echo {PASSWORD}\n')
+    program.chmod(0o755)
+    return {"PATH": os.pathsep.join([INHERITED["PATH"], str(folder)])}
+
+
+def own_keyring(folder: Path) -> dict[str, str]:
+    """A backend of the keyring that lies beside twine."""
+    folder.mkdir()
+    (folder / "ring.py").write_text(
+        "from keyring.backend import KeyringBackend\n"
+        "class Ring(KeyringBackend):\n"
+        "    priority = 1\n"
+        f"    def get_password(self, service, user): return {{{USER!r}: {PASSWORD!r}}}.get(user)\n"
+        "    def set_password(self, service, user, password): raise NotImplementedError\n"
+    )
+    return {"PYTHONPATH": str(folder), "PYTHON_KEYRING_BACKEND": "ring.Ring"}
+
+
+@pytest.mark.parametrize("ring", [own_keyring, team_keyring])
+def test_a_keyring_will_do(
+    prebuilt: Path, tmp_path: Path, internal: Index, ring: Callable[[Path], dict[str, str]]
+) -> None:
+    assert " lacks nothing\n" in ok(publishing(prebuilt, internal, TWINE_PASSWORD="", **ring(tmp_path / "ring")))
+
+
+def test_a_keyring_whose_backend_is_missing_is_one_line(prebuilt: Path, internal: Index) -> None:
+    done = publishing(prebuilt, internal, TWINE_PASSWORD="", PYTHON_KEYRING_BACKEND="nosuch.Ring")
+    assert one_line(done).startswith("no credentials for 127.0.0.1")
+    assert done.stdout.splitlines() == [f"{BIN / 'keyring'}: ModuleNotFoundError: No module named 'nosuch'"]
+
+
+@pytest.mark.parametrize("own", ["", READER])
+def test_a_list_on_another_host_gets_its_own_credentials_or_none(prebuilt: Path, tmp_path: Path, own: str) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine localhost login {own} password {PASSWORD}\n" if own else "")
+    netrc.chmod(0o600)
+    listing = KINDS["gitlab" if own else "folder"]
+    with standing_in(KINDS["azure"], tmp_path / "files") as upload, standing_in(listing, tmp_path / "files") as simple:
+        both = Index(upload.url, simple.simple.replace("127.0.0.1", "localhost"), upload.folder)
+        ok(publishing(prebuilt, both, NETRC=str(netrc)))
+    assert {seen.split(" ")[2] for seen in simple.seen} <= {own, ""}
+    assert {seen.split(" ")[2] for seen in upload.seen} == {USER}
+
+
+def test_an_index_that_sends_on_to_another_is_asked_no_further(prebuilt: Path, tmp_path: Path) -> None:
+    with pypiserver(tmp_path / "other", ".") as other:
+        (other.folder / f"enkash_auth-{VERSION}-py3-none-any.whl").touch()
+        with pypiserver(tmp_path / "empty", "update", "--fallback-url", other.simple) as empty:
+            ok(publishing(prebuilt, empty))
+
+
+def test_the_page_has_a_row_for_every_kind_of_index() -> None:
+    rows = set(re.findall(r"^\| (\w+)[^|]* \| `http", (ROOT / "docs" / "release.md").read_text(), re.MULTILINE))
+    assert {row.kind for row in indexing.SHAPES if row.kind} <= rows
 
 
 # The changelog's fragments
@@ -546,51 +638,6 @@ def test_the_guide_names_every_extra() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", GUIDE.read_text(), re.MULTILINE)) == set(EXTRAS)
 
 
-def sections() -> dict[str, str]:
-    parts = re.split(r"^## (.+)$", GUIDE.read_text(), flags=re.MULTILINE)
-    return {title: text for title, text in zip(parts[1::2], parts[2::2], strict=True) if "```bash" in text}
-
-
-def service(folder: Path, text: str, internal: Index, public: Index) -> dict[str, str]:
-    """Prepare the folder that the section's text starts from; return what its commands find in the environment."""
-    tools = folder / "tools"
-    tools.mkdir()
-    for name in ("uv", "poetry"):
-        (tools / name).symlink_to(BIN / name)
-    (folder / "netrc").write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
-    (folder / "netrc").chmod(0o600)
-    toml = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
-    if toml:
-        (folder / "pyproject.toml").write_text(toml[1].replace(PLACEHOLDER, f"{internal.url}simple/"))
-    elif "poetry" in text:
-        project = '[project]\nname = "service"\nversion = "1"\nrequires-python = ">=3.11,<4"\n'
-        project += "[tool.poetry]\npackage-mode = false\n"
-        if "explicit" in text:  # no setting moves Poetry's public index: a source of its own stands for it
-            project += f'[[tool.poetry.source]]\nname = "public"\nurl = "{public.url}simple/"\n'
-        (folder / "pyproject.toml").write_text(project)
-    else:
-        environment_with_pip(folder)
-    path = [folder / ".venv" / "bin", tools, Path(getattr(sys, "_base_executable", sys.executable)).parent]
-    return {
-        "PATH": os.pathsep.join([*map(str, path), "/usr/bin", "/bin"]),
-        "HOME": str(folder),
-        "NETRC": str(folder / "netrc"),
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_INDEX_URL": f"{public.url}simple/",
-        "PIP_NO_CACHE_DIR": "1",
-        "UV_DEFAULT_INDEX": f"{public.url}simple/",
-        "UV_CACHE_DIR": str(folder / "cache"),
-        "UV_PYTHON": sys.executable,
-        "POETRY_CACHE_DIR": str(folder / "cache"),
-        "POETRY_CONFIG_DIR": str(folder / "config"),
-        "POETRY_VIRTUALENVS_IN_PROJECT": "true",
-        "POETRY_HTTP_BASIC_INTERNAL_USERNAME": USER,
-        "POETRY_HTTP_BASIC_INTERNAL_PASSWORD": PASSWORD,
-        "UV_INDEX_INTERNAL_USERNAME": USER,
-        "UV_INDEX_INTERNAL_PASSWORD": PASSWORD,
-    }
-
-
 @pytest.mark.parametrize("title", [title for title in sections() if title != "Upgrading"])
 def test_the_guide_s_commands_run_and_take_our_package(
     published: str, internal: Index, public: Index, tmp_path: Path, title: str
@@ -598,7 +645,7 @@ def test_the_guide_s_commands_run_and_take_our_package(
     environment = service(tmp_path, sections()[title], internal, public)
     blocks = re.findall(r"```bash\n(.*?)```", sections()[title], re.DOTALL)
     blocks += re.findall(r"```bash\n(.*?)```", sections()["Upgrading"], re.DOTALL)
-    script = "\n".join(blocks).replace(PLACEHOLDER, f"{internal.url}simple/")
+    script = "\n".join(blocks).replace(PLACEHOLDER, internal.simple)
     assert PLACEHOLDER not in script
     said = ok(run("bash", "-euc", script, cwd=tmp_path, only=environment))
     assert said.splitlines()[-1].split()[0] == VERSION

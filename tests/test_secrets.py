@@ -17,10 +17,7 @@ import pytest
 
 from conftest import CANARIES, Server, credentials
 from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
-from enkash_auth._fleet.shared import look
 from enkash_auth._policy.token import make_token
-from enkash_auth._provider import engine_of
-from enkash_auth._runtime import Runtime
 from enkash_auth._settings.environment import all_places, load_token_store
 from enkash_auth.errors import UnavailableError
 from enkash_auth.testing import Sandbox
@@ -138,17 +135,6 @@ def test_a_comparison_that_fails_shows_no_token(tmp_path: Path) -> None:
 
 def test_tokens_are_compared_by_value() -> None:
     assert len({make_token("t", 1), make_token("t", 1), make_token("t", 2), make_token("u", 1)}) == 3
-
-
-def test_nothing_in_a_store_is_a_secret(server: Server) -> None:
-    store = stores.MemoryStore()
-    with TokenProvider(credentials(), store=store, transport=server.transport) as provider:
-        provider.token()
-        provider.reset()
-        provider.token()
-        signer = engine_of(provider).signer
-    assert look(store, credentials(), Runtime()).record
-    assert "canary" not in f"{vars(store)} {store!r} {signer!r} {vars(signer)}"
 
 
 def test_nothing_shows_or_pickles_a_secret(server: Server) -> None:

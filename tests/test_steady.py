@@ -55,7 +55,8 @@ class Load:
 def drive(sticky: bool) -> Load:
     load = Load(sticky=sticky)
     with (
-        Elsewhere(life=LIFE, sticky=sticky, latency=LATENCY) as sandbox,
+        # a fresh life is cut to whole seconds: this one reads LIFE
+        Elsewhere(life=LIFE if sticky else LIFE + 0.1, sticky=sticky, latency=LATENCY) as sandbox,
         Elsewhere(life=None) as forever,
         Watched(sandbox.credentials) as provider,
         TokenProvider(forever.credentials) as static,

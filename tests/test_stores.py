@@ -10,18 +10,22 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
+import redis.asyncio.sentinel
+import redis.sentinel
 from redis.crc import key_slot
 
 from enkash_auth import stores
 from enkash_auth.errors import ConfigurationError
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, Store, StoreError, from_url
+from enkash_auth.stores._redis_clients import client_from_url
 from enkash_auth.testing import StoreContract
 from proxy import Proxy, certificate
 from test_secrets import assert_clean
@@ -32,23 +36,18 @@ DOCS = Path(__file__).parents[1] / "docs" / "fleet.md"
 FORK = """
 import os, sys, threading
 import redis
-from redis.sentinel import Sentinel
 from enkash_auth.stores import RedisStore
 
 port = int(sys.argv[2])
-if sys.argv[1] == "Sentinel":
-    sentinel = Sentinel([])
-    sentinel.discover_master = lambda name: ("127.0.0.1", port)
-    client = sentinel.master_for("m", socket_timeout=1)
-else:
-    pools = {"Connection": redis.ConnectionPool, "Blocking": redis.BlockingConnectionPool}
-    client = redis.Redis(connection_pool=pools[sys.argv[1]](host="127.0.0.1", port=port, socket_timeout=1))
+pools = {"Connection": redis.ConnectionPool, "Blocking": redis.BlockingConnectionPool}
+client = redis.Redis(connection_pool=pools[sys.argv[1]](host="127.0.0.1", port=port, socket_timeout=1))
 store = RedisStore(client)
 store.save("fork-1", b"1", 60.0)
 held = threading.Event()
 
 def hold():
-    with client.connection_pool._lock:
+    pool = client.connection_pool
+    with getattr(pool, "_lock", pool._fork_lock):
         held.set()
         threading.Event().wait()
 
@@ -118,10 +117,16 @@ def test_redis_forgets_what_has_expired(valkey: Valkey) -> None:
         ("redis://:pass@h:1/2", RedisStore),
         ("rediss://h", RedisStore),
         ("unix:///s", RedisStore),
+        ("valkey://:pass@h:1/2", RedisStore),
+        ("valkeys://h", RedisStore),
+        ("redis+sentinel://h,[::1]:2/service", RedisStore),
+        ("valkeys+sentinel://u:p@h:1,h:2/service/3?socket_timeout=2", RedisStore),
     ],
 )
 def test_a_url_names_a_store(tmp_path: Path, url: str, kind: type) -> None:
-    assert isinstance(from_url(url.format(tmp=tmp_path)), kind)
+    store = from_url(url.format(tmp=tmp_path))
+    assert isinstance(store, kind)
+    store.close()
 
 
 @pytest.mark.parametrize(
@@ -133,10 +138,24 @@ def test_a_url_names_a_store(tmp_path: Path, url: str, kind: type) -> None:
         "file:canary",
         "file://canary/x",
         "file:///x?canary",
+        "file:///C:/canary",
+        "file:///c%3A/canary",
+        "file:///C|/canary",
+        "file:///C:",
         "file:///canary%00",
         "redis://h:canary",
         "redis://:canary@h?db=canary",
-        "redis://:canary@h?maint_notifications_config=x",
+        "redis+sentinel://canary",
+        "redis+sentinel:///canary",
+        "redis+sentinel://canary,/service",
+        "redis+sentinel://h:canary/service",
+        "redis+sentinel://:canary@h/service?socket_timeout=canary",
+        "redis+sentinel://:canary@h/service?decode_responses=True",
+        "redis+canary://h",
+        pytest.param(
+            "redis://:canary@h?maint_notifications_config=x",
+            marks=pytest.mark.skipif(find_spec("redis.maint_notifications") is None, reason="redis-py is too old"),
+        ),
         "redis://:canary@h?decode_responses=True",
         "x://[",
     ],
@@ -145,6 +164,44 @@ def test_a_wrong_url_is_refused_unseen(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         from_url(url)
     assert_clean(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_a_sentinel_url_has_accounts_of_server_and_sentinels_and_one_tls(scheme: str) -> None:
+    query = (
+        "sentinel_username=b&sentinel_password=c%20&ssl_ca_certs=/ca" if scheme == "rediss" else "sentinel_password=c"
+    )
+    pool = client_from_url(f"{scheme}+sentinel://u:p%40@h:1,[::1]/a%20b/3?{query}").connection_pool
+    sentinels = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
+    assert [(one["host"], one["port"]) for one in sentinels] == [("h", 1), ("::1", 26379)]
+    assert (pool.service_name, pool.connection_kwargs["db"]) == ("a b", 3)
+    account = {name: pool.connection_kwargs[name] for name in ("username", "password")}
+    assert account == {"username": "u", "password": "p@"}
+    for options in (pool.connection_kwargs, *sentinels):
+        assert options["socket_timeout"] == options["socket_connect_timeout"] == 1
+        assert options.get("ssl_ca_certs") == ("/ca" if scheme == "rediss" else None)
+    for one in sentinels:
+        assert (one["username"], one["password"]) == (("b", "c ") if scheme == "rediss" else (None, "c"))
+    classes = {
+        pool.connection_class.__name__,
+        *(one.connection_pool.connection_class.__name__ for one in pool.sentinel_manager.sentinels),
+    }
+    assert all(("SSL" in name) == (scheme == "rediss") for name in classes)
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        redis.asyncio.Redis(),
+        redis.asyncio.RedisCluster(host="h"),
+        redis.asyncio.sentinel.Sentinel([("h", 1)]).master_for("m"),
+        redis.sentinel.Sentinel([("h", 1)]),
+        "redis://h",
+    ],
+)
+def test_what_is_no_client_for_threads_is_refused_when_the_store_is_made(client: Any) -> None:
+    with pytest.raises(ConfigurationError, match="not asyncio's"):
+        RedisStore(client)
 
 
 @pytest.mark.parametrize(("name", "extra"), [("FileStore", "file"), ("RedisStore", "redis")])
@@ -281,6 +338,24 @@ class TestFiles:
         assert found is not None
         assert found[0] == b"old"
 
+    def test_what_killed_writers_left_goes_with_the_next_save(self, store: FileStore, tmp_path: Path) -> None:
+        store.save("token-1", b"1", 60.0)
+        killed = (
+            "import os, sys; from enkash_auth.stores import FileStore; os.fsync = lambda _: os.kill(os.getpid(), 9);"
+        )
+        subprocess.run(
+            [sys.executable, "-c", f"{killed} FileStore(sys.argv[1]).save('k-1', b'', 9)", tmp_path / "store"]
+        )
+        (left,) = (path for path in self.files(tmp_path) if path.name != "token-1")
+        (tmp_path / "store" / ".mine").touch()
+        for path in self.files(tmp_path):
+            os.utime(path, (0, 0))
+        store.save("token-1", b"1", 60.0)
+        assert [path.name for path in self.files(tmp_path)] == [".mine", "token-1"]
+        left.touch()  # its writer may live
+        store.save("token-1", b"1", 60.0)
+        assert left.exists()
+
     def test_a_strangers_lease_saves_nothing(self, store: FileStore) -> None:
         stranger: Any = MemoryStore().lock("grant-1", 60.0)
         assert store.save("token-1", b"1", 60.0, stranger) is False
@@ -362,8 +437,8 @@ class TestServers:
         assert admin.keys() == []
 
     def test_the_documented_rights_suffice(self, valkey: Valkey, admin: redis.Redis) -> None:
-        _, _, text = DOCS.read_text().partition("an ACL must allow, with")
-        rights = re.findall(r"`([A-Z]+)`", text.partition(".")[0])
+        (row,) = re.findall(r"^\| Redis ACL \|.*", DOCS.read_text(), re.MULTILINE)
+        rights = re.findall(r"`([A-Z]+)`", row)
         rules = ["reset", "on", ">pw", "~enkash-auth:*", *(f"+{right.lower()}" for right in rights)]
         admin.execute_command("ACL", "SETUSER", "svc", *rules)
         store = from_url(f"unix://svc:pw@{valkey.socket}?db=15")
@@ -386,19 +461,23 @@ class TestServers:
     def test_a_connection_that_was_idle_for_long_is_not_used_again(
         self, valkey: Valkey, admin: redis.Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
-        monkeypatch.setattr("enkash_auth.stores._redis.time", clock)
-        store, newest = from_url(f"unix://{valkey.socket}?db=15"), list[int]()
-        for clock.now in (0.0, 4.0, 10.0):
+        store = from_url(f"unix://{valkey.socket}?db=15&client_name=idle")
+
+        def connections() -> list[str]:
             store.load("token-1")
-            newest.append(max(int(client["id"]) for client in admin.client_list()))
-        assert newest[0] == newest[1] < newest[2]
+            return [client["id"] for client in admin.client_list() if client["name"] == "idle"]
+
+        first = connections()
+        assert connections() == first
+        now = time.monotonic()
+        monkeypatch.setattr("enkash_auth.stores._redis.time.monotonic", lambda: now + 6)
+        assert connections() != first
 
     def test_a_client_that_decodes_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="decode_responses"):
             RedisStore(redis.Redis(decode_responses=True))
 
-    @pytest.mark.parametrize("kind", ["Connection", "Blocking", "Sentinel"])
+    @pytest.mark.parametrize("kind", ["Connection", "Blocking"])
     def test_a_forked_child_has_connections_of_its_own_whatever_the_pool(self, valkey: Valkey, kind: str) -> None:
         command = [sys.executable, "-c", FORK, kind, str(valkey.port)]
         assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "b'1'\n"
@@ -410,6 +489,11 @@ class TestServers:
             proxy.cut = 20
             with pytest.raises(StoreError):
                 store.load("token-1")
+
+    def test_whatever_redis_meets_is_trouble(self, valkey: Valkey) -> None:
+        with pytest.raises(StoreError, match="TypeError") as caught:
+            from_url(f"unix://:canary@{valkey.socket}?no_such_option=1").load("token-1")
+        assert caught.value.__context__ is None
 
     def test_a_life_too_short_to_count_is_not_kept(self, valkey: Valkey) -> None:
         assert from_url(f"unix://{valkey.socket}").save("token-1", b"1", 0.0001) is False
@@ -428,9 +512,15 @@ def test_a_strangers_lease_saves_nothing_in_memory() -> None:
     assert MemoryStore().save("token-1", b"1", 60.0, stranger) is False
 
 
-def test_a_test_run_that_is_killed_leaves_no_server_behind() -> None:
+def test_a_test_run_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
     script = "from valkey_server import Valkey; v = Valkey(); print(v._process.pid, flush=True); v._process.wait()"
-    run = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # for its directory, which stays
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert run.stdout
     server = int(run.stdout.readline())
     run.kill()

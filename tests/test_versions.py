@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from packaging.requirements import Requirement
 
 import enkash_auth
 
@@ -19,6 +20,14 @@ def test_the_version_is_the_distribution_s() -> None:
 
 def test_the_spec_version_is_the_one_in_the_spec() -> None:
     assert enkash_auth.__spec_version__ == yaml.safe_load(SPEC.read_text(encoding="utf-8"))["info"]["version"]
+
+
+def test_a_preview_of_httpx_1_is_not_taken() -> None:
+    (httpx,) = (need for line in requires("enkash-auth") or [] if (need := Requirement(line)).name == "httpx")
+    allowed = [
+        text for text in ("0.26.0", "0.27.0", "0.28.1", "1.0.dev3", "1.0") if httpx.specifier.contains(text, True)
+    ]
+    assert allowed == ["0.27.0", "0.28.1"]
 
 
 def test_another_name_is_an_attribute_error() -> None:

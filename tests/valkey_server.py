@@ -28,8 +28,9 @@ def free_port() -> int:
 class Valkey:
     """A server that can be paused, killed and started again, empty, at the same place."""
 
-    def __init__(self, port: int = 0) -> None:
-        self.port = port
+    def __init__(self, port: int = 0, *options: object) -> None:
+        """`options` are the server's own, as words of its command line."""
+        self.port, self._options = port, options
         self._directory = tempfile.TemporaryDirectory(prefix="valkey-")
         self.socket = Path(self._directory.name, "s")
         self._process: subprocess.Popen[bytes] | None = None
@@ -41,8 +42,10 @@ class Valkey:
 
     def start(self) -> None:
         """Start it in the foreground of a child that the kernel kills when this process dies, kill -9 included."""
-        command = [SERVER, "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.socket]
-        command += ["--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", self._directory.name]
+        command = [SERVER, *self._options, "--port", self.port, "--bind", "127.0.0.1", "--unixsocket", self.socket]
+        command += ["--dir", self._directory.name]
+        if "--sentinel" not in self._options:
+            command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
         self._process = subprocess.Popen(
             list(map(str, command)),
             stdout=subprocess.DEVNULL,

@@ -327,7 +327,7 @@ class World(Outside):
 class Gateway:
     """Stands in for the gateway: it connects, then the request is on its way there, then the answer on its way back."""
 
-    host = HOST
+    host, lead = HOST, 0.0
 
     def __init__(self, world: World, credentials: Credentials) -> None:
         self.world, self.fingerprint = world, credentials.fingerprint()
@@ -339,7 +339,7 @@ class Gateway:
     def abandon(self) -> None:
         pass
 
-    def grant(self, deadline: Moment, runtime: Runtime) -> Reply:
+    def grant(self, deadline: Moment, runtime: Runtime, leaves: float = 0.0) -> Reply:
         world, fiber = self.world, current_fiber()
         assert fiber
         fiber.hold()

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from changes import Change, Fact, Facts, Level, diff, in_order
 
-logging.getLogger("griffe").setLevel(logging.CRITICAL)  # what it raises it logs, too, with a traceback
+logging.getLogger("griffe").setLevel(logging.CRITICAL)  # it also logs the errors that it raises, with a traceback
 _ATTRS = {f"{package}.{name}" for package in ("attr", "attrs") for name in ("define", "frozen", "mutable")}
 _ENUMS = {f"enum.{name}" for name in ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag")}
 MOVED = griffe.BreakageKind.PARAMETER_MOVED.value.lower()
@@ -20,7 +20,7 @@ _STARS = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_key
 
 
 class _Attrs(griffe.Extension):
-    """Gives attrs classes the constructor that attrs gives them; griffe knows dataclasses' only."""
+    """Adds the constructor of attrs classes, which griffe does not know (only that of dataclasses)."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         for module in _modules(pkg):
@@ -53,7 +53,7 @@ def _is_attrs(made: griffe.Class) -> bool:
 
 
 def _called(value: Any) -> str:
-    """Return the full name of what an expression calls, or is."""
+    """Return the full name that an expression calls or names."""
     value = value.function if isinstance(value, griffe.ExprCall) else value
     return value.canonical_path if isinstance(value, griffe.Expr) else str(value)
 
@@ -78,7 +78,7 @@ def _is_property(attribute: griffe.Attribute) -> bool:
 
 
 def load(root: Path, package: str) -> griffe.Module | None:
-    """Return the package that lies in the folder `root`, or None."""
+    """Return the package in the folder `root`, or None."""
     if not (root / package / "__init__.py").is_file():
         return None
     found = griffe.load(
@@ -104,7 +104,7 @@ def _module(module: griffe.Module, path: str, found: dict[str, dict[str, Fact]])
         if thing is None or not member.is_public or name.startswith("__"):
             continue
         if isinstance(thing, griffe.Module):
-            if thing is member or _hidden(thing.path):  # a public module is told of by its own path only
+            if thing is member or _hidden(thing.path):  # a public module is reported under its own path only
                 _module(thing, f"{path}.{name}", found)
         elif isinstance(thing, griffe.Class):
             _class(thing, f"{path}.{name}", found)
@@ -119,7 +119,7 @@ def _hidden(path: str) -> bool:
 
 
 def _resolved(member: griffe.Object | griffe.Alias, package: str) -> griffe.Object | None:
-    """Return what a name stands for, or None for what another package brought."""
+    """Return the object of a name, None if another package defines it."""
     if not isinstance(member, griffe.Alias):
         return member
     if not member.target_path.startswith(f"{package}."):
@@ -138,7 +138,7 @@ def _class(made: griffe.Class, path: str, found: dict[str, dict[str, Fact]]) -> 
         thing = _resolved(member, package)
         if isinstance(thing, griffe.Function) and name == "__init__":
             own |= _parameters(thing)
-            if "attrs" in thing.labels:  # its parameters are its attributes too, and need no second line
+            if "attrs" in thing.labels:  # its parameters are also its attributes: one line for both
                 taken = {parameter.name: str(parameter.annotation) for parameter in thing.parameters}
     for name, member in made.all_members.items():
         thing = _resolved(member, package)
@@ -177,13 +177,13 @@ def _parameters(function: griffe.Function) -> dict[str, Fact]:
 
 
 def compare(old: griffe.Module | None, new: griffe.Module | None) -> list[Change]:
-    """Return what changed for callers: the difference of the facts, and what only griffe's finder sees."""
+    """Return what changed for callers: the difference of the facts, and what only griffe finds."""
     before, after = facts(old), facts(new)
     homes = _homes(old, before) | _homes(new, after)
     found = _once(diff(before, after), homes)
     if old is not None and new is not None:
         names = {homes[path]: path for path in sorted(homes, key=len, reverse=True)}
-        found += [change for change in _griffes(old, new, names) if not _told(change, found)]
+        found += [change for change in _griffes(old, new, names) if not _reported(change, found)]
     return in_order(found)
 
 
@@ -195,7 +195,7 @@ def _homes(package: griffe.Module | None, facts: Facts) -> dict[str, str]:
 
 
 def _once(changes: list[Change], homes: dict[str, str]) -> list[Change]:
-    """Leave out what came or went with its class or module, and tell once what has several import paths."""
+    """Drop changes of an owner that was added or removed itself; merge changes with several import paths."""
     whole = {change.owner for change in changes if not change.item and change.what in ("added", "removed")}
     once: dict[object, Change] = {}
     for change in sorted(changes, key=lambda change: (len(change.owner), change.owner)):
@@ -222,7 +222,7 @@ def _griffes(old: griffe.Module, new: griffe.Module, names: dict[str, str]) -> I
         yield Change(Level.MAJOR, names.get(path, path), item, breakage.kind.value.lower())
 
 
-def _told(change: Change, found: list[Change]) -> bool:
+def _reported(change: Change, found: list[Change]) -> bool:
     for other in found:
         for owner in (other.owner, *other.others):
             same = not other.item or other.item.strip("().*") == change.item.strip("().*")
@@ -234,7 +234,7 @@ def _told(change: Change, found: list[Change]) -> bool:
 
 
 def lost_imports(package: griffe.Module, other: griffe.Module) -> list[tuple[Path, int, str]]:
-    """Return file, line and name of each import of what `other` lacks.
+    """Return file, line and name of each import of a name that `other` lacks.
 
     mypy overlooks a lost module where an older copy of `other` is installed: it looks for each module by itself.
     """

@@ -1,4 +1,7 @@
-"""Checks that imports between the wrapper's rooms point one way: down this list. Run by `nox -s lint`."""
+"""Checks that imports between the wrapper's rooms point one way: down this list. Run by `nox -s lint`.
+
+`python tools/arrows.py --picture` draws them, for CONTRIBUTING.md.
+"""
 
 from __future__ import annotations
 
@@ -36,26 +39,47 @@ def used(tree: ast.AST) -> set[str]:
     return {name.split(".")[1] for name in found if name.startswith("enkash_auth.")} & FLOORS.keys()
 
 
-def against(package: Path = PACKAGE) -> list[str]:
-    """Return the imports that point up or sideways; relative ones inside a folder stay inside it."""
-    wrong = []
+def imports(package: Path = PACKAGE) -> dict[str, dict[str, set[str]]]:
+    """Return, for each room and each of its files, the other rooms that it imports from."""
+    found: dict[str, dict[str, set[str]]] = {}
     for path in sorted(package.rglob("*.py")):
         room = path.relative_to(package).parts[0].removesuffix(".py")
-        if room == "__init__":
-            continue
-        if room not in FLOORS:
-            wrong.append(f"{path.name}: the room {room} stands in no line of tools/arrows.py")
-            continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         if path.parent != package:  # a relative import there names a neighbour
             tree = ast.Module([node for node in ast.walk(tree) if getattr(node, "level", 0) != 1], [])
-        wrong += [
-            f"{path.relative_to(package)} imports {other}"
-            for other in sorted(used(tree))
-            if other != room and FLOORS[other] <= FLOORS[room]
-        ]
+        if room != "__init__":
+            found.setdefault(room, {})[str(path.relative_to(package))] = used(tree) - {room}
+    return found
+
+
+def against(package: Path = PACKAGE) -> list[str]:
+    """Return what points up or sideways, and the rooms that have no place."""
+    wrong = []
+    for room, files in imports(package).items():
+        if room not in FLOORS:
+            wrong.append(f"the room {room} stands in no line of tools/arrows.py")
+            continue
+        for name, others in files.items():
+            wrong += [f"{name} imports {other}" for other in sorted(others) if FLOORS[other] <= FLOORS[room]]
     return wrong
 
 
+def picture(package: Path = PACKAGE) -> str:
+    """Return the rooms and their imports as a Mermaid flowchart; an arrow that others imply is left out."""
+    direct = {room: set().union(*files.values()) for room, files in imports(package).items()}
+
+    def reached(room: str) -> set[str]:
+        return direct.get(room, set()).union(*map(reached, direct.get(room, ())))
+
+    lines = ["flowchart TB"]
+    for room in sorted(direct, key=lambda room: (FLOORS[room], room)):
+        implied = set().union(*map(reached, direct[room]))
+        lines += [f"  {room} --> {other}" for other in sorted(direct[room] - implied, key=lambda o: (FLOORS[o], o))]
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    sys.exit("\n".join(against()) or 0)
+    if sys.argv[1:] == ["--picture"]:
+        print(picture())
+    else:
+        sys.exit("\n".join(against()) or 0)

@@ -1,4 +1,4 @@
-"""Looks at a page in headless Chromium, by DevTools' protocol over two pipes: no driver and no package is needed."""
+"""Opens a page in headless Chromium, with the DevTools protocol over two pipes: without a driver or a package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OPTIONS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe",
 ]  # fmt: skip
-# No name is looked up, so that nothing foreign could be loaded, and what was tried shows as a request.
+# No host name resolves, so no foreign resource loads; an attempt still shows as a request.
 _ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 _DRAWN = """(() => {
     const boxes = [...document.querySelectorAll(".mermaid")].map(e => [e.tagName, e.getBoundingClientRect()]);
@@ -39,17 +39,17 @@ _DRAWN = """(() => {
 
 @dataclass
 class Seen:
-    """A page as a person would see it."""
+    """What the browser showed and did."""
 
     urls: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)  # of the console, and failed loads
-    diagrams: int = 0  # drawn, with a size that can be seen
-    overflow: int = 0  # pixels that are wider than the screen
+    complaints: list[str] = field(default_factory=list)  # messages of the console, and failed loads
+    diagrams: int = 0  # drawn, and large enough to see
+    overflow: int = 0  # pixels by which the page is wider than the screen
     picture: bytes = b""
 
 
 def find() -> str | None:
-    """Return Chromium's path, if there is one."""
+    """Return the path of Chromium, None if it is not installed."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -69,12 +69,12 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 class _Pipe:
-    """Commands and events, each a JSON text that a NUL ends."""
+    """Commands and events, each a JSON text followed by NUL."""
 
     def __init__(self, to: int, back: int, seen: Seen) -> None:
         self._to, self._back, self._seen = to, back, seen
         self._buffer, self._number = b"", 0
-        self._end = time.monotonic() + PATIENCE
+        self.end = time.monotonic() + PATIENCE
         self.session: str | None = None
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -90,10 +90,10 @@ class _Pipe:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._back], [], [], max(0.0, self._end - time.monotonic()))
+            ready, _, _ = select.select([self._back], [], [], max(0.0, self.end - time.monotonic()))
             more = os.read(self._back, 1 << 20) if ready else b""
             if not more:
-                raise RuntimeError(f"Chromium ended, or did not answer within {PATIENCE:.0f} s")
+                raise RuntimeError(f"Chromium has stopped, or did not answer within {PATIENCE:.0f} s")
             self._buffer += more
         text, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(text)
@@ -132,14 +132,14 @@ def look(chromium: str, url: str, width: int, height: int = 900) -> Seen:
             pipe.call("Page.navigate", url=url)
             found: dict[str, Any] = {"waiting": 1, "drawn": 0}
             while found["waiting"] or not found["drawn"]:
-                if time.monotonic() > pipe._end - PATIENCE / 2:
+                if time.monotonic() > pipe.end - PATIENCE / 2:
                     break
                 threading.Event().wait(0.1)
                 answer = pipe.call("Runtime.evaluate", expression=_DRAWN, returnByValue=True)
                 found = answer["result"].get("value") or found
             seen.diagrams, seen.overflow = found["drawn"], max(0, found.get("overflow", 0))
             pipe.call("Runtime.evaluate", expression=f"scrollTo(0, {found.get('top', 0)} - 120)")
-            threading.Event().wait(0.5)  # what scrolling starts
+            threading.Event().wait(0.5)  # scrolling starts drawing
             seen.picture = base64.b64decode(pipe.call("Page.captureScreenshot", format="png")["data"])
             pipe.session = None
             pipe.call("Browser.close")

@@ -9,7 +9,7 @@ from attrs import frozen
 
 
 class Level(IntEnum):
-    """How far a change reaches; the names of the last three are those of the version's numbers."""
+    """How far a change reaches. The last three are named like the parts of a version."""
 
     NONE = 0
     PATCH = 1
@@ -19,9 +19,9 @@ class Level(IntEnum):
 
 @frozen
 class Fact:
-    """One thing that callers can rely on, as text; `required` where a caller must give it.
+    """One thing that callers rely on, as text. `required`: a caller must pass it.
 
-    `reach` is how far a change of its text reaches.
+    `reach` is the level of a change of this text.
     """
 
     text: str
@@ -31,7 +31,7 @@ class Fact:
 
 @frozen
 class Change:
-    """What happened to `item` of `owner` (to the owner itself where `item` is empty)."""
+    """A change of `item` of `owner`; of the owner itself if `item` is empty."""
 
     level: Level
     owner: str
@@ -39,14 +39,14 @@ class Change:
     what: str
     old: str = ""
     new: str = ""
-    others: tuple[str, ...] = ()  # more owners that it happened to, for one and the same reason
+    others: tuple[str, ...] = ()  # further owners with the same change, for the same reason
 
 
 Facts = Mapping[str, Mapping[str, Fact]]  # owner (an operation, a schema, a function, a class), item, fact
 
 
 def diff(old: Facts, new: Facts) -> list[Change]:
-    """Return the changes, largest first: what is new is minor unless callers must give it, all else is major."""
+    """Return the changes, largest first. Additions are minor unless callers must pass them; the rest is major."""
     found = [Change(Level.MAJOR, owner, "", "removed") for owner in old.keys() - new.keys()]
     found += [Change(Level.MINOR, owner, "", "added") for owner in new.keys() - old.keys()]
     for owner in old.keys() & new.keys():

@@ -1,4 +1,4 @@
-"""Generating the client from the spec, and telling whether the tree at hand is that client."""
+"""Generates the client from the spec, and checks whether generated/ is that client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GenerationError(Exception):
 
 
 def _sha256(path: Path) -> str:
-    # Line endings are not content: a checkout with CRLF must not look like an edited spec.
+    # Line endings do not count: a checkout with CRLF is not an edited spec.
     return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
@@ -35,7 +35,7 @@ def _pin(requirements: str, name: str) -> str:
 
 
 def _spec_version(spec: str) -> str:
-    # Not parsed as YAML: nox runs this, perhaps without a parser.
+    # Not parsed as YAML: nox runs this, and may have no parser.
     found = re.search(r"""^info:\n(?:(?: .*)?\n)*?  version: *["']?([\w.+-]+)""", spec, re.MULTILINE)
     if found is None:
         raise GenerationError(f"{SPEC} has no info.version")
@@ -43,7 +43,7 @@ def _spec_version(spec: str) -> str:
 
 
 def fingerprint(root: Path) -> str:
-    """The first lines of provenance.toml: all that the generated tree depends on, and no time of day."""
+    """Return the first lines of provenance.toml: everything that the generated tree depends on, without a date."""
     requirements = (root / PINS).read_text(encoding="utf-8")
     return (
         f'spec_version = "{_spec_version((root / SPEC).read_text(encoding="utf-8"))}"\n'
@@ -55,44 +55,44 @@ def fingerprint(root: Path) -> str:
 
 
 def _provenance(root: Path, folder: Path) -> str:
-    """The text of provenance.toml: what the tree in `folder` came from, and a digest of the tree itself."""
+    """Return the text of provenance.toml: the inputs of the tree in `folder`, and a digest of the tree."""
     digest = hashlib.sha256()
     for name, content in sorted(_files(folder).items()):
-        if name != PROVENANCE:  # a length before each, so that no two trees are the same bytes in a row
+        if name != PROVENANCE:  # the length comes first, so that two different trees never hash the same bytes
             for part in (name.encode(), content):
                 digest.update(b"%d:" % len(part) + part)
     return f'{fingerprint(root)}tree_sha256 = "{digest.hexdigest()}"\n'
 
 
 def is_current(root: Path) -> bool:
-    """Whether the tree came from these very inputs, and is as the generator left it."""
+    """Return whether the tree was generated from these inputs and is unchanged since."""
     provenance = root / TARGET / PROVENANCE
-    try:  # as bytes: a provenance that is no text, or has other line endings, is not the recorded one
+    try:  # bytes: provenance in other line endings, or not text, does not match
         return provenance.is_file() and provenance.read_bytes() == _provenance(root, root / TARGET).encode()
-    except GenerationError:  # generating says what is wrong
+    except GenerationError:  # generating reports the reason
         return False
 
 
 def generate_into(root: Path, bin_dir: Path, folder: Path) -> None:
-    """Fill the new folder `folder` with what belongs in generated/; `bin_dir` holds generator and formatter."""
+    """Write the content of generated/ into the new folder `folder`. `bin_dir` has generator and formatter."""
     generator = shutil.which("openapi-python-client", path=str(bin_dir))
     if generator is None or shutil.which("ruff", path=str(bin_dir)) is None:
         raise GenerationError("openapi-python-client and ruff are not installed side by side")
     folder.mkdir(parents=True)
     command = [generator, "generate", "--path", str(root / SPEC), "--config", str(root / SETTINGS)]
     command += ["--meta", "none", "--fail-on-warning", "--output-path", str(folder / PACKAGE)]
-    # The post hooks find ruff on PATH, and it must be the pinned one.
+    # The post hooks take ruff from PATH: it must be the pinned one.
     environment = os.environ.copy()  # noqa: TID251  (a build step, not the library)
     environment["PATH"] = os.pathsep.join([str(bin_dir), environment.get("PATH", os.defpath)])
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise GenerationError(f"the generator does not take {SPEC}:\n{_gist(done.stdout + done.stderr)}")
+        raise GenerationError(f"the generator rejects {SPEC}:\n{_gist(done.stdout + done.stderr)}")
     (folder / PACKAGE / "py.typed").touch()
     (folder / PROVENANCE).write_text(_provenance(root, folder), encoding="utf-8", newline="\n")
 
 
 def _gist(said: str) -> str:
-    """Return what the generator said without its greeting, its headline and the addresses that it refers to."""
+    """Return the generator's messages without greeting, headline and addresses."""
     noise = r"^(Generating .*|(Error|Warning)\(s\) encountered.*| *For further information visit .*)\n"
     said = re.sub(noise, "", said, flags=re.MULTILINE)
     return said.partition("If you believe")[0].strip()
@@ -107,7 +107,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def differences(expected: Path, actual: Path) -> list[str]:
-    """What `actual` has wrong, one line for each edited, missing or extra file."""
+    """Return one line for each edited, missing or extra file in `actual`."""
     left, right = _files(expected), _files(actual)
     lines = [f"missing: {name}" for name in sorted(left.keys() - right.keys())]
     lines += [f"extra: {name}" for name in sorted(right.keys() - left.keys())]
@@ -116,10 +116,10 @@ def differences(expected: Path, actual: Path) -> list[str]:
 
 
 def regenerate(root: Path, bin_dir: Path) -> None:
-    """Replace generated/ as a whole, or leave it as it was."""
+    """Replace generated/ completely, or leave it unchanged."""
     target = root / TARGET
-    # Beside the target, so that the swap is two renames on one file system. A formatter cut short may still write
-    # while its folder goes.
+    # Beside the target, so that the swap is two renames on one file system. After an interrupt the formatter may
+    # still write while its folder is deleted.
     with tempfile.TemporaryDirectory(prefix=".generated-", dir=root, ignore_cleanup_errors=True) as scratch:
         fresh, old = Path(scratch, "fresh"), Path(scratch, "old")
         generate_into(root, bin_dir, fresh)

@@ -1,4 +1,4 @@
-"""Judges the built site and the links to it. Run by `nox -s docs`, after Zensical's own check."""
+"""Checks the built site and the links to it. Run by `nox -s docs`, after Zensical's own check."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SITE = ROOT / "site"
 PICTURED = "engine/"  # the page that is opened in a browser
 WIDTHS = {"desktop": 1280, "phone": 390}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-# `spec/`, `tests/test_x.py`: text that claims to be a file here; the folders are those that git knows
+# `spec/`, `tests/test_x.py`: text that names a file of this repository
 _MENTION = re.compile(r"`([\w.-]+/[\w./-]*)`")
 
 
 class Page(HTMLParser):
-    """What a page defines (ids), leads to (links) and loads (resources)."""
+    """The ids of a page, its links, and the resources that it loads."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
         self.loads: list[str] = []
-        self.walled = False  # by a policy, whatever its scripts would like to load
+        self.walled = False  # by a Content-Security-Policy
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -49,14 +49,14 @@ def _foreign(url: str) -> bool:
 
 
 def dead_links(site: Path) -> list[str]:
-    """Return what leads from a page of the site to no page, file or anchor of it, and what it loads from elsewhere."""
+    """Return the links of the site whose page, file or anchor is missing, and the resources from other hosts."""
     pages = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     problems, vendor = [], site.resolve() / "vendor"
     for path, page in pages.items():
         if not page.walled:
             problems.append(f"{path.relative_to(site.resolve())} has no Content-Security-Policy")
         if path.name == "404.html":
-            continue  # its links start at the site's own URL
+            continue  # its links are relative to the site's URL
         here = path.relative_to(site.resolve()).as_posix()
         problems += [f"{here} loads {url}" for url in page.loads if _foreign(url)]
         for link in page.links + page.loads:
@@ -66,9 +66,9 @@ def dead_links(site: Path) -> list[str]:
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
             if vendor in target.parents and not vendor.exists():
-                continue  # left out, where there is no node
+                continue  # not built without node
             if not target.exists() or (parts.fragment and unquote(parts.fragment) not in pages[target].ids):
-                problems.append(f"{here} links to {link}, which is not there")
+                problems.append(f"{here} links to {link}; that is missing")
     for style in site.rglob("*.css"):
         loads = re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]+)", style.read_text(encoding="utf-8"))
         problems += [f"{style.relative_to(site)} loads {url}" for url in loads]
@@ -76,7 +76,7 @@ def dead_links(site: Path) -> list[str]:
 
 
 def dead_mentions(root: Path, site: Path) -> list[str]:
-    """Return links and file names in the repository's own pages that name no file or no anchor of a page."""
+    """Return the links and file names in the repository's pages whose file or anchor is missing."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=root,
@@ -90,21 +90,21 @@ def dead_mentions(root: Path, site: Path) -> list[str]:
     for path in [*root.glob("*.md"), *(root / "docs").glob("*.md")]:
         text = path.read_text(encoding="utf-8")
         mentioned = [name for name in _MENTION.findall(text) if name.partition("/")[0] in folders]
-        problems += [f"{path.name} names {name}, which is not there" for name in mentioned if name not in files]
+        problems += [f"{path.name} names {name}; that is missing" for name in mentioned if name not in files]
         for link in _LINK.findall(text) if path.parent == root else ():
             name, _, anchor = link.partition("#")
             if _foreign(link) or not name:
                 continue
             page = site / Path(name).relative_to("docs").with_suffix("") / "index.html" if name[:5] == "docs/" else None
             if not (root / name).exists():
-                problems.append(f"{path.name} links to {name}, which is not there")
+                problems.append(f"{path.name} links to {name}; that is missing")
             elif page and anchor and anchor not in Page(page.read_text(encoding="utf-8")).ids:
-                problems.append(f"{path.name} links to {link}, where {anchor} is not")
+                problems.append(f"{path.name} links to {link}, where #{anchor} is missing")
     return problems
 
 
 def lost_pages(root: Path) -> list[str]:
-    """Return the pages that no entry of the navigation leads to."""
+    """Return the pages that are missing in the navigation."""
 
     def listed(entry: Any) -> set[str]:
         if isinstance(entry, str):
@@ -117,10 +117,10 @@ def lost_pages(root: Path) -> list[str]:
 
 
 def pictures(site: Path) -> list[str]:
-    """Open a page at two widths, keep a picture of each in site/../.nox, and return what is wrong there."""
+    """Open a page at two widths, save a picture of each in .nox, and return the problems."""
     chromium = browser.find()
     if chromium is None:
-        print("not opened in a browser: no Chromium here (Debian: apt-get install chromium)")
+        print("not opened in a browser: Chromium is missing (Debian: apt-get install chromium)")
         return []
     problems = []
     with browser.serving(site) as url:

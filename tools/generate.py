@@ -1,4 +1,4 @@
-"""Generates the client from the spec, unless it is up to date, and judges what changed since a git ref."""
+"""Generates the client from the spec, unless it is up to date, and reports what changed since a git ref."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-try:  # these load for most of a second, in which Ctrl-C is quiet, too
+try:  # these imports take most of a second; Ctrl-C must be quiet then, too
     import codegen
     import judge
     import spec_facts
@@ -16,7 +16,7 @@ except KeyboardInterrupt:
 
 
 def once(root: Path, against: str | None) -> int:
-    """Return 0 where generated/ is the spec's and the wrapper fits it; print why where not."""
+    """Update generated/. Return 0 if the wrapper fits it; if not, print why."""
     try:
         spec_facts.read(root / codegen.SPEC)
         if codegen.is_current(root):
@@ -25,20 +25,20 @@ def once(root: Path, against: str | None) -> int:
             codegen.regenerate(root, Path(sys.executable).parent)
             print("generated/ is new", flush=True)
     except (spec_facts.SpecError, codegen.GenerationError) as error:
-        print(f"{_told(error)}\ngenerated/ is as it was", file=sys.stderr)
+        print(f"{_text(error)}\ngenerated/ is unchanged", file=sys.stderr)
         return 1
     return judge.tell(root, against, client=True)
 
 
 def check(root: Path) -> int:
-    """Return 0 where generated/ is what the spec generates, byte by byte; print what is wrong where not."""
+    """Return 0 if generated/ is what the spec generates, byte by byte; if not, print the differences."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         fresh = Path(scratch, "fresh")
         try:
             spec_facts.read(root / codegen.SPEC)
             codegen.generate_into(root, Path(sys.executable).parent, fresh)
         except (spec_facts.SpecError, codegen.GenerationError) as error:
-            print(_told(error), file=sys.stderr)
+            print(_text(error), file=sys.stderr)
             return 1
         wrong = codegen.differences(fresh, root / codegen.TARGET)
     if wrong:
@@ -47,22 +47,22 @@ def check(root: Path) -> int:
     return 1 if wrong else 0
 
 
-def _told(error: Exception) -> str:
+def _text(error: Exception) -> str:
     return f"{codegen.SPEC}: {error}" if isinstance(error, spec_facts.SpecError) else str(error)
 
 
 def forever(root: Path, against: str | None) -> None:
-    """Do `once` now and after each save of the spec, in a process of its own, until an interrupt."""
+    """Run `once` now and after each save of the spec, each time in a new process, until an interrupt."""
     from watchfiles import watch
 
     command = [sys.executable, __file__, *(["--against", against] if against else [])]
     run = subprocess.Popen(command)
     try:
         for _ in watch(root / codegen.SPEC.parent):
-            run.wait()  # cut short, it would have to say so
+            run.wait()  # a run is never cut short
             run = subprocess.Popen(command)
     finally:
-        run.wait()  # Ctrl-C reached it, too
+        run.wait()  # Ctrl-C reaches this process, too
 
 
 if __name__ == "__main__":
@@ -76,6 +76,6 @@ if __name__ == "__main__":
             sys.exit(check(judge.ROOT))
         sys.exit((forever if given.watch else once)(judge.ROOT, given.against))
     except KeyboardInterrupt:
-        if not given.watch:  # its run says so
-            print("interrupted: generated/ is as it was, or new as a whole", file=sys.stderr)
+        if not given.watch:  # the run itself reports it
+            print("interrupted: generated/ is unchanged, or completely new", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""Judges what changed since a git ref: `python tools/judge.py [--against REF]` does so for the wrapper's public API."""
+"""Reports what changed since a git ref: `python tools/judge.py [--against REF]`, for the wrapper's public API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPECS_NUMBER, PACKAGES_NUMBER = "the spec's `info.version`", "the package's `ver
 
 
 class JudgementError(Exception):
-    """There is nothing to compare with."""
+    """The tree to compare with is missing."""
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:
@@ -37,7 +37,7 @@ def _git(root: Path, *arguments: str) -> bytes | None:
 
 
 def reference(root: Path, wanted: str | None) -> str | None:
-    """Return the ref to compare with: the wanted one, else the last release's tag, else HEAD, if there is one."""
+    """Return the ref to compare with: the wanted one, else the last release's tag, else HEAD; None without a commit."""
     ref = wanted
     if ref is None:
         tag = _git(root, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
@@ -72,7 +72,7 @@ def api_changes(old: Path, new: Path, package: str) -> list[Change]:
 
 
 def spec_changes(old: str, new: str) -> list[Change]:
-    """Return what changed between two texts of the spec; raises `SpecError` for one that is no document."""
+    """Return what changed between two texts of the spec; raises `SpecError` for an invalid one."""
     before = spec_facts.facts(spec_facts.load(old)) if old else {}
     found = changes.diff(before, spec_facts.facts(spec_facts.load(new)))
     if not found and old != new:
@@ -81,20 +81,20 @@ def spec_changes(old: str, new: str) -> list[Change]:
 
 
 def spec_risks(old: str, new: str) -> list[str]:
-    """Return the fields of answers that take only certain values now, and took others: no type check sees it."""
+    """Return the fields of answers that now have fixed values and had more before: no type check finds these."""
     if not old:
         return []
     before, after = (spec_facts.closed(spec_facts.load(text)) for text in (old, new))
     return [
         f"- {', '.join(map(changes.code, filter(None, place)))} takes only {changes.code(', '.join(sorted(values)))}: "
-        "a server that says anything else would be refused"
+        "an answer with any other value would be rejected"
         for place, values in after.items()
         if place not in before or before[place] - values
     ]
 
 
 def type_errors(root: Path) -> list[str]:
-    """Return what is wrong between the wrapper and the client, one `file:line: error: what` each."""
+    """Return the type errors between wrapper and client, each as `file:line: error: text`."""
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-color-output", "--no-pretty"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     errors = (done.stdout + done.stderr).splitlines() if done.returncode != 0 else []
@@ -114,7 +114,7 @@ def render(
     lines = [f"## What changed {since}"]
     for title, found in sections.items():
         lines += ["", f"### {title}", "", *(map(changes.line, found) if found else ["Nothing."])]
-    lines += ["", "### Does the wrapper type-check?", "", "**No**, mend it:" if errors else "Yes."]
+    lines += ["", "### Does the wrapper type-check?", "", "**No**, fix these lines:" if errors else "Yes."]
     if errors:
         lines += ["", *(f"    {error}" for error in errors)]
     if risks:
@@ -128,13 +128,13 @@ def _client(old: Path, new: Path) -> tuple[dict[str, list[Change]], list[str]]:
     after = (new / SPEC).read_text(encoding="utf-8")
     try:
         of_spec, risks = spec_changes(before, after), spec_risks(before, after)
-    except spec_facts.SpecError as error:  # the new one has been generated from
+    except spec_facts.SpecError as error:  # the new document is valid: a client was generated from it
         raise JudgementError(f"{SPEC} as it was: {error}") from None
     return {"The spec": of_spec, "The generated Python API": client_changes(old / TARGET, new / TARGET)}, risks
 
 
 def client_changes(old: Path, new: Path) -> list[Change]:
-    """Return what changed in the generated API; the order of a model's fields is no promise: the spec has none."""
+    """Return what changed in the generated API; the order of a model's fields does not count: the spec has none."""
     found = api_changes(old, new, PACKAGE)
     return changes.in_order(evolve(one, level=Level.PATCH) if one.what == api_facts.MOVED else one for one in found)
 
@@ -156,21 +156,21 @@ def report(root: Path, against: str | None, *, client: bool) -> tuple[str, bool]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Return the command line that every judgement has."""
+    """Return the options that all reports share."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--against", metavar="REF", help="default: the last release's tag, else HEAD")
     return made
 
 
 def tell(root: Path, against: str | None, *, client: bool) -> int:
-    """Print the report; return 1 where the wrapper does not type-check or there is nothing to compare with."""
+    """Print the report; return 1 if the wrapper does not type-check or the tree to compare with is missing."""
     try:
         text, sound = report(root, against, client=client)
     except JudgementError as error:
         print(error, file=sys.stderr)
         return 1
     except GriffeError as error:
-        print(f"nothing can be judged, for some Python cannot be read: {error}", file=sys.stderr)
+        print(f"no report: a Python file cannot be read: {error}", file=sys.stderr)
         return 1
     print(text, flush=True)
     return 0 if sound else 1

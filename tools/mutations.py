@@ -1,4 +1,4 @@
-"""Breaks each rule of the engine on purpose, one at a time, and tells which the tests notice.
+"""Breaks each rule of the engine on purpose, one at a time, and checks that a test fails.
 
 Run by `nox -s mutations`, which prints a Markdown table.
 """
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def survives(module: str, old: str, new: str, tests: list[str]) -> bool:
-    """Whether the tests pass on a copy of the package with `old` replaced by `new`."""
+    """Return whether the tests pass on a copy of the package in which `new` replaces `old`."""
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch, "enkash_auth")
         shutil.copytree(ROOT / "wrapper" / "enkash_auth", package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -36,7 +36,7 @@ def survives(module: str, old: str, new: str, tests: list[str]) -> bool:
 
 
 def main(only: list[str]) -> int:
-    """Print the table; return 1 if a broken rule went unnoticed."""
+    """Print the table; return 1 if no test failed for a broken rule."""
     unnoticed = 0
     print("| rule broken | in | noticed by |\n| --- | --- | --- |")
     table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

@@ -4,59 +4,67 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
-import ipaddress
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-import time
 import tomllib
-import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
-
-if TYPE_CHECKING:
-    from twine.settings import Settings
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "enkash-auth"
-PACKAGES = ("enkash_auth", "enkash_auth_client")
-APPEARS_WITHIN = 60.0  # seconds; some indexes list an upload only after a while
 
 
 class ReleaseError(Exception):
-    """What stands in the way of a release, in one line."""
+    """What stands in the way of a release, and what to do."""
 
 
-# What is decided, and touches nothing
+# What is asked for
 
 
 def check_url(url: str) -> str:
-    """Return the URL with one slash at its end; no message repeats it, since it may hold a password."""
+    """Return the URL; no message repeats it, since it may hold a password."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise ReleaseError("the index's URL is not a URL") from None
     if parts.username is not None or parts.password is not None:
-        raise ReleaseError("the index's URL holds credentials: they go in TWINE_USERNAME and TWINE_PASSWORD")
+        raise ReleaseError("the index's URL holds credentials: set TWINE_USERNAME and TWINE_PASSWORD instead")
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ReleaseError("the index's URL must look like https://index.example/path/")
-    if parts.scheme == "http" and not _loopback(host):
+    if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
         raise ReleaseError(f"{parts.netloc} must be reached by https: credentials would go there in the clear")
-    return url.rstrip("/") + "/"
+    if parts.path.rstrip("/").endswith(f"/{NAME}"):
+        raise ReleaseError(f"{parts.path} is this package's page: give the URL above that")
+    return url if parts.path else url + "/"
 
 
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def arguments(words: list[str]) -> argparse.Namespace:
+    """Return what is asked for; a refusal repeats no value, since nox calls this before it prints the words."""
+    parser = argparse.ArgumentParser(prog="release", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build")
+    commands.add_parser("fragments")
+    to = commands.add_parser("publish", allow_abbrev=False)
+    to.add_argument("index", nargs="?", type=check_url, help="where to upload, for example https://index.example/")
+    to.add_argument("--simple", type=check_url, help="where pip would look, unless docs/release.md lists it")
+    mode = to.add_mutually_exclusive_group()
+    mode.add_argument("--dry-run", action="store_true", help="all but the upload")
+    mode.add_argument("--verify", action="store_true", help="check what the index holds; upload nothing")
+    given, unknown = parser.parse_known_args(words)
+    if unknown:
+        word = unknown[0].partition("=")[0] if unknown[0].startswith("-") else "second URL"
+        raise ReleaseError(f"there is no {word}: publish knows one URL, --simple URL, --dry-run and --verify")
+    if given.command == "publish" and given.index is None:
+        raise ReleaseError("which index? There is no default: nox -s publish -- https://index.example/")
+    return given
+
+
+# What the repository says
 
 
 def wrong_tag(version: str, tags: list[str], *, demanded: bool) -> str | None:
@@ -69,16 +77,6 @@ def wrong_tag(version: str, tags: list[str], *, demanded: bool) -> str | None:
     return f"HEAD has no tag v{version}" if demanded else None
 
 
-def check_words(words: list[str]) -> None:
-    """Refuse what `publish` does not know, and a URL that is none, before nox prints the words."""
-    for word in words:
-        if word in ("--simple", "--dry-run"):
-            continue
-        if word.startswith("-") and not word.startswith("--simple="):
-            raise ReleaseError(f"there is no {word.partition('=')[0]}: publish knows --simple URL and --dry-run")
-        check_url(word.removeprefix("--simple="))
-
-
 def unfinished(version: str, fragments: list[str], changelog: str) -> str | None:
     """Return what the changelog lacks before this version is released, or None."""
     if fragments:
@@ -88,20 +86,11 @@ def unfinished(version: str, fragments: list[str], changelog: str) -> str | None
     return None
 
 
-def incomplete(names: list[str]) -> str | None:
-    """Return what a wheel with these files lacks or has too much, or None."""
-    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    if tops != set(PACKAGES):
-        return f"the wheel's top-level packages are {', '.join(sorted(tops))}, not {' and '.join(PACKAGES)}"
-    missing = [name for package in PACKAGES if (name := f"{package}/py.typed") not in names]
-    return f"the wheel lacks {', '.join(missing)}" if missing else None
-
-
-# What the repository says
-
-
 def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise ReleaseError("git is not installed, and a release is built from a commit: install git") from None
     if done.returncode != 0:
         raise ReleaseError(f"git {words[0]}: {_last_line(done.stderr)}")
     return done.stdout
@@ -112,233 +101,19 @@ def version(root: Path) -> str:
     return str(tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
-def require_clean(root: Path) -> None:
-    """Refuse a tree that is not its commit: what is released must be found again."""
+def check_commit(root: Path) -> list[str]:
+    """Refuse a tree that is not its commit, and another version's tag; return what a release lacks besides."""
+    if Path(_git(root, "rev-parse", "--show-toplevel").strip()).resolve() != root.resolve():
+        raise ReleaseError(f"{root} is no git clone of its own, and a release is built from a commit: git clone it")
     if dirty := _git(root, "status", "--porcelain").splitlines():
         names = ", ".join(line[3:] for line in dirty[:5]) + (", ..." if len(dirty) > 5 else "")
         raise ReleaseError(f"the tree is not clean, commit or remove: {names}")
-
-
-def _tag_trouble(root: Path, *, demanded: bool) -> str | None:
-    return wrong_tag(version(root), _git(root, "tag", "--points-at", "HEAD").split(), demanded=demanded)
-
-
-def _check_tag(root: Path) -> None:
-    if trouble := _tag_trouble(root, demanded=False):
+    mine, tags = version(root), _git(root, "tag", "--points-at", "HEAD").split()
+    if trouble := wrong_tag(mine, tags, demanded=False):
         raise ReleaseError(trouble)
-
-
-def _changelog_trouble(root: Path) -> str | None:
     fragments = [Path(name).name for name in _git(root, "ls-files", "changes").splitlines()]
-    return unfinished(version(root), fragments, (root / "CHANGELOG.md").read_text(encoding="utf-8"))
-
-
-# Building
-
-
-def build(root: Path) -> list[Path]:
-    """Fill dist/ from the commit at HEAD, and return the sdist and the wheel that was built from it."""
-    require_clean(root)
-    _check_tag(root)
-    environment = _environment(SOURCE_DATE_EPOCH=_git(root, "log", "-1", "--format=%ct").strip())
-    with tempfile.TemporaryDirectory() as scratch:
-        # From the commit, not from the tree, where files lie that git ignores. Twice: what differs between two
-        # folders would differ between two machines.
-        first, second = (_build_commit(root, Path(scratch, name), environment) for name in ("once", "once/more"))
-        for one, other in zip(first, second, strict=True):
-            if one.read_bytes() != other.read_bytes():
-                raise ReleaseError(f"{one.name} is not the same when it is built twice")
-        _check(root, first)
-        bill = Path(scratch, f"{first[0].name.removesuffix('.tar.gz')}.cdx.json")
-        _write_bill(root, Path(scratch, "environment"), bill, environment)
-        dist = root / "dist"
-        shutil.rmtree(dist, ignore_errors=True)
-        dist.mkdir()
-        made = [Path(shutil.copy(path, dist)) for path in (*first, bill)]
-    for path in made:
-        print(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  dist/{path.name}")
-    return made[:2]
-
-
-def _build_commit(root: Path, folder: Path, environment: dict[str, str]) -> list[Path]:
-    archive = subprocess.run(["git", "-C", str(root), "archive", "HEAD"], capture_output=True, check=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tree:
-        tree.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 brought filters; git wrote this
-        tree.extractall(folder / "tree")
-    command = ["uv", "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
-    _run([*command, "--out-dir", str(folder / "dist"), str(folder / "tree")], environment)
-    return [next((folder / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl")]
-
-
-def _check(root: Path, paths: list[Path]) -> None:
-    _run([sys.executable, "-m", "twine", "check", "--strict", *map(str, paths)])
-    _run([sys.executable, "-m", "check_wheel_contents", "--config", str(root / "pyproject.toml"), str(paths[1])])
-    with zipfile.ZipFile(paths[1]) as wheel:
-        if trouble := incomplete(wheel.namelist()):
-            raise ReleaseError(trouble)
-
-
-def _write_bill(root: Path, folder: Path, path: Path, environment: dict[str, str]) -> None:
-    """List the dependencies, those of every extra too, at the versions that the tests ran with."""
-    _run(["uv", "venv", "--quiet", "--python", sys.executable, str(folder)])
-    command = ["uv", "pip", "install", "--quiet", "--python", str(folder), "-r", str(root / "pyproject.toml")]
-    _run([*command, "--all-extras", "--constraint", str(root / "requirements-dev.txt")])
-    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", str(root / "pyproject.toml")]
-    _run([*command, "--mc-type", "library", "--output-reproducible", "-o", str(path), str(folder)], environment)
-
-
-def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
-    environment = environment or _environment()
-    program = shutil.which(command[0], path=environment["PATH"])
-    if program is None:
-        raise ReleaseError(f"{command[0]} is not installed beside {sys.executable}")
-    done = subprocess.run([program, *command[1:]], env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise ReleaseError(f"{' '.join(command[:4])} failed:\n{done.stdout}{done.stderr}".rstrip())
-
-
-def _environment(**more: str) -> dict[str, str]:
-    found = {**os.environ, **more}  # noqa: TID251  (a build step, not the library)
-    # uv lies beside this Python, whether or not the environment is active.
-    return {**found, "PATH": os.pathsep.join([str(Path(sys.executable).parent), found.get("PATH", os.defpath)])}
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[-1]
-
-
-# Publishing
-
-
-def publish(root: Path, index: str, simple: str, *, dry_run: bool) -> None:
-    """Build, upload exactly that to `index`, then install it from `simple` into a clean environment."""
-    host = urlsplit(index).netloc
-    require_clean(root)
-    _check_tag(root)  # another version's tag is refused at once, in a dry run too
-    for trouble in filter(None, (_tag_trouble(root, demanded=True), _changelog_trouble(root))):
-        if not dry_run:
-            raise ReleaseError(trouble)
-        print(f"warning: {trouble}: without --dry-run this is refused")
-    settings = _settings(index)
-    mine = version(root)
-    if mine in _published(simple, settings):
-        raise ReleaseError(f"{NAME} {mine} exists on {host}: a version is published once")
-    paths = build(root)
-    if dry_run:
-        print(f"would upload {' and '.join(path.name for path in paths)} to {host}")
-        _install(str(paths[1]), [], _environment())
-        print("dry run: nothing was uploaded")
-        return
-    _upload(settings, paths, host)
-    _wait_for(mine, simple, settings)
-    # uv looks for a package on the named index first and stays there: no other index can slip one in.
-    credentials = _environment(
-        UV_INDEX_PUBLISHED_USERNAME=settings.username, UV_INDEX_PUBLISHED_PASSWORD=settings.password
-    )
-    options = ["--index", f"published={simple}", "--refresh-package", NAME]
-    _install(f"{NAME}=={mine}", options, credentials)
-    print(f"{NAME} {mine} is on {host}")
-
-
-def _settings(index: str) -> Settings:
-    """Return twine's view of its ordinary variables and the keyring; ~/.pypirc has no say."""
-    from twine.exceptions import TwineException
-    from twine.settings import Settings
-
-    parser = argparse.ArgumentParser()
-    Settings.register_argparse_arguments(parser)
-    options = ["--non-interactive", "--disable-progress-bar", "--config-file", os.devnull]
-    settings = Settings.from_argparse(parser.parse_args([*options, "--repository-url", index]))
-    try:
-        if settings.username and settings.password:
-            return settings
-    except TwineException:
-        pass
-    raise ReleaseError(
-        f"no credentials for {urlsplit(index).netloc}: set TWINE_USERNAME and TWINE_PASSWORD, or a keyring"
-    )
-
-
-def _published(simple: str, settings: Settings) -> set[str]:
-    """Return the versions that the index has. Uploaders are no judges: uv skips a duplicate with exit 0."""
-    import requests
-    from packaging.utils import canonicalize_version
-    from pypi_simple import NoSuchProjectError, PyPISimple, UnsupportedContentTypeError
-
-    class Session(requests.Session):
-        # Some indexes send those who ask for an unknown name on to the public one: that is another index.
-        def get_redirect_target(self, answer: requests.Response) -> str | None:
-            target = super().get_redirect_target(answer)
-            here, there = urlsplit(answer.url), urlsplit(urljoin(answer.url, target or ""))
-            if (here.scheme, here.netloc) != (there.scheme, there.netloc):
-                raise NoSuchProjectError(NAME, answer.url)
-            return target
-
-    host = urlsplit(simple).netloc
-    try:
-        with PyPISimple(simple, auth=(settings.username, settings.password), session=Session()) as client:
-            try:
-                page = client.get_project_page(NAME, timeout=30.0)
-            except NoSuchProjectError:  # as it is before the first release; and where there is no index at all
-                client.s.get(simple, timeout=30.0, stream=True).raise_for_status()
-                return set()
-    except NoSuchProjectError:
-        raise ReleaseError(f"{host} sends those who ask for its index on to another") from None
-    except (requests.RequestException, UnsupportedContentTypeError) as error:
-        raise ReleaseError(_refusal(error, host)) from None
-    return {
-        canonicalize_version(package.version, strip_trailing_zero=False) for package in page.packages if package.version
-    }
-
-
-def _refusal(error: Exception, host: str) -> str:
-    answer = getattr(error, "response", None)
-    if answer is None:
-        return f"{host} cannot be reached, or is no index ({type(error).__name__})"
-    if answer.status_code in (401, 403):
-        return (
-            f"{host} refused the credentials (status {answer.status_code}): TWINE_USERNAME, TWINE_PASSWORD or keyring"
-        )
-    if answer.status_code == 404:
-        return f"{host} has no index at {urlsplit(answer.url).path} (status 404)"
-    return f"{host} answered with status {answer.status_code}"
-
-
-def _upload(settings: Settings, paths: list[Path], host: str) -> None:
-    import requests
-    from twine.commands.upload import upload
-    from twine.exceptions import TwineException
-
-    try:
-        upload(settings, [str(path) for path in paths])
-    except requests.RequestException as error:
-        raise ReleaseError(_refusal(error, host)) from None
-    except TwineException as error:
-        raise ReleaseError(f"{host} did not take the upload ({type(error).__name__})") from None
-
-
-def _wait_for(mine: str, simple: str, settings: Settings) -> None:
-    end = time.monotonic() + APPEARS_WITHIN
-    while mine not in _published(simple, settings):
-        if time.monotonic() > end:
-            host = urlsplit(simple).netloc
-            raise ReleaseError(f"uploaded, but {host} does not list {NAME} {mine} after {APPEARS_WITHIN:.0f} s")
-        time.sleep(1)
-
-
-def _install(what: str, options: list[str], environment: dict[str, str]) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        _run(["uv", "venv", "--quiet", "--python", sys.executable, scratch])
-        _run(["uv", "pip", "install", "--quiet", "--python", scratch, *options, what], environment)
-        code = "import enkash_auth as e, enkash_auth_client; print(f'{e.__version__} of spec {e.__spec_version__}')"
-        python = Path(scratch, "Scripts" if os.name == "nt" else "bin", "python")
-        done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ReleaseError(f"installed, but: {_last_line(done.stderr)}")
-        print(f"in a clean environment: import enkash_auth, {done.stdout.strip()}")
-
-
-# The changelog's fragments
+    changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    return [t for t in (wrong_tag(mine, tags, demanded=True), unfinished(mine, fragments, changelog)) if t]
 
 
 def check_fragments(root: Path) -> None:
@@ -350,32 +125,156 @@ def check_fragments(root: Path) -> None:
         print("no origin/HEAD to compare with: whether this branch needs a fragment was not checked")
         return
     if changed:
-        command = [sys.executable, "-m", "towncrier", "check", "--compare-with", "origin/HEAD", "--dir", str(root)]
-        _run(command)
+        _run([sys.executable, "-m", "towncrier", "check", "--compare-with", "origin/HEAD", "--dir", str(root)])
 
 
-def main(arguments: list[str]) -> int:
-    """Do what is asked; return 1 after one line on stderr if it cannot be done."""
-    parser = argparse.ArgumentParser(prog="release", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build")
-    commands.add_parser("fragments")
-    to = commands.add_parser("publish", allow_abbrev=False)
-    to.add_argument("index", nargs="?", help="where to upload, for example https://index.example/")
-    to.add_argument("--simple", help="where pip would look, if that is not INDEX_URL/simple/")
-    to.add_argument("--dry-run", action="store_true", help="all but the upload")
-    given = parser.parse_args(arguments)
+# Building
+
+
+def build(root: Path, scratch: Path) -> list[Path]:
+    """Fill dist/ and sbom/ from the commit at HEAD; return sdist and wheel. The dependencies are in `environment`."""
+    environment = _environment(SOURCE_DATE_EPOCH=_git(root, "log", "-1", "--format=%ct").strip())
+    # From the commit, not from the tree, where files lie that git ignores. Twice: what differs between two folders
+    # would differ between two machines.
+    made, again = (_build_commit(root, scratch / name, environment) for name in ("once", "once/more"))
+    for one, other in zip(made, again, strict=True):
+        if one.read_bytes() != other.read_bytes():
+            raise ReleaseError(f"{one.name} is not the same when it is built twice")
+    _run([sys.executable, "-m", "twine", "check", "--strict", *map(str, made)])
+    config = str(scratch / "once" / "tree" / "pyproject.toml")
+    _run([sys.executable, "-m", "check_wheel_contents", "--config", config, str(made[1])])
+    bill = scratch / f"{made[0].name.removesuffix('.tar.gz')}.cdx.json"
+    _write_bill(root, scratch / "environment", bill, environment)
+    kept = []
+    for folder, paths in (("dist", made), ("sbom", [bill])):  # apart: `twine upload dist/*` takes all that lies there
+        shutil.rmtree(root / folder, ignore_errors=True)
+        (root / folder).mkdir()
+        kept += [Path(shutil.copy(path, root / folder)) for path in paths]
+    for path in kept:
+        print(f"{_digest(path)}  {path.relative_to(root)}")
+    return kept[:2]
+
+
+def _build_commit(root: Path, folder: Path, environment: dict[str, str]) -> list[Path]:
+    folder.mkdir()
+    _git(root, "archive", "--output", str(folder / "tree.zip"), "HEAD")
+    shutil.unpack_archive(folder / "tree.zip", folder / "tree")
+    command = ["uv", "build", "--quiet", "--no-build-isolation", "--python", sys.executable]
+    _run([*command, "--out-dir", str(folder / "dist"), str(folder / "tree")], environment)
+    return [next((folder / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl")]
+
+
+def _write_bill(root: Path, folder: Path, path: Path, environment: dict[str, str]) -> None:
+    """List the dependencies, those of every extra too, at the versions that the tests ran with."""
+    _run(["uv", "venv", "--quiet", "--python", sys.executable, str(folder)])
+    command = ["uv", "pip", "install", "--quiet", "--python", str(folder), "-r", str(root / "pyproject.toml")]
+    _run([*command, "--all-extras", "--constraint", str(root / "requirements-dev.txt")])
+    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", str(root / "pyproject.toml")]
+    _run([*command, "--mc-type", "library", "--output-reproducible", "-o", str(path), str(folder)], environment)
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
+    environment = environment or _environment()
+    program = shutil.which(command[0], path=environment["PATH"])
+    if program is None:
+        raise ReleaseError(f"{command[0]} is not installed beside {sys.executable}")
+    done = subprocess.run([program, *command[1:]], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ReleaseError(f"{' '.join(command[:4])} failed:\n{done.stdout}{done.stderr}".rstrip())
+    return done.stdout
+
+
+def _environment(**more: str) -> dict[str, str]:
+    found = {**os.environ, **more}  # noqa: TID251  (a build step, not the library)
+    found.pop("UV_EXCLUDE_NEWER", None)  # a cooldown is for what is not pinned yet
+    # uv lies beside this Python, whether or not the environment is active.
+    return {**found, "PATH": os.pathsep.join([str(Path(sys.executable).parent), found.get("PATH", os.defpath)])}
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[-1]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# Publishing
+
+
+def publish(root: Path, given: argparse.Namespace, scratch: Path) -> None:
+    """Build, upload what the index lacks of exactly that, then install it from there into a clean environment."""
+    from requests import RequestException  # not at the top: nox imports this module, and has none of these
+
+    from index import Index, Refused, trust
+
+    lacks = check_commit(root)
+    if lacks and not given.dry_run:
+        raise ReleaseError(lacks[0])
+    for trouble in lacks:
+        print(f"warning: {trouble}: without --dry-run this is refused")
+    done = ""
     try:
-        if given.command == "build":
-            build(ROOT)
-        elif given.command == "fragments":
-            check_fragments(ROOT)
-        elif given.index is None:
-            raise ReleaseError("which index? There is no default: nox -s publish -- https://index.example/")
-        else:
-            index = check_url(given.index)
-            simple = check_url(given.simple) if given.simple else f"{index}simple/"
-            publish(ROOT, index, simple, dry_run=given.dry_run)
+        index = Index(given.index, given.simple, trust(scratch / "certificates.pem"))
+        if not given.verify:
+            index.check_login()
+        if not index.listed():
+            print(f"{index.simple} lists no {NAME} yet: right before the first release, else look at that URL again")
+        untried = index.try_upload() if given.dry_run else ""
+        paths = build(root, scratch)
+        lacking = index.lacks(paths)
+        names = " and ".join(path.name for path in lacking) or "nothing"
+        print(f"{index.host} lacks {names}")
+        if given.dry_run:
+            _install(scratch, ["--no-deps", str(paths[1])], _environment())
+            print(f"dry run: nothing was uploaded. Not tried: the upload itself{untried}")
+            return
+        if given.verify and lacking:
+            raise ReleaseError(f"{index.host} lacks {names}: publish without --verify")
+        index.upload(lacking)
+        done = "the upload is done, but its check failed; nox -s publish -- UPLOAD_URL --verify repeats that. "
+        index.wait_for(paths)
+        pins = scratch / "requirements.txt"
+        pins.write_text(f"{NAME}=={version(root)} {' '.join(f'--hash=sha256:{_digest(path)}' for path in paths)}\n")
+        options = ["--no-config", "--system-certs", "--no-cache", "--no-deps", "--require-hashes", "-r", str(pins)]
+        _install(scratch, [*options, "--default-index", f"published={index.simple}"], index.settings(_environment()))
+        print(f"{NAME} {version(root)} is on {index.host}")
+    except RequestException as error:
+        host = urlsplit(error.request.url).netloc if error.request else urlsplit(given.index).netloc
+        raise ReleaseError(f"{done}cannot connect to {host}: {_cause(error)}") from None
+    except (Refused, ReleaseError) as error:
+        raise ReleaseError(f"{done}{error}") from None
+
+
+def _cause(error: BaseException) -> str:
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    todo = ": name a file with your CA in SSL_CERT_FILE" if "CERTIFICATE_VERIFY" in str(error) else ""
+    return f"{error or type(error).__name__}{todo}"
+
+
+def _install(scratch: Path, words: list[str], environment: dict[str, str]) -> None:
+    """Install into the environment that has the dependencies already, so that only this package can fail."""
+    folder = scratch / "environment"
+    _run(["uv", "pip", "install", "--quiet", "--python", str(folder), *words], environment)
+    _run(["uv", "pip", "check", "--quiet", "--python", str(folder)], environment)
+    python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    code = "import enkash_auth as e, enkash_auth_client; print(f'{e.__version__} of spec {e.__spec_version__}')"
+    print(f"in a clean environment: import enkash_auth, {_run([python, '-I', '-c', code]).strip()}")
+
+
+def main(words: list[str]) -> int:
+    """Do what is asked; return 1 after one line on stderr if it cannot be done."""
+    try:
+        given = arguments(words)
+        with tempfile.TemporaryDirectory() as scratch:
+            if given.command == "fragments":
+                check_fragments(ROOT)
+            elif given.command == "publish":
+                publish(ROOT, given, Path(scratch))
+            else:
+                check_commit(ROOT)
+                build(ROOT, Path(scratch))
     except ReleaseError as error:
         print(error, file=sys.stderr)
         return 1

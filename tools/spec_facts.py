@@ -19,11 +19,11 @@ _COMPOSED = {"anyOf": " or ", "oneOf": " xor ", "allOf": " and "}
 
 
 class SpecError(Exception):
-    """The document is not one that anything could be generated from; the message says where."""
+    """No client can be generated from the document; the message says why and where."""
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the document in a file; raises `SpecError` as `load` does, and for a file that is no text."""
+    """Return the document in a file; raises `SpecError` as `load` does, and for a file that is not text."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def load(text: str) -> dict[str, Any]:
-    """Return the document; raises `SpecError` for invalid YAML and for a `$ref` to nothing, which it names."""
+    """Return the document; raises `SpecError` for invalid YAML and for a dangling `$ref`."""
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -88,7 +88,7 @@ def facts(document: dict[str, Any]) -> dict[str, dict[str, Fact]]:
 
 
 def closed(document: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
-    """Return the fields of answers that take certain values only, as owner and item (see `facts`), and the values."""
+    """Return the fields of answers that have fixed values, as owner and item (see `facts`), with these values."""
     found: dict[tuple[str, str], set[str]] = {}
 
     def look(owner: str, item: str, schema: Any) -> None:
@@ -144,7 +144,7 @@ def _operation(item: dict[str, Any], operation: dict[str, Any]) -> Iterator[tupl
 
 
 def _fields(schema: Any, inside: str = "") -> Iterator[tuple[str, Fact]]:
-    """Yield the fields of a schema, inline ones at any depth; what is inside another fact is not required by itself."""
+    """Yield the fields of a schema, inline ones at any depth. A field inside another is never required by itself."""
     if not isinstance(schema, dict) or "$ref" in schema:
         return
     for name, field in (schema.get("properties") or {}).items():
@@ -160,7 +160,7 @@ def _fact(schema: Any, required: bool) -> Fact:
 
 
 def _type(schema: Any) -> str:
-    """Return a schema as one line: its type and what narrows it, without prose and examples."""
+    """Return a schema as one line: its type and its limits, without prose and examples."""
     if not isinstance(schema, dict):
         return "anything"
     if "$ref" in schema:

@@ -1,7 +1,6 @@
-"""One module for each thing measured, with `run(peer name, account, server, quick)`.
+"""One module per measure, with `run(peer name, account, server, quick)`.
 
-Each run is a process of its own. It returns numbers by name; a time is in a ratio to something of the same run wherever
-it is to be compared.
+Each run is a new process and returns numbers by name. Times are compared as ratios of the same run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A held token beside the hand-written attribute and clock, and the auth flow beside a static header."""
+"""Compares a cached token with a hand-written attribute and clock, and the auth flow with a static header."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUESTS, FLOW_ROUNDS = 20, 300
 
 
 def called(call: Callable[[], object]) -> float:
-    """Return nanoseconds a call."""
+    """Return nanoseconds per call."""
     started = time.perf_counter_ns()
     for _ in range(CALLS):
         call()
@@ -42,7 +42,7 @@ async def asynchronously(peer: Any, hand: Any) -> tuple[float, float]:
 
 
 def flow(auth: httpx.Auth, base_url: str) -> tuple[float, float]:
-    """Return nanoseconds a request of httpx on no network, with a static header and with the auth."""
+    """Return nanoseconds per httpx request without a network, with a static header and with the auth."""
     answer = httpx.MockTransport(lambda _: httpx.Response(200))
     static = httpx.Client(transport=answer, headers={"Authorization": "Bearer static"})
     signing = httpx.Client(transport=answer, auth=auth)

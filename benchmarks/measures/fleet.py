@@ -1,4 +1,4 @@
-"""Processes that start together on one shared cache, 1 to 64 of them; where a peer has no cache, each asks."""
+"""1 to 64 processes start together with one shared cache; 20 if the peer has no such cache."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _child(name: str, account: Account, store: str, barrier: Any, times: Any, nu
 
 
 def by_processes(name: str, account: Account, count: int, store: str) -> list[float]:
-    """Return how long each process waited for its token; 0 where it got none."""
+    """Return how long each process waited for its token; 0 if it got none."""
     if not store.startswith("unix"):
         Path(urlsplit(store).path).mkdir(mode=0o700, exist_ok=True)
     context = get_context("fork")

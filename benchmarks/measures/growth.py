@@ -13,17 +13,17 @@ from peers import Account, load
 from server import Control
 
 SIZES = (1, 10, 100, 1_000, 10_000)
-BUDGET, OURS = 12.0, 60.0  # seconds that the next size may be expected to take
+BUDGET, OURS = 12.0, 60.0  # seconds; a size that would take longer is left out
 
 
 async def callers(name: str, account: Account, server: Control) -> dict[str, float]:
-    """Return the time until all have a token, over that of as many tasks on one asyncio.Event."""
+    """Return the time until all have a token, as a ratio to that of as many tasks on one asyncio.Event."""
     found = {}
     for size in SIZES:
         if size > getattr(load(name), "CROWD", size):
             break
         base = float("inf")
-        for event in (asyncio.Event(), asyncio.Event(), asyncio.Event()):  # the least disturbed
+        for event in (asyncio.Event(), asyncio.Event(), asyncio.Event()):  # the fastest counts: it was disturbed least
             base = min(base, max((await by_tasks(event.wait, size, event.set))[0]))
         server.reset(latency=LATENCY)
         peer = load(name).make(replace(account, username=f"callers-{size}"))
@@ -37,7 +37,7 @@ def _resident() -> int:
 
 
 def tenants(name: str, account: Account, server: Control) -> dict[str, float]:
-    """Return for each number of tenants milliseconds and kB each, and nanoseconds for a held token by turns."""
+    """Return for each number of tenants milliseconds and kB each, and nanoseconds per cached token in turns."""
     make, found = load(name).make, {}
     make(replace(account, username="warm")).token()
     for size in SIZES:
@@ -50,7 +50,7 @@ def tenants(name: str, account: Account, server: Control) -> dict[str, float]:
         found[f"tenants_{size}_ms"] = 1000 * took / size
         found[f"tenants_{size}_kb"] = (_resident() - before) / size / 1000
         for peer in peers:
-            peer.token()  # the first call after a grant looks at the clocks
+            peer.token()  # the first call after a sign-in reads the clocks
         rounds = max(1, CALLS // size)
         started = time.perf_counter()
         for _ in range(rounds):

@@ -1,6 +1,6 @@
-"""Time, modules and memory of the import beside `import httpx`, in interleaved fresh processes, from compiled files.
+"""Compares time, modules and memory of an import with `import httpx`, in new processes in turns, from compiled files.
 
-What httpx loads only where something else has installed it is hidden: it would flatter all that stands beside httpx.
+Optional packages that httpx would load are hidden: they would make httpx look slow, and every peer good.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def start(module: str) -> tuple[float, int, int]:
 
 
 def beside_httpx(module: str, starts: int) -> dict[str, float]:
-    pairs = [(start("httpx"), start(module)) for _ in range(starts)][1:]  # the first writes caches
-    # the best start for the time, which a busy machine only adds to; the middle one for the rest
+    pairs = [(start("httpx"), start(module)) for _ in range(starts)][1:]  # the first pair writes the bytecode
+    # times: the fastest start, because a busy machine only adds time; modules and memory: the median
     least = [min, median, median]
     times = [kind(one[side] for one, _ in pairs) for side, kind in enumerate(least)]
     found = [kind(other[side] for _, other in pairs) for side, kind in enumerate(least)]
@@ -50,6 +50,6 @@ def beside_httpx(module: str, starts: int) -> dict[str, float]:
 def run(name: str, account: Account, server: Control, quick: bool) -> dict[str, float]:
     adapter, starts = load(name), STARTS // 2 if quick else STARTS
     found = beside_httpx(adapter.IMPORT, starts)
-    if hasattr(adapter, "LIGHT"):  # what loads httpx later
+    if hasattr(adapter, "LIGHT"):  # an import that loads httpx later
         found |= {f"light_{key}": value for key, value in beside_httpx(adapter.LIGHT, starts).items()}
     return found

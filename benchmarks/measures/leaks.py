@@ -1,4 +1,4 @@
-"""Where a secret comes out: what a program would print, log, pickle, raise or leave in a shared cache's files."""
+"""Searches for secrets in what a program prints, logs, pickles, raises, or stores in a shared cache's files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def _attempt(attempt: object) -> str:
 
 
 def _raised(error: BaseException, by_hand: bool) -> tuple[str, str]:
-    """Return the texts of an error and its causes, and the locals of all frames that are not only an adapter's."""
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    """Return the texts of an error and its causes, and the locals of all frames outside the adapter."""
+    raised = traceback.TracebackException.from_exception(error, capture_locals=True)
     messages, frames = "", ""
-    while told is not None:
-        messages += str(told)
-        frames += str([frame.locals for frame in told.stack if by_hand or not frame.filename.startswith(HERE)])
-        told = told.__cause__ or told.__context__
+    while raised is not None:
+        messages += str(raised)
+        frames += str([frame.locals for frame in raised.stack if by_hand or not frame.filename.startswith(HERE)])
+        raised = raised.__cause__ or raised.__context__
     return messages + repr(error), frames
 
 
@@ -57,12 +57,12 @@ def run(name: str, account: Account, server: Control, quick: bool) -> dict[str, 
         wrong.token()
     except Exception as error:
         assert error.__traceback__ is not None
-        error.__traceback__ = error.__traceback__.tb_next  # this frame is nobody's
+        error.__traceback__ = error.__traceback__.tb_next  # this frame belongs to the measure
         places["errors"], places["frames"] = _raised(error, by_hand=adapter.PACKAGE is None)
     places["debug log"] = log.getvalue()
     canaries = {"password": "canary-password", "client secret": "canary-secret", "token": token}
     canaries["refresh token"] = "canary-refresh"
     return {
-        place: ", ".join(secret for secret, canary in canaries.items() if canary in told)
-        for place, told in places.items()
+        place: ", ".join(secret for secret, canary in canaries.items() if canary in text)
+        for place, text in places.items()
     }

@@ -1,6 +1,6 @@
-"""Tokens of 20 s with default settings: token requests for each life, while a caller asks twenty times a second.
+"""Tokens of 20 s with default settings: token requests per life while a caller asks twenty times a second.
 
-And what these cost the caller: its longest wait after the first token, on a server that takes 100 ms.
+Also the caller's longest wait after the first token, on a server that takes 100 ms.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from peers import Account, load
 from server import Control
 
-ALONGSIDE = True  # counts only: all peers at once, each on a server of its own
+ALONGSIDE = True  # it only counts, so all peers run at once, each on its own server
 LIFE, LIVES, LATENCY = 20.0, 2, 0.1
 
 

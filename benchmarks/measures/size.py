@@ -1,4 +1,4 @@
-"""What an installation weighs: the distribution and all it needs, without bytecode."""
+"""Installed size: the distribution and its dependencies, without bytecode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server import Control
 
 
 def closure(name: str, extra: str = "") -> set[str]:
-    """Return the names of a distribution and of all that it needs here."""
+    """Return the names of a distribution and of its dependencies on this platform."""
     found, waiting = set(), [(name, extra)]
     while waiting:
         name, extra = waiting.pop()
@@ -21,7 +21,7 @@ def closure(name: str, extra: str = "") -> set[str]:
         try:
             needs = distribution(name).requires or []
         except PackageNotFoundError:
-            continue  # for another platform
+            continue  # a dependency on another platform
         found.add((name, extra))
         for need in map(Requirement, needs):
             if need.marker is None or need.marker.evaluate({"extra": extra}):

@@ -1,6 +1,6 @@
-"""200 threads and 10,000 tasks that need a token at once: the first one, and the next one when that has ended.
+"""200 threads and 10,000 tasks need a token at once: the first token, and the next one after expiry.
 
-Times are in ratios to one caller alone, the loop's longest gap to that of as many tasks on one asyncio.Event.
+Waits are ratios to a single caller's; the loop's longest gap to that of as many tasks on one asyncio.Event.
 """
 
 from __future__ import annotations
@@ -73,16 +73,18 @@ async def by_tasks(
     return times, len(failed), max(gaps)
 
 
-def _told(kind: str, times: list[float], failed: int, alone: float, server: Control) -> dict[str, float]:
+def _numbers(kind: str, times: list[float], failed: int, alone: float, server: Control) -> dict[str, float]:
     found = {f"{kind}_requests": server.counts()["requests"], f"{kind}_failed": failed}
     found |= {f"{kind}_{name}_ms": at(part, times) for name, part in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
     return {**found, f"{kind}_ratio": max(times) / alone}
 
 
 def least_disturbed(rounds: list[dict[str, float]], by: str) -> dict[str, float]:
-    """Return the round that the machine disturbed least; but no request and no failure is left out."""
+    """Return the round with the least disturbance, but the largest counts of requests and failures."""
     counts = [key for key in rounds[0] if key.endswith(("_requests", "_failed"))]
-    return min(rounds, key=lambda told: told[by]) | {key: max(told[key] for told in rounds) for key in counts}
+    return min(rounds, key=lambda numbers: numbers[by]) | {
+        key: max(numbers[key] for numbers in rounds) for key in counts
+    }
 
 
 def with_threads(name: str, account: Account, server: Control, quick: bool) -> dict[str, float]:
@@ -93,20 +95,20 @@ def with_threads(name: str, account: Account, server: Control, quick: bool) -> d
     for number in range(ROUNDS):
         server.reset(latency=LATENCY)
         peer = make(replace(account, username=f"first-{number}"))
-        first.append(_told("threads_first", *by_threads(peer.token, THREADS), alone, server))
+        first.append(_numbers("threads_first", *by_threads(peer.token, THREADS), alone, server))
         if not quick:
             server.reset(latency=LATENCY, life=LIFE)
             peer = make(replace(account, username=f"short-{number}"), early=EARLY)
             peer.token()
             threading.Event().wait(LIFE + 1.1)
-            expiry.append(_told("threads_expiry", *by_threads(peer.token, THREADS), alone, server))
+            expiry.append(_numbers("threads_expiry", *by_threads(peer.token, THREADS), alone, server))
             expiry[-1]["threads_expiry_requests"] -= 1
     found = least_disturbed(first, "threads_first_ratio")
     return found | least_disturbed(expiry, "threads_expiry_ratio") if expiry else found
 
 
 async def _of_an_event(count: int) -> float:
-    """Return the longest gap of a loop, in seconds, while as many tasks wait for nothing but an asyncio.Event."""
+    """Return the longest gap of a loop, in seconds, while as many tasks wait only for an asyncio.Event."""
     event = asyncio.Event()
     _, _, gap = await by_tasks(event.wait, count, event.set)
     return gap
@@ -121,8 +123,8 @@ async def with_tasks(name: str, account: Account, server: Control, quick: bool) 
 
     async def of_one(kind: str, peer: Any) -> dict[str, float]:
         times, failed, gap = await by_tasks(peer.atoken, count)
-        told = _told(kind, times, failed, alone, server)
-        return {**told, f"{kind}_stall_ms": 1000 * gap, f"{kind}_stall_ratio": gap / base}
+        numbers = _numbers(kind, times, failed, alone, server)
+        return {**numbers, f"{kind}_stall_ms": 1000 * gap, f"{kind}_stall_ratio": gap / base}
 
     first, expiry = [], []
     for number in range(ROUNDS):

@@ -1,6 +1,6 @@
-"""100 requests a second of eight threads across the ends of short tokens, by turns with a header that never changes.
+"""Eight threads send 100 requests a second while short tokens expire, in turns with a header that never changes.
 
-On a fresh server, which gives a new token each time, and on a sticky one, which gives the same until it has ended.
+The fresh server gives a new token each time, the sticky one gives the same token until it expires.
 """
 
 from __future__ import annotations

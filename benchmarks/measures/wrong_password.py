@@ -1,4 +1,4 @@
-"""What arrives at a server that locks accounts: 50 calls, 20 threads or 20 processes with a wrong password."""
+"""Counts the wrong passwords that arrive at a server: of 50 calls, 20 threads or 20 processes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What people would use, one small adapter each, in the best way that its documentation shows.
+"""One small adapter per peer, which uses the package in the best way that its documentation shows.
 
-An adapter is a module with `TITLE`, `PACKAGE` (None where it is written by hand), `IMPORT`, `SHARES` (whether processes
-can share its tokens) and `make(account, early=None, store=None)`, which returns a `Peer`. `early`, in seconds, is how
-long before the end a token is renewed, for peers that let one say so; without it they do as they like.
+An adapter is a module with `TITLE`, `PACKAGE` (None if written by hand), `IMPORT`, `SHARES` (whether processes can
+share its tokens) and `make(account, early=None, store=None)`, which returns a `Peer`. `early` is the number of seconds
+before expiry when a token is renewed, if the peer has such a setting; None keeps its default.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Account:
 
     @property
     def refresh_token(self) -> str:
-        """What a peer that only refreshes signs in with; as wrong as the password."""
+        """The credential of peers that only refresh; wrong if the password is wrong."""
         return f"refresh-{self.password}"
 
 
 class Peer(Protocol):
-    """What a measure may use; `atoken` and `auth` only where the peer has them."""
+    """The interface for measures. `atoken` and `auth` are optional."""
 
     shown: list[object]  # what a program would print, log or pickle
 
@@ -66,5 +66,5 @@ def load(name: str) -> Any:
 
 
 def text(token: Any) -> str:
-    """Return what a peer's `token()` answered as a header's text."""
+    """Return the result of a peer's `token()` as text."""
     return token if isinstance(token, str) else str(token.access_token)

@@ -1,4 +1,4 @@
-"""The token request, for peers that keep tokens and leave the request to their user."""
+"""The token request, for peers that cache tokens but leave the request to the program."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-os.register_at_fork(after_in_child=_client.cache_clear)  # a child must not speak on its parent's connections
+os.register_at_fork(after_in_child=_client.cache_clear)  # a child must not use its parent's connections
 
 
 class Grant:
-    """Signs in; raises `RuntimeError` where the server says no."""
+    """Signs in; raises `RuntimeError` if the server refuses."""
 
     def __init__(self, account: Account) -> None:
         self._url = account.token_url
         self._form = {"grant_type": "password", "username": account.username, "password": account.password}
         self._form["clientId"] = account.client_id
         self._basic = (account.client_id, account.client_secret)
-        self._client = _client()  # one for all: making one costs more than a grant
+        self._client = _client()  # one for all: creating a client costs more than a request
         self._async: httpx.AsyncClient | None = None
 
     def __call__(self) -> tuple[str, float]:
-        """Return the access token and the time of its end, in seconds since the epoch."""
+        """Return the access token and its expiry, in seconds since the epoch."""
         started = time.time()
         return self._read(self._client.post(self._url, data=self._form, auth=self._basic), started)
 
     async def asynchronous(self) -> tuple[str, float]:
-        """As a call, on the one loop that uses this."""
+        """Do the same on an event loop, always the same one."""
         started = time.time()
         if self._async is None:
             self._async = httpx.AsyncClient(trust_env=False, verify=_tls())

@@ -1,4 +1,4 @@
-"""anthropic: TokenCache over a provider of one's own, sync and async, as its docstring tells.
+"""anthropic: TokenCache with our own provider, sync and async, as in its docstring.
 
 `advisory_refresh_seconds` and `mandatory_refresh_seconds` are its settings.
 """

@@ -1,7 +1,7 @@
 """Authlib: OAuth2Client and AsyncOAuth2Client with `token_endpoint` and `grant_type="client_credentials"`.
 
-The page "OAuth for Pythonic HTTP clients", section "Auto Update Token", shows this; `leeway` is its setting. The page
-leaves the first token to the program: here under a lock, once.
+The page "OAuth for Pythonic HTTP clients", section "Auto Update Token", shows this; `leeway` is its setting. The
+program gets the first token: here once, under a lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Peer:
         self.shown = [self._sync, self._async]
 
     def token(self) -> str:
-        # what its request() does before it signs
+        # the steps of its request() before it signs
         if not self._sync.token:
             with self._lock:
                 if not self._sync.token:

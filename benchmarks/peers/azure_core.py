@@ -1,4 +1,4 @@
-"""azure-core: BearerTokenCredentialPolicy and its async twin over a credential of one's own.
+"""azure-core: BearerTokenCredentialPolicy and its async variant with our own credential.
 
 The reference of `SupportsTokenInfo` shows such a credential; `AccessTokenInfo.refresh_on` is its setting.
 """
@@ -42,7 +42,7 @@ class Peer:
     def __init__(self, account: Account, early: float | None) -> None:
         self._sync = BearerTokenCredentialPolicy(Credential(account, early), "scope")
         self._async = AsyncBearerTokenCredentialPolicy(AsyncCredential(account, early), "scope")
-        self._request = _request()  # one for all calls: building it is not the policy's work
+        self._request = _request()  # one request for all calls: the policy does not build it
         self.shown = [self._sync]
 
     def token(self) -> str:

@@ -1,6 +1,6 @@
-"""botocore: DeferredRefreshableCredentials over a fetcher of one's own.
+"""botocore: DeferredRefreshableCredentials with our own fetcher.
 
-Its docstring's settings `advisory_timeout` and `mandatory_timeout` are attributes of the deferred kind.
+The settings `advisory_timeout` and `mandatory_timeout` of the docstring are attributes of this class.
 """
 
 from __future__ import annotations

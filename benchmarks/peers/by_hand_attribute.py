@@ -11,7 +11,7 @@ from peers import Account
 from peers._grant import Grant
 
 TITLE, PACKAGE, IMPORT, SHARES = "by hand: attribute and clock", None, "httpx", False
-CROWD = 200  # tasks at most: each sends its own request, and a thousand of them take a minute
+CROWD = 200  # tasks at most: each sends its own request, and a thousand take a minute
 
 
 class Holder(httpx.Auth):

@@ -1,4 +1,4 @@
-"""What people write next: a dict of tokens and a lock, looked at again inside it; another lock for tasks."""
+"""What people write second: a dict of tokens, a lock with a second look inside it, another lock for tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This project, as its README shows."""
+"""This package, used as in its README."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""google-auth: google.oauth2.credentials.Credentials with a refresh token and a `token_uri` of one's own, blocking.
+"""google-auth: google.oauth2.credentials.Credentials with a refresh token and its own `token_uri`, blocking.
 
-Its reference shows both. It renews 225 s before the end, and has no setting for that.
+Its reference shows both. It renews 225 s before expiry; this cannot be changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""google-auth with `with_non_blocking_refresh()`: a thread renews a token that is stale."""
+"""google-auth with `with_non_blocking_refresh()`: a thread renews a stale token."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""httpx-auth: OAuth2ResourceOwnerPasswordCredentials, `client` and `early_expiry` as its README's table names them.
+"""httpx-auth: OAuth2ResourceOwnerPasswordCredentials, with `client` and `early_expiry` from its README's table.
 
-Its processes share tokens through the README's JsonTokenFileCache.
+Processes share tokens through the README's JsonTokenFileCache.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Peer:
     def __init__(self, account: Account, early: float | None, store: str | None) -> None:
         if store:
             OAuth2.token_cache = JsonTokenFileCache(os.path.join(urlsplit(store).path, "tokens.json"))
-        # early_expiry=0 is not heeded (0 or 30.0), so the smallest number stands for none
+        # early_expiry=0 has no effect (the code says 0 or 30.0), so a tiny number replaces 0
         more = {} if early is None else {"early_expiry": early or 1e-9}
         self.auth = OAuth2ResourceOwnerPasswordCredentials(
             account.token_url,
@@ -34,7 +34,7 @@ class Peer:
         self.shown = [self.auth, OAuth2.token_cache]
 
     def token(self) -> str:
-        # what its auth_flow does before it sets the header
+        # the steps of its auth_flow before it sets the header
         return OAuth2.token_cache.get_token(
             self.auth.state,
             early_expiry=self.auth.early_expiry,

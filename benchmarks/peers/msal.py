@@ -1,7 +1,7 @@
 """msal: one ConfidentialClientApplication for the process, `acquire_token_for_client` for each use, as its docs demand.
 
-It speaks to https authorities only: its documented `http_client` brings that to the loopback server. It renews five
-minutes before the end, and has no setting for that. Its processes share tokens by the docs' recipe for
+It accepts https authorities only; its documented `http_client` redirects the requests to the loopback server. It renews
+five minutes before expiry; this cannot be changed. Processes share tokens by the docs' recipe for
 SerializableTokenCache.
 """
 
@@ -67,7 +67,7 @@ class Peer:
                 with open(path, "w") as file:
                     file.write(cache.serialize())
 
-        self.save = save  # the recipe has it run at exit
+        self.save = save  # the recipe runs it at exit
         return cache
 
     def token(self) -> str:

@@ -1,7 +1,7 @@
 """requests-oauthlib: OAuth2Session with LegacyApplicationClient, `auto_refresh_url` and `token_updater`.
 
 The page "OAuth 2 Workflow", sections "Legacy Application Flow" and "Refreshing tokens" (third, recommended way). It has
-no setting for an early renewal. The first token is the program's: here under a lock, once.
+no setting for early renewal. The program gets the first token: here once, under a lock.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from requests_oauthlib import OAuth2Session
 from peers import Account
 
 TITLE, PACKAGE, IMPORT, SHARES = "requests-oauthlib", "requests-oauthlib", "requests_oauthlib", False
-os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"  # the loopback server speaks plain http
+os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"  # the loopback server has no TLS
 
 
 class Peer:
@@ -39,7 +39,7 @@ class Peer:
                         auth=self._basic,
                     )
                     self.shown.append(self._session.token)
-        # what its request() does before it sends
+        # the steps of its request() before it sends
         try:
             return self._client.add_token("https://api.example", http_method="GET")[1]["Authorization"][7:]
         except TokenExpiredError:

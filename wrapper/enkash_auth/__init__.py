@@ -1,4 +1,4 @@
-"""Sign in to EnKash: one object that always has a valid token."""
+"""Sign in to EnKash: one object that always returns a valid token."""
 
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,15 @@ __all__ = ["Credentials", "EnkashAuth", "Token", "TokenProvider", "errors"]
 __version__: str
 __spec_version__: str
 
-if not TYPE_CHECKING:  # pragma: no branch  # a checker that saw it would let any misspelt name pass
+if not TYPE_CHECKING:  # pragma: no branch  # with it, a type checker would accept any misspelt name
 
     def __getattr__(name: str) -> object:
-        # httpx takes longer to import than all else, and pytest imports this package in every run, for its plugin.
+        # httpx takes longer to import than everything else, and pytest imports this package in every run.
         if name == "EnkashAuth":
             from ._auth import EnkashAuth
 
             return EnkashAuth
-        # Reading metadata takes milliseconds: only who asks pays.
+        # Reading metadata takes milliseconds, so it is read when somebody asks.
         if name == "__version__":
             from ._versions import version
 

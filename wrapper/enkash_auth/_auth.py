@@ -1,4 +1,4 @@
-"""EnkashAuth: puts the token on requests to the origins it belongs to."""
+"""EnkashAuth: adds the token to requests to the listed origins."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ._settings.origin import Origin, parse_origins
 if TYPE_CHECKING:
     from .stores import Store
 
-_SIGNED = "enkash_auth.signed"  # what this package has put into a request's Authorization
+_SIGNED = "enkash_auth.signed"  # the Authorization header that this package has set
 
 
 class EnkashAuth(httpx.Auth):
     """The `auth` of an httpx client, sync or async.
 
-    The token goes to `origins` only (https unless loopback), to the origin of the provider's base URL when there
-    are none; a request to any other origin leaves without it. A 401 from such an origin fetches a new token and
-    repeats the request once, if its body can be sent again. Raises what `TokenProvider.token` raises. It is a context
-    manager; `close` closes its provider.
+    Only `origins` (https unless loopback) get the token; without `origins`, only the origin of the provider's base URL.
+    Requests to other origins are sent without a token. If such an origin answers 401, the request is repeated once with
+    a new token, provided that its body can be sent again. Raises what `TokenProvider.token` raises. The auth is a
+    context manager; `close` closes its provider.
     """
 
-    if TYPE_CHECKING:  # checkers know no `isinstance` of httpx2's, whose clients take a callable as well
+    if TYPE_CHECKING:  # type checkers do not see httpx2's `isinstance`; its clients also take a callable
 
         def __call__(self, request: Any) -> Any: ...
 
@@ -62,7 +62,7 @@ class EnkashAuth(httpx.Auth):
         """Sign the request; repeat it once after a 401."""
         asked, origin = self._engine.runtime.monotonic(), _origin(request.url)
         token = self._provider.token() if self._belongs(origin) else None
-        # again: a sign-in may have followed changed settings to another host
+        # checked again: the sign-in may have read settings that name another host
         response = yield _signed(request, token if self._belongs(origin) else None)
         if response.status_code == 401 and token and self._can_repeat(request, response, token, asked):
             fresh = self._provider.token()
@@ -73,7 +73,7 @@ class EnkashAuth(httpx.Auth):
         """Sign the request; repeat it once after a 401."""
         asked, origin = self._engine.runtime.monotonic(), _origin(request.url)
         token = await self._provider.atoken() if self._belongs(origin) else None
-        # again: a sign-in may have followed changed settings to another host
+        # checked again: the sign-in may have read settings that name another host
         response = yield _signed(request, token if self._belongs(origin) else None)
         if response.status_code == 401 and token and self._can_repeat(request, response, token, asked):
             fresh = await self._provider.atoken()
@@ -81,23 +81,23 @@ class EnkashAuth(httpx.Auth):
                 yield _signed(request, fresh)
 
     def _belongs(self, origin: Origin) -> bool:
-        return origin in self._listed if self._listed else origin == self._engine.origin
+        return origin in self._listed if self._listed else origin == self._engine.account.gateway.origin
 
     def _can_repeat(self, request: Any, response: Any, token: Token, asked: float) -> bool:
-        """Give up a token that the API has said 401 to; return whether to send the request again with another."""
+        """Reject the token that the API answered with 401; return whether to repeat the request with another."""
         ours = request.extensions.get(_SIGNED)
         if ours is None or response.request.headers.get("Authorization") != ours:
-            return False  # the answer to a redirect, which httpx sends without the token to another origin
+            return False  # httpx followed a redirect to another origin, without the token
         if not self._engine.reject(token, asked) or response.history:
-            return False  # before a redirect, the API has dealt with the request: a payment is not made twice
+            return False  # an API that redirects has handled the request: no second payment
         try:
             return request.content is not None
-        except RuntimeError:  # RequestNotRead of httpx or httpx2: a stream that can be sent only once
+        except RuntimeError:  # RequestNotRead of httpx or httpx2: a stream cannot be sent twice
             return False
 
     @property  # type: ignore[misc]  # read-only, as in unittest.mock
     def __class__(self) -> type[Any]:  # pyright: ignore
-        """What `isinstance` sees: an `Auth` of httpx2, too, in a process that has imported httpx2."""
+        """The class for `isinstance`: also an httpx2 `Auth`, if the process has imported httpx2."""
         theirs = getattr(sys.modules.get("httpx2"), "Auth", None)
         ours: Any = type(self)
         return _both(ours, theirs)
@@ -110,12 +110,12 @@ def _both(ours: Any, theirs: Any) -> type[Any]:
 
 def _origin(url: Any) -> Origin:
     scheme = url.scheme
-    return scheme, url.host, url.port or (443 if scheme == "https" else 80)
+    return scheme, url.raw_host.decode("ascii"), url.port or (443 if scheme == "https" else 80)
 
 
 def _signed(request: Any, token: Token | None) -> Any:
     if token:
         request.extensions[_SIGNED] = request.headers["Authorization"] = f"Bearer {token.access_token}"
     elif (ours := request.extensions.get(_SIGNED)) and request.headers.get("Authorization") == ours:
-        del request.headers["Authorization"]  # a request that is sent again, to another origin by now
+        del request.headers["Authorization"]  # the request is sent again, now to another origin
     return request

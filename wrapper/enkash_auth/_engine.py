@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import Protocol
 
 from ._flight import Flight
 from ._policy.cache import Fail, Join, Result, Serve, Start, TokenCache
-from ._policy.lifetime import NEVER, TokenRecord
+from ._policy.lifetime import NEVER
 from ._policy.outcome import Failure, Unavailable
 from ._policy.token import Token
-from ._runtime import Runtime
-from ._settings.origin import Origin
-from ._signin.account import Account, SignIn, Source
+from ._policy.waited import Again, after_wait
+from ._runtime import NoThreadError, Runtime
+from ._signin.account import Account, Signer, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
-
-class Signer(Protocol):
-    """How a sign-in is done: `Direct`, or `Shared` with other processes."""
-
-    def sign_in(self, given: SignIn) -> Result: ...
-    def reset(self, account: Account) -> None: ...
-    def take_events(self) -> list[Event]: ...
+_EVENTS_DUE = 1.0  # seconds that closing waits for a hook
 
 
 class Engine:
@@ -38,25 +31,12 @@ class Engine:
         source: Source | None = None, on_event: OnEvent | None = None,
     ) -> None:  # fmt: skip
         self.signer, self.runtime = signer, runtime
-        self._cache, self._account, self._source, self._on_event = cache, account, source, on_event
+        self.cache, self.account, self._source, self._on_event = cache, account, source, on_event
         self._flight: Flight | None = None
+        self._ended: Flight | None = None  # the last that has finished
         self._lock, self._deciding, self._closed = threading.RLock(), False, False
         self._grants, self._events = 0, list[Event]()
         self.until = NEVER
-
-    @property
-    def account(self) -> Account:
-        """What the engine signs in with now."""
-        return self._account
-
-    @property
-    def cache(self) -> TokenCache:
-        """What the engine knows now."""
-        return self._cache
-
-    @property
-    def origin(self) -> Origin:
-        return self._account.gateway.origin
 
     # what a caller gets
 
@@ -81,9 +61,11 @@ class Engine:
         if started:
             try:
                 self.runtime.spawn(partial(self.run, started))
+            except NoThreadError as error:
+                self._end(started, str(error))
             except BaseException as error:
                 if started.thread is None:
-                    self._cut_short(started, error)
+                    self._end(started, f"the sign-in was cut short ({type(error).__name__})")
                 raise
         if isinstance(answer, Token | Flight):
             return answer
@@ -92,14 +74,14 @@ class Engine:
     def _decide(self, late: bool) -> tuple[Token | Flight | Failure, Flight | None]:
         """Apply the policy; return what the caller gets, and the flight that starts with it."""
         now = self.runtime.now()
-        if self._cache.overdue(now.monotonic):
+        if self.cache.overdue(now.monotonic):
             self._give_up(now.monotonic)
-        decision, started = self._cache.ask(now, late=late), None
+        decision, started = self.cache.ask(now, late=late), None
         if isinstance(decision, Start):
-            cache = self._cache.started(now)
+            cache = self.cache.started(now)
             assert cache.pending
             started = Flight(self.runtime, cache.pending)
-            self._cache, self._flight = cache, started  # in one step: an interrupt comes before it or after it
+            self.cache, self._flight = cache, started  # in one step: an interrupt comes before it or after it
             decision = decision.meanwhile or Join()
         if isinstance(decision, Serve):
             self.token, self.until = decision.token, decision.until
@@ -112,19 +94,14 @@ class Engine:
 
     def after_wait(self, flight: Flight, deadline: float) -> Token | Flight:
         """Return what a caller gets that has waited: the token, an error, or the next flight to wait for."""
-        outcome, now = flight.outcome, self.runtime.now()
-        in_time = now.monotonic < deadline
-        if isinstance(outcome, TokenRecord):
-            if outcome.single_use or outcome.alive(now):
-                return outcome.token
-            if in_time:  # the machine slept while the caller waited
-                return self.join_or_start()
-        if outcome is None and flight.runs_here():
+        if flight.outcome is None and flight.runs_here():
             raise self._reentrant().to_exception()
-        late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
-        if late and in_time and flight.end < deadline:
-            return self.join_or_start(late=True)
-        raise (outcome if isinstance(outcome, Failure) and not late else self._cache.no_answer()).to_exception()
+        got = after_wait(flight.outcome, self.runtime.now(), deadline=deadline, end=flight.end)
+        if isinstance(got, Again):
+            return self.join_or_start(late=got.late)
+        if isinstance(got, Token):
+            return got
+        raise (got or self.cache.no_answer()).to_exception()
 
     # a sign-in's course
 
@@ -132,46 +109,54 @@ class Engine:
         """Sign in, on the flight's own thread; publish events once its callers have been answered."""
         if flight.outcome:
             return  # the caller that started it was interrupted
-        began, flight.thread = self.runtime.monotonic(), threading.get_ident()
+        flight.thread = threading.get_ident()
         try:
-            if self._cache.suspect:
+            events = self._run(flight)
+            publish(events, self._on_event)
+        finally:
+            flight.published.set()
+
+    def _run(self, flight: Flight) -> list[Event]:
+        began = self.runtime.monotonic()
+        try:
+            if self.cache.suspect:
                 self._reread(flight)
             result = self.signer.sign_in(self._given(flight))
-            known = not result.requests and self._cache.blocked_alike(result.outcome)
+            known = not result.requests and self.cache.blocked_alike(result.outcome)
             alive = self._finish(flight, result)
         except BaseException as error:
-            self._cut_short(flight, error)
+            self._end(flight, f"the sign-in was cut short ({type(error).__name__})")
             raise
         flight.finish(result.outcome)
         if self._closed:  # closing cuts a running request, which is no event
-            return
+            return []
         with self._lock:
             events, self._events = self._events + self.signer.take_events(), []
         if not known:
             seconds = self.runtime.monotonic() - began
-            event = Event("issued", self._account.identity.host, seconds, result.requests, self._grants)
+            event = Event("issued", self.account.identity.host, seconds, result.requests, self._grants)
             events += describe(event, result.outcome, alive)
-        publish(events, self._on_event)
+        return events
 
     def _given(self, flight: Flight) -> SignIn:
         def reread() -> SignIn | None:
             return self._given(flight) if self._reread(flight) else None
 
-        return SignIn(self._account, self._cache.record, flight.deadline, reread)
+        return SignIn(self.account, self.cache.record, flight.deadline, reread)
 
     def _reread(self, flight: Flight | None = None) -> bool:
         """Read the credentials' source; return whether it names others than those that are held."""
         try:
-            changed = self._account.changed(self._source)
+            changed = self.account.changed(self._source)
         except Exception:  # half-way through a rotation, or not readable now
             return False
         if changed is None:
             return False
         with self._lock:
-            moved = self._cache.moved(changed.identity, flight.number if flight else self._cache.valid_from)
-            if moved is self._cache:  # a reset came meanwhile
+            moved = self.cache.moved(changed.identity, flight.number if flight else self.cache.valid_from)
+            if moved is self.cache:  # a reset came meanwhile
                 return False
-            self._account = changed
+            self.account = changed
             self._change(moved)
             return True
 
@@ -179,45 +164,45 @@ class Engine:
         """Keep what a flight has brought; return whether callers had a living token meanwhile."""
         with self._lock:
             self._grants += result.requests > 0
-            before, now = self._cache, self.runtime.now()
+            before, now = self.cache, self.runtime.now()
             self._change(before.finished(flight.number, result, now, self.runtime.draw()))
             if flight is not self._flight:
                 return False
-            self._flight = None
+            self._flight, self._ended = None, flight
             return before.record is not None and before.record.usable(now)
 
     def _give_up(self, now: float) -> None:
         """Give up a flight that may never end; its connections are cut, so that its thread ends."""
-        self._cache = self._cache.given_up(now, self.runtime.draw())
-        self._flight, overdue = None, self._account.gateway
-        self._account = self._account.again()
+        self.cache = self.cache.given_up(now, self.runtime.draw())
+        self._flight, overdue = None, self.account.gateway
+        self.account = self.account.again()
         overdue.abandon()  # waits for nothing
 
-    def _cut_short(self, flight: Flight, error: BaseException) -> None:
-        """End a flight that an interrupt, an exit or a bug has stopped, so that nobody waits for its end."""
-        identity = self._account.identity
-        outcome = Unavailable(f"the sign-in was cut short ({type(error).__name__})", identity.host)
+    def _end(self, flight: Flight, reason: str) -> None:
+        """End a flight that could not start, or that an interrupt or a bug has stopped: nobody waits for it."""
+        identity = self.account.identity
+        outcome = Unavailable(reason, identity.host)
         self._finish(flight, Result(identity.fingerprint, outcome))
         flight.finish(outcome)
 
     def _change(self, cache: TokenCache) -> None:
         """Take over a new state; the next caller decides by it."""
-        if cache is not self._cache:
-            self._cache, self.until = cache, NEVER
+        if cache is not self.cache:
+            self.cache, self.until = cache, NEVER
 
     # 401s, resets, ends
 
     def invalidate(self, token: Token) -> None:
         """Serve `token` no more if it is the one held."""
         with self._lock:
-            cache = self._cache.rejected(token, self.runtime.now())
-            if cache is not self._cache:
+            cache = self.cache.rejected(token, self.runtime.now())
+            if cache is not self.cache:
                 self._change(cache)
-                self._events.append(Event("invalidated", self._account.identity.host, grants=self._grants))
+                self._events.append(Event("invalidated", self.account.identity.host, grants=self._grants))
 
     def reject(self, token: Token, asked: float) -> bool:
         """Invalidate `token`, which an API answered with 401; return whether another token may help."""
-        if self._cache.just_issued(token, asked, self.runtime.now()):
+        if self.cache.just_issued(token, asked, self.runtime.now()):
             return False
         self.invalidate(token)
         return True
@@ -225,29 +210,32 @@ class Engine:
     def reset(self) -> None:
         """Forget the token, and let one more password through, of the credentials that the source names now, too."""
         with self._lock:
-            self._start_clean(self._cache.reset())
-        held = self._account
+            self._start_clean(self.cache.reset())
+        held = self.account
         if self._reread():
             self.signer.reset(held)
-        self.signer.reset(self._account)
+        self.signer.reset(self.account)
 
     def close(self) -> None:
-        """Forget the token, and cut the connections."""
+        """Forget the token, and cut the connections; events that are due are published first."""
+        ended = self._ended
+        if ended and not ended.runs_here():
+            ended.published.wait(_EVENTS_DUE)
         with self._lock:
             self._closed = True
-            self._start_clean(self._cache.forked())
-        self._account.gateway.close()
+            self._start_clean(self.cache.forked())
+        self.account.gateway.close()
 
     def after_fork(self) -> None:
         """Start anew in a child: no thread signs in there, a lock may be held for ever, sockets are the parent's."""
         self._lock, self._deciding = threading.RLock(), False
-        self._start_clean(self._cache.forked())
+        self._start_clean(self.cache.forked())
         if not self._closed:
-            self._account = self._account.again()
+            self.account = self.account.again()
 
     def _start_clean(self, cache: TokenCache) -> None:
-        self._cache, self._flight, self.until = cache, None, NEVER
+        self.cache, self._flight, self.until = cache, None, NEVER
 
     def _reentrant(self) -> Unavailable:
         reason = "token() was called re-entrantly, from a signal handler or finalizer"
-        return Unavailable(reason, self._account.identity.host)
+        return Unavailable(reason, self.account.identity.host)

@@ -33,7 +33,7 @@ class Flight:
         self.thread: int | None = None  # that signs in, once it has begun
         self.outcome: TokenRecord | Failure | None = None
         self._monotonic = runtime.monotonic
-        self._finished = threading.Event()
+        self._finished, self.published = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._waiters: dict[Loop, list[Waiter]] = {}
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 
-from ._engine import Engine, Signer
+from ._engine import Engine
 from ._flight import Flight
 from ._policy.cache import TokenCache
 from ._policy.token import Token
 from ._runtime import current_runtime
 from ._settings.credentials import Credentials
 from ._settings.environment import attempts_path, load_token_store
-from ._signin.account import Account
+from ._signin.account import Account, Signer
 from .errors import ConfigurationError
 from .events import OnEvent
 

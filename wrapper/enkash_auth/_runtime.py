@@ -18,13 +18,19 @@ from ._policy.lifetime import Moment
 T = TypeVar("T")
 
 
+class NoThreadError(RuntimeError):
+    """No thread can start any more: the interpreter exits, or the system allows no more."""
+
+
 def start_thread(run: Callable[[], None], name: str = "enkash-auth-grant") -> None:
-    """Run on a daemon thread with the caller's context; where none can start (interpreter exit), in the caller."""
+    """Run on a daemon thread with the caller's context; raise `NoThreadError` if none can start."""
     context = contextvars.copy_context()
     try:
         threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
-    except RuntimeError:
-        run()
+    except RuntimeError as error:
+        if "new thread" in str(error):  # else a signal handler's own, and the thread has started
+            raise NoThreadError("no thread could be started") from None
+        raise
 
 
 def call_within(seconds: float, call: Callable[[], T]) -> T:

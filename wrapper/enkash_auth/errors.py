@@ -1,20 +1,20 @@
-"""What can go wrong, by what a person does next: fix the settings, call somebody, try later, report a bug."""
+"""Errors, one class per next step: fix the settings, call a person, retry later, report a bug."""
 
 
 class EnkashAuthError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Base class of every error that this package raises on purpose."""
 
 
 class ConfigurationError(EnkashAuthError):
-    """Settings are missing or malformed; the message names each of them and no value. Fix the settings."""
+    """Settings are missing or malformed. Fix them: the message names each, and no value."""
 
 
 class RefusedError(EnkashAuthError):
-    """The server said no. Call a person: the vendor locks an account after three refusals (portal, api-24480514).
+    """The server refused the sign-in. Call a person: the vendor locks an account after three (api-24480514).
 
-    `status` is the HTTP status, `error` the OAuth error code (RFC 6749 section 5.2) if the server gave one. `row` names
-    the row of the table in docs/errors.md that forbids to send the password again, if one does; `passwords` is how many
-    have been sent since the last success; `retry_after` is in seconds, None if the password will not be sent again.
+    `status` is the HTTP status, `error` the OAuth error code (RFC 6749 section 5.2) if the server gave one. `row` is
+    the row of the table in docs/errors.md that forbids another password, or None. `passwords` is the number sent since
+    the last success. `retry_after` is in seconds; None: the password will not be sent again.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class RefusedError(EnkashAuthError):
 
 
 class UnavailableError(EnkashAuthError):
-    """No answer now: network, timeout, 5xx or 429. Try later: `retry_after` is in seconds, None when unknown.
+    """No token now: network, timeout, 5xx or 429. Retry later: `retry_after` is in seconds, None if unknown.
 
     `row` and `passwords` are as in `RefusedError`.
     """
@@ -46,4 +46,4 @@ class UnavailableError(EnkashAuthError):
 
 
 class ProtocolError(EnkashAuthError):
-    """A 200 that holds no usable token. Report a bug."""
+    """The server answered 200 without a usable token. Report a bug."""

@@ -1,4 +1,4 @@
-"""What happens to a provider's token, for logs and for the service's own `on_event` hook; no event holds a secret."""
+"""Events of a provider, for logs and for the service's `on_event` function. No event holds a secret."""
 
 from __future__ import annotations
 
@@ -30,14 +30,22 @@ _LEVELS: dict[Kind, int] = {
 
 @frozen
 class Event:
-    """One thing that happened.
+    """One event.
 
-    `kind`: `issued` (a token, and callers waited for it), `renewed` (a token, behind the callers' back),
-    `reissued_same` (the token that was known already), `refused`, `unavailable` (also: a 200 that is no token),
-    `served_stale` (such a failure, and the living token serves on), `invalidated` (after a 401 from an API), `adopted`
-    (a token that another process had put into the store), `store_down` and `store_back`.
-    `seconds` is how long the grant took, `requests` how many token requests that were, `grants` the number of the
-    provider's grants so far, `life` the seconds a token still serves; `status` and `error` are a refusal's.
+    | kind | meaning |
+    | --- | --- |
+    | `issued` | a new token; callers waited for it |
+    | `renewed` | a new token; callers had a valid one meanwhile |
+    | `reissued_same` | the server gave the current token again |
+    | `adopted` | a token that another process had stored |
+    | `refused` | the server refused the sign-in |
+    | `unavailable` | no token: network, timeout, 5xx, 429, a 200 without a token |
+    | `served_stale` | one of these failures, but the current token stays in use |
+    | `invalidated` | an API answered 401 |
+    | `store_down`, `store_back` | the store has failed; it answers again |
+
+    `seconds` is the duration of the sign-in, `requests` the number of its token requests, `grants` the number of this
+    provider's sign-ins so far, `life` the seconds until the token expires. `status` and `error` belong to a refusal.
     """
 
     kind: Kind
@@ -52,8 +60,8 @@ class Event:
     retry_after: float | None = None
 
     def __str__(self) -> str:
-        told = {name: value for name, value in asdict(self).items() if name != "kind" and value is not None}
-        details = (f"{name} {value:.3f}" if type(value) is float else f"{name} {value}" for name, value in told.items())
+        data = {name: value for name, value in asdict(self).items() if name != "kind" and value is not None}
+        details = (f"{name} {value:.3f}" if type(value) is float else f"{name} {value}" for name, value in data.items())
         return f"token {self.kind}: {', '.join(details)}"
 
 
@@ -61,7 +69,7 @@ OnEvent = Callable[[Event], object]
 
 
 def describe(event: Event, outcome: TokenRecord | Failure, alive: bool) -> list[Event]:
-    """Return what there is to tell of one grant; `alive` where callers had a living token meanwhile."""
+    """Return the events of one sign-in; `alive`: callers had a valid token meanwhile."""
     if isinstance(outcome, TokenRecord):
         kind: Kind = "reissued_same" if outcome.reissued else "renewed" if alive else "issued"
         if not event.requests:
@@ -76,7 +84,7 @@ def describe(event: Event, outcome: TokenRecord | Failure, alive: bool) -> list[
 
 
 def publish(events: list[Event], on_event: OnEvent | None) -> None:
-    """Log events and hand them to the hook; what the hook raises is logged by its class and goes no further."""
+    """Log events and pass them to `on_event`. If that raises, only the class of the exception is logged."""
     for event in events:
         _log.log(_LEVELS.get(event.kind, logging.DEBUG), "%s", event)
         if on_event is None:

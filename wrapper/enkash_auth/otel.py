@@ -20,10 +20,10 @@ _NO_GRANT = ("served_stale", "invalidated")
 
 
 class Telemetry:
-    """An `on_event` hook: counts events, measures grants in seconds, makes one span for each grant.
+    """An `on_event` function: counts events, measures sign-ins in seconds, creates one span per sign-in.
 
-    The providers are the service's global ones unless given. A span's parent is the span of the caller that started
-    the grant. Names follow OpenTelemetry's semantic conventions; no attribute holds a secret.
+    Without arguments the service's global providers are used. The parent of a span is the span of the caller that
+    started the sign-in. Names follow OpenTelemetry's semantic conventions; no attribute holds a secret.
     """
 
     def __init__(
@@ -31,8 +31,8 @@ class Telemetry:
     ) -> None:
         meter = metrics.get_meter("enkash_auth", meter_provider=meter_provider)
         self._tracer = trace.get_tracer("enkash_auth", tracer_provider=tracer_provider)
-        self._events = meter.create_counter("enkash_auth.events", "{event}", "What happened to the token, by kind.")
-        self._duration = meter.create_histogram("enkash_auth.grant.duration", "s", "How long a grant took.")
+        self._events = meter.create_counter("enkash_auth.events", "{event}", "Events of the token, by kind.")
+        self._duration = meter.create_histogram("enkash_auth.grant.duration", "s", "Duration of a sign-in.")
 
     def __call__(self, event: Event) -> None:
         """Record one event."""

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import asdict, evolve
 
 from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.lifetime import Lifetime, Moment, TokenRecord, Verdict
+from enkash_auth._policy.lifetime import Lesson, Lifetime, Moment, TokenRecord, Verdict
 from enkash_auth._policy.outcome import Failure, Malformed, Refused, Unavailable
 from enkash_auth._policy.token import make_token
 
@@ -24,6 +24,10 @@ def write_record(record: TokenRecord, now: Moment) -> dict[str, Any]:
         "lower": now.until(record.life.lower) - _LATE,
         "upper": record.life.upper.monotonic - now.monotonic,
         "sticky": max(0.0, record.sticky_until - now.monotonic),
+        "first": record.first - now.monotonic,
+        "floor": max(record.floor, record.first) - now.monotonic,
+        "looks": record.looks,
+        "lesson": asdict(record.lesson),
     }
 
 
@@ -33,7 +37,10 @@ def read_record(entry: dict[str, Any], saved: Moment, draw: float) -> TokenRecor
     window = Lifetime.stated(answered.until(lower), answered, answered, draw).window
     token = make_token(entry["access_token"], lower.wall)
     life = Lifetime(lower, saved.after(entry["upper"]), window)
-    return TokenRecord(token, life, answered, saved.monotonic + entry["sticky"])
+    return TokenRecord(
+        token, life, answered, saved.monotonic + entry["first"], Lesson(**entry["lesson"]),
+        floor=saved.monotonic + entry["floor"], looks=entry["looks"], sticky_until=saved.monotonic + entry["sticky"],
+    )  # fmt: skip
 
 
 def merge(ours: TokenRecord | None, theirs: TokenRecord) -> TokenRecord:

@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 from enkash_auth._policy.attempts import Decision, Ledger, Memory
 from enkash_auth._policy.backoff import Backoff, second_request
 from enkash_auth._policy.classification import Answer, Kind
-from enkash_auth._policy.lifetime import Moment, TokenRecord
+from enkash_auth._policy.lifetime import NEVER, Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Refused, Unavailable
 from enkash_auth.stores import StoreError
 
@@ -65,10 +65,14 @@ class Release:
 
 @frozen
 class Send:
-    """Send one token request, if that is possible before `deadline` by both clocks. Reply: a `Sent`."""
+    """Send one token request, if that is possible before `deadline` by both clocks. Reply: a `Sent`.
+
+    Its header leaves no sooner than `leaves` (monotonic).
+    """
 
     record: TokenRecord | None
     deadline: Moment
+    leaves: float
 
 
 @frozen
@@ -101,13 +105,15 @@ class Ended:
 
 @frozen
 class _Ready:
-    """What a request is sent with. `limit`: until then the lease is held, and the sign-in may last."""
+    """What a request is sent with, until `limit`: then the lease may have ended. The sign-in lasts until `deadline`."""
 
     record: TokenRecord | None
     ledger: Ledger
     backoff: Backoff
     limit: Moment
+    deadline: Moment
     shared: bool = True
+    leaves: float = NEVER
 
 
 Command = Read | Save | Delete | Lease | Release | Send | Pause | Source
@@ -123,6 +129,7 @@ class Member:
     strict: bool
     new_id: Callable[[], str]
     draw: Callable[[], float]
+    lead: float = 0.0  # seconds to connect in
     memory: Memory = field(factory=Memory)
 
     def sign_in(self, record: TokenRecord | None, now: Moment, deadline: Moment, *, reachable: bool = True) -> Steps:
@@ -138,7 +145,11 @@ class Member:
                 now, _ = yield Release()
                 if self.strict:
                     return Ended(Unavailable(f"the token store failed ({error})", self.host))
-        return (yield from self._requests(_Ready(record, self.memory.ledger, Backoff(), deadline, shared=False), now))
+        return (
+            yield from self._requests(
+                _Ready(record, self.memory.ledger, Backoff(), deadline, deadline, shared=False), now
+            )
+        )
 
     def reset(self, id: str, now: Moment) -> Steps:
         """Let one more password through, for all processes."""
@@ -172,9 +183,9 @@ class Member:
             now, leased = yield Lease(self._lease)
             if leased:
                 limit = Moment(*map(min, deadline, asked.after(min(_GRANT, self.timeout / 2))))
-                return (yield from self._look_again(ours, record, limit))
+                return (yield from self._look_again(ours, record, limit, deadline))
             # the holder itself waits until a sticky server's token has surely expired
-            pause = poll * (0.5 + self.draw()) + (record.seconds_until_next(now) if record else 0.0)
+            pause = poll * (0.5 + self.draw()) + _waits(record, now, deadline)
             if now.until(deadline) <= pause:
                 return Ended(Unavailable("another process is signing in", self.host, late=True))
             yield Pause(pause)
@@ -182,7 +193,9 @@ class Member:
             now, record = yield from self._read_token(record)
         return self._adopted(record)
 
-    def _look_again(self, ours: TokenRecord | None, record: TokenRecord | None, limit: Moment) -> Steps:
+    def _look_again(
+        self, ours: TokenRecord | None, record: TokenRecord | None, limit: Moment, deadline: Moment
+    ) -> Steps:
         """Decide under the lease: a sibling may have saved something between the first look and that."""
         now, record = yield from self._read_token(record)
         if is_adopted(ours, record, now):
@@ -198,7 +211,7 @@ class Member:
             if not saved:
                 yield from self._write(ledger, backoff, now)
             return Ended(failure, decision=decision)
-        return _Ready(record, ledger, backoff, limit)
+        return _Ready(record, ledger, backoff, limit, deadline)
 
     def _adopted(self, record: TokenRecord | None) -> Ended:
         self.memory = evolve(self.memory, ledger=evolve(self.memory.ledger, proven=True))
@@ -240,26 +253,29 @@ class Member:
             now, sticky = yield Read("sticky")
         if record and sticky:
             record = evolve(record, sticky_until=now.monotonic + sticky[2])
-        waits = record.seconds_until_next(now) if record else 0.0
+        waits = _waits(record, now, ready.limit)
         if now.until(ready.limit) <= waits:
             reason = "the server re-issues its current token until that expires" if waits else "no time was left"
             return Ended(Unavailable(reason, self.host, waits or None, late=not waits))
         pause: float | None = waits
-        ended, ready = Ended(None), evolve(ready, record=record)
+        ended, ready, before = Ended(None), evolve(ready, record=record), ready.backoff
         while pause is not None:
-            if pause:
-                now, _ = yield Pause(pause)
+            ready = evolve(ready, leaves=now.monotonic + pause)
+            if pause > self.lead:
+                now, _ = yield Pause(pause - self.lead)
             decision = ready.ledger.decide(now)
             if not (ready.shared or ready.ledger.proven or decision.row) and decision.passwords:
                 decision = evolve(decision, row=Kind.OPEN, attempt=ready.ledger.attempts[-1])
             if decision.row:
                 failure = ended.outcome or decision.failure(self.host, now.monotonic)
                 return Ended(failure, ended.requests, decision)
-            now, outcome, sent, ready, recorded = yield from self._attempt(ready, now)
+            now, outcome, sent, ready, recorded = yield from self._attempt(
+                evolve(ready, backoff=before), now
+            )  # one failure
             ended = Ended(outcome, ended.requests + sent, ready.ledger.decide(now))
             again = second_request(outcome, now, now.until(ready.limit), self.draw())
             if isinstance(outcome, TokenRecord):
-                ready, again = evolve(ready, record=outcome), None if waits else again
+                ready = evolve(ready, record=outcome)
             pause = again if recorded and sent and ended.requests == 1 else None
         if isinstance(outcome, Refused) and ended.decision:
             ended = evolve(ended, outcome=evolve(outcome, final=ended.decision.final))
@@ -275,37 +291,42 @@ class Member:
         """Send one request; return the time, its outcome, whether it was sent, what follows, and if that is saved."""
         ledger, attempt = ready.ledger.started(self.new_id(), now)
         self.memory = self.memory.keeping(attempt)
-        written, reason, backoff = True, "another process is signing in", ready.backoff
+        written, backoff = True, ready.backoff
+        unsent = Unavailable("another process is signing in", self.host, late=True)
         if ready.shared:
             try:
                 now, written = yield from self._write(ledger, backoff, now)
             except StoreError as error:
-                written, reason = ledger.proven and not self.strict, f"the token store cannot be written ({error})"
-        sent = Sent(Unavailable(reason, self.host, late=True), Answer(left=False))
+                written = ledger.proven and not self.strict
+                unsent = Unavailable(f"the token store cannot be written ({error})", self.host)
+        sent = Sent(unsent, Answer(left=False))
         if can_send := written and now.until(ready.limit) > 0:
-            now, sent = yield Send(ready.record, ready.limit)
+            now, sent = yield Send(ready.record, ready.limit, ready.leaves)
             failed = not isinstance(sent.outcome, TokenRecord)
             backoff = backoff.failed(sent.outcome, now.monotonic, self.draw()) if failed else Backoff()
         attempt = attempt.answered(sent.answer)
         self.memory, ledger = self.memory.keeping(attempt), ledger.answered(attempt)
         recorded = not ready.shared
         if ready.shared and written:
-            recorded = yield from self._record(ledger, backoff, now)
+            recorded = yield from self._record(evolve(ready, ledger=ledger, backoff=backoff), now)
         return now, sent.outcome, can_send, evolve(ready, ledger=ledger, backoff=backoff), recorded
 
-    def _record(self, ledger: Ledger, backoff: Backoff, now: Moment) -> Steps:
+    def _record(self, ready: _Ready, now: Moment) -> Steps:
         """Save an answer; return whether the lease was still held.
 
         If it was not, the answer is saved under one that is taken again, or else with this process's next attempt.
         """
         kept = False
         with suppress(StoreError):
-            now, kept = yield from self._write(ledger, backoff, now)
-            if not kept:
-                _, leased = yield Lease(self._lease)
-                if leased:
-                    now, ledger, backoff, _ = yield from self._read_ledger()
-                    yield from self._write(ledger, backoff, now)
+            now, kept = yield from self._write(ready.ledger, ready.backoff, now)
+            leased = False
+            while not (kept or leased) and now.until(ready.deadline) > _POLL:
+                now, leased = yield Lease(self._lease)
+                if not leased:
+                    now, _ = yield Pause(_POLL)
+            if leased:
+                now, ledger, backoff, _ = yield from self._read_ledger()
+                yield from self._write(ledger, backoff, now)
         return kept
 
     def _write(self, ledger: Ledger, backoff: Backoff, now: Moment) -> Steps:
@@ -324,3 +345,7 @@ class Member:
             yield Save("sticky", {}, record.sticky_until - now.monotonic, now)
         elif sticky and not record.sticky(now):
             yield Delete("sticky")
+
+
+def _waits(record: TokenRecord | None, now: Moment, deadline: Moment) -> float:
+    return record.seconds_until_request(now, now.until(deadline)) if record else 0.0

@@ -88,9 +88,9 @@ class Sealed:
         sealed, left = found
         try:
             entry = json.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode()))
-        except (InvalidTag, ValueError):
+            age = entry.pop("seconds") - left
+        except (InvalidTag, AttributeError, KeyError, TypeError, ValueError):  # also: of another version's shape
             return None
-        age = entry.pop("seconds") - left
         return (entry, max(0.0, age), left) if left > 0 and age > -0.1 else None  # a store may round
 
     def save(self, kind: Kind, entry: dict[str, Any], seconds: float, held: Moment | None = None) -> bool:

@@ -85,13 +85,13 @@ class Shared:
 
     def _member(self, account: Account) -> Member:
         host, runtime = account.identity.host, self._runtime
-        made = Member(host, self._timeout, self._strict, runtime.new_id, runtime.draw)
+        made = Member(host, self._timeout, self._strict, runtime.new_id, runtime.draw, account.gateway.lead)
         return self._members.setdefault(account.identity.fingerprint, made)
 
     def _carry_out(self, steps: Steps, given: SignIn) -> tuple[Any, Any]:
         """Return what the steps return, and the sign-in with other credentials if the source names some."""
         sealed = Sealed(self._store, given.account.credentials, self._runtime, self._hung)
-        host, changed = given.account.identity.host, None
+        host, changed, answered, failed = given.account.identity.host, None, False, False
         try:
             command = next(steps)
             while True:
@@ -101,14 +101,16 @@ class Shared:
                     value = self._done(command, sealed, given)
                 else:
                     try:
-                        value = self._done(command, sealed, given)
-                        self._store_answered(host)
+                        value, answered = self._done(command, sealed, given), True
                     except Exception as error:
+                        failed = True
                         self._store_failed(_named(error), host)
                         command = steps.throw(StoreError(_named(error)))
                         continue
                 command = steps.send((self._runtime.now(), value))
         except StopIteration as end:
+            if answered and not failed:
+                self._store_answered(host)
             return end.value, changed
         finally:
             with suppress(Exception):  # an interrupt must not keep the siblings waiting
@@ -119,8 +121,8 @@ class Shared:
             case Pause(seconds):
                 self._runtime.pause(seconds)
                 sealed.begin()
-            case Send(record, deadline):
-                outcome, answer = self._direct.request(evolve(given, record=record, deadline=deadline))
+            case Send(record, deadline, leaves):
+                outcome, answer = self._direct.request(evolve(given, record=record, deadline=deadline), leaves)
                 sealed.begin()
                 return Sent(outcome, answer)
             case Release():

@@ -50,8 +50,8 @@ def second_request(outcome: TokenRecord | Failure, now: Moment, left: float, dra
     """
     if isinstance(outcome, Unavailable):
         pause = (0.1 if outcome.retry_after is None else outcome.retry_after) + 0.4 * draw
-    elif isinstance(outcome, TokenRecord) and outcome.reissued and outcome.seconds_until_next(now):
-        pause = outcome.seconds_until_next(now)
+    elif isinstance(outcome, TokenRecord) and outcome.reissued and not outcome.alive(now):
+        pause = outcome.seconds_until_request(now, left)
     else:
         return None
     return pause if pause < left / 2 else None

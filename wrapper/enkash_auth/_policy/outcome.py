@@ -14,10 +14,10 @@ from enkash_auth.errors import EnkashAuthError, ProtocolError, RefusedError, Una
 
 @frozen
 class Issued:
-    """An access token, and the whole seconds until it expires."""
+    """An access token, and the whole seconds until it expires; None where the server does not say."""
 
     access_token: str = field(repr=False)
-    life: float
+    life: float | None
 
 
 @frozen

@@ -9,7 +9,6 @@ from attrs import astuple, field, frozen
 
 from enkash_auth.errors import ProtocolError
 
-DEFAULT_LIFE = 300.0  # seconds; "valid for 5 minutes", portal page api-24480514
 _LONGEST_LIFE = 10 * 365 * 86_400.0
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 section 2.1: what a Bearer header can carry
 
@@ -42,20 +41,20 @@ def read_access_token(value: object) -> str:
     return value
 
 
-def read_life(value: Any) -> float:
-    """Return the life in seconds that `expires_in` states: missing means 300, 0 means "good for this call only".
+def read_life(value: Any) -> float | None:
+    """Return the life in seconds that `expires_in` states: None if it is missing; 0 means "good for this call only".
 
     An integer or a numeric string counts; anything else raises `ProtocolError` (RFC 6749 section 5.1).
     """
     if value is None:
-        return DEFAULT_LIFE
-    if isinstance(value, str) and re.fullmatch(r"\d{1,12}", value, re.ASCII):
-        value = int(value)
+        return None
+    if isinstance(value, str) and re.fullmatch(r"\d+", value, re.ASCII):
+        value = int(min(float(value), _LONGEST_LIFE))  # int() refuses thousands of digits
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         value = int(value)
     if type(value) is not int or value < 0:
         raise ProtocolError("expires_in is not a whole number of seconds")
-    return min(float(value), _LONGEST_LIFE)
+    return float(min(value, _LONGEST_LIFE))  # in this order: a float cannot hold 400 digits
 
 
 def make_token(access_token: str, expires_at: float) -> Token:

@@ -1,1 +1,1 @@
-"""Where settings come from, and what may be in them."""
+"""Settings: reads and checks them."""

@@ -1,4 +1,4 @@
-"""Credentials: what one account signs in with, checked and hidden everywhere."""
+"""Credentials: the settings of one account, checked, and hidden from every output."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,16 +9,16 @@ from attrs import field, frozen
 from enkash_auth.errors import ConfigurationError
 
 from .environment import REQUIRED, read_settings
-from .origin import Origin, check_url, parse_origin
+from .origin import Origin, check_url, normal_url, parse_origin
 
 
 class Secret:
-    """An opaque value: `reveal()` returns it, nothing else does."""
+    """An opaque value: only `reveal()` returns it."""
 
     __slots__ = ("_reveal",)
 
     def __init__(self, value: str) -> None:
-        # a closure: no attribute for a debugger or a serializer to print
+        # a closure: a debugger or serializer finds no attribute to print
         self._reveal: Callable[[], str] = lambda: value
 
     def reveal(self) -> str:
@@ -44,9 +44,9 @@ def _secret(value: "str | Secret | None") -> "Secret | None":
 
 @frozen
 class Credentials:
-    """What one EnKash account signs in with.
+    """The settings of one EnKash account.
 
-    `base_url` is the token host's, https unless loopback. `basic_client_id` is the Basic pair's id where it differs
+    `base_url` is the token host, https unless loopback. `basic_client_id` is the id of the Basic pair, if it differs
     from `client_id`. Raises `ConfigurationError`, which names every missing or malformed setting and no value.
     """
 
@@ -73,11 +73,11 @@ class Credentials:
         problems = _problems(values)
         values.clear()
         if problems:
-            # no setting may stand in a frame of the traceback
+            # a traceback with locals must show no setting
             del self, base_url, username, password, client_id, client_secret, basic_client_id
             raise ConfigurationError("; ".join(problems))
         self.__attrs_init__(  # type: ignore[attr-defined]
-            str(base_url).rstrip("/"), username, password, client_id, client_secret, basic_client_id or None
+            normal_url(str(base_url)), username, password, client_id, client_secret, basic_client_id or None
         )
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
@@ -90,28 +90,28 @@ class Credentials:
 
     @property
     def account(self) -> tuple[str, str, str, str]:
-        """What the server tells accounts apart by: base URL, Basic id, user name, client id; no secret."""
+        """Base URL, Basic id, user name, client id: how the server distinguishes accounts. No secret."""
         return self.base_url, self.basic_client_id or self.client_id, self.username, self.client_id
 
     def fingerprint(self) -> str:
-        """Return a name for exactly these credentials that says nothing about them to who lacks the client secret."""
-        import hmac  # needed by who signs in, not by who imports
+        """Return a keyed hash of these credentials: without the client secret it reveals nothing."""
+        import hmac  # only a sign-in needs it, so importing the package does not load it
 
-        told = "\0".join([*self.account, self.password.reveal()])
-        return hmac.digest(self.client_secret.reveal().encode(), told.encode(), "sha256").hex()
+        text = "\0".join([*self.account, self.password.reveal()])
+        return hmac.digest(self.client_secret.reveal().encode(), text.encode(), "sha256").hex()
 
     @classmethod
     def load(cls, profile: str | None = None, **arguments: str | Secret | None) -> "Credentials":
-        """Return credentials from arguments, the environment, `*_FILE` twins, a secrets directory or a profile file.
+        """Return credentials from arguments, the environment, `*_FILE` variables, a secrets directory or a profile file.
 
-        In this order, the first that has a setting wins. Raises `ConfigurationError`, which names every missing
-        setting at once.
+        The first of these places that has a setting wins. Raises `ConfigurationError`, which names all missing
+        settings.
         """
         try:
             return cls(**read_settings(profile, arguments))
         except ConfigurationError as error:
             message = str(error)
-        arguments.clear()  # raised afresh, from a frame that holds no setting
+        arguments.clear()  # raised again from here: a traceback with locals must show no setting
         raise ConfigurationError(message)
 
 
@@ -122,14 +122,14 @@ def _problems(values: Mapping[str, object]) -> list[str]:
     for name, value in texts.items():
         if value in (None, ""):
             continue
-        if isinstance(value, ConfigurationError):  # why it could not be read
+        if isinstance(value, ConfigurationError):  # the setting could not be read
             found.append(str(value))
         elif not isinstance(value, str) or re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value):
-            # a byte of the environment that is no UTF-8 arrives as a lone surrogate
+            # Python reads a byte of the environment that is not UTF-8 as a lone surrogate
             found.append(f"ENKASH_{name.upper()} must be text in UTF-8 without control characters")
         elif name == "base_url" and (why := check_url(value)):
             found.append(f"ENKASH_BASE_URL {why}")
         elif name == ("client_id" if not texts["basic_client_id"] else "basic_client_id") and ":" in value:
-            found.append(f"ENKASH_{name.upper()} must hold no colon (RFC 7617)")
+            found.append(f"ENKASH_{name.upper()} must not contain a colon (RFC 7617)")
     texts.clear()
     return found

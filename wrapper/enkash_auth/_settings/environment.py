@@ -17,9 +17,9 @@ SETTINGS = (*REQUIRED, "basic_client_id")
 
 
 def read_settings(profile: str | None, arguments: Mapping[str, object]) -> dict[str, Any]:
-    """Return each setting from the first place that has it; in its stead, why it cannot be read.
+    """Return each setting from the first place that has it; for an unreadable setting, its `ConfigurationError`.
 
-    Raises `ConfigurationError` for an unknown argument, and for a profile that cannot be read.
+    Raises `ConfigurationError` for an unknown argument or an unreadable profile.
     """
     if unknown := arguments.keys() - set(SETTINGS):
         raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
@@ -31,13 +31,13 @@ def _value(found: Iterator[Place]) -> Any:
     try:
         return first(found)
     except ConfigurationError as error:
-        return error  # named with all else that is wrong
+        return error  # returned, so that one message can name all problems
 
 
 def all_places(profile: str | None = None) -> dict[str, list[Place]]:
-    """Return the places that have each setting; the first wins, and shadows the others.
+    """Return for each setting the places that have it. The first one is used.
 
-    Raises `ConfigurationError` for a profile that cannot be read.
+    Raises `ConfigurationError` for an unreadable profile.
     """
     table = profile_table(profile, os.environ)
     found = {f"ENKASH_{name.upper()}": list(places(name, {}, os.environ, table)) for name in SETTINGS}
@@ -45,7 +45,7 @@ def all_places(profile: str | None = None) -> dict[str, list[Place]]:
 
 
 def load_token_store() -> "Store | None":
-    """Return the store that `ENKASH_TOKEN_STORE` (or its `_FILE` twin) names by URL, None for none and `memory:`.
+    """Return the store of `ENKASH_TOKEN_STORE` (or `ENKASH_TOKEN_STORE_FILE`), None if unset or `memory:`.
 
     Raises `ConfigurationError`.
     """
@@ -58,17 +58,17 @@ def load_token_store() -> "Store | None":
         return from_url(url)
     except ConfigurationError as error:
         message = f"ENKASH_TOKEN_STORE: {error}"
-    del url  # it may hold a password, and must not stand in a frame of the traceback
+    del url  # it may hold a password, which a traceback with locals would show
     raise ConfigurationError(message)
 
 
 def certificate_files() -> tuple[str | None, ...]:
-    """Return what names the trusted certificates, for httpx and OpenSSL alike: `SSL_CERT_FILE`, `SSL_CERT_DIR`."""
+    """Return `SSL_CERT_FILE` and `SSL_CERT_DIR`: httpx and OpenSSL load trusted certificates from them."""
     return os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
 
 
 def attempts_path() -> Path | None:
-    """Return where the attempts of processes without a store are remembered; None if `ENKASH_ATTEMPTS` is `off`."""
+    """Return the file that counts passwords if no store is set, None if `ENKASH_ATTEMPTS` is `off`."""
     if named := os.environ.get("ENKASH_ATTEMPTS"):
         return None if named == "off" else Path(named)
     try:

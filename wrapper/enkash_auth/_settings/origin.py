@@ -1,4 +1,4 @@
-"""Where a token may travel (pure)."""
+"""Origins: which URLs may get a token (pure)."""
 
 import re
 from collections.abc import Iterable
@@ -11,21 +11,25 @@ Origin = tuple[str, str, int]
 
 
 def parse_origin(url: str) -> Origin:
-    """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` where it is no http(s) URL."""
-    import httpx  # not for who imports this package and asks for nothing
+    """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` if it is not an http(s) URL.
+
+    The host is ASCII: httpx and httpx2 decode different labels of an internationalised name.
+    """
+    import httpx  # heavy: importing this package must not load it
 
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url):
         raise ValueError("not an http(s) URL")
     try:
-        host = httpx.URL(url).host  # as httpx will write it on a request: a name's letters, not its punycode
+        found = httpx.URL(url)
+        host = found.host and found.raw_host.decode("ascii")  # reading `host` fails for punycode of no name
     except httpx.InvalidURL:
         raise ValueError("not an http(s) URL") from None
     return parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether plain http to this host stays on the machine; `*.localhost` may be any resolver's answer."""
+    """Return whether http to this host stays on the machine. `*.localhost` does not count: a resolver decides."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -33,23 +37,30 @@ def is_loopback(host: str) -> bool:
 
 
 def check_url(url: str) -> str | None:
-    """Return why a token must not travel to this URL, None where it may."""
+    """Return why this URL must not get a token, None if it may."""
     try:
         scheme, host, _ = parse_origin(url)
-        host.encode("idna")  # what the lookup of a host does, and may fail at
+        host.encode("idna")  # the lookup of a host does the same, and can fail
     except ValueError:
         return "is not an https URL"
     if urlsplit(url).username is not None or "?" in url or "#" in url:
-        return "must hold no user, query or fragment"
+        return "must not contain a user, query or fragment"
     if scheme != "https" and not is_loopback(host):
         return "must be https (http is for loopback only)"
     return None
 
 
+def normal_url(url: str) -> str:
+    """Return one spelling of a URL: the case of its host, a default port and a slash at the end make no difference."""
+    import httpx  # not for a process that imports this package and asks for nothing
+
+    return str(httpx.URL(url)).rstrip("/")
+
+
 def parse_origins(urls: Iterable[str]) -> frozenset[Origin]:
-    """Return the origins of a list of URLs; raise `ConfigurationError` that names each bad one by its place."""
+    """Return the origins of URLs; raise `ConfigurationError`, which names each bad URL by its number."""
     if isinstance(urls, str):
-        raise ConfigurationError("origins must be a list of URLs, not one text")
+        raise ConfigurationError("origins must be a list of URLs, not one string")
     listed = list(urls)
     if bad := [f"origin {number} {why}" for number, url in enumerate(listed, 1) if (why := check_url(url))]:
         raise ConfigurationError("; ".join(bad))

@@ -1,6 +1,7 @@
-"""The places where a setting may stand; the environment is handed in."""
+"""The places that a setting can come from. The environment is an argument."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ _LARGEST = 64 * 1024  # characters of a file
 
 @frozen
 class Place:
-    """Where a setting stands; `path` where that is a file."""
+    """A place that has a setting; `path` if it is a file."""
 
     name: str
     read: Callable[[], Any] = field(repr=False)
@@ -26,7 +27,7 @@ class Place:
 def places(
     name: str, arguments: Mapping[str, object], environ: Mapping[str, str], table: Mapping[str, Any]
 ) -> Iterator[Place]:
-    """Yield the places that have a setting, in their order."""
+    """Yield the places that have a setting, in order of precedence."""
     variable = f"ENKASH_{name.upper()}"
     if arguments.get(name) is not None:
         yield Place("an argument", partial(arguments.get, name))
@@ -35,20 +36,20 @@ def places(
     if path := environ.get(f"{variable}_FILE"):
         yield Place(f"the file of {variable}_FILE", partial(_read, Path(path), f"{variable}_FILE"), Path(path))
     secret = Path(environ.get("ENKASH_SECRETS_DIR") or SECRETS_DIRECTORY) / variable.lower()
-    if os.path.isfile(secret):  # noqa: PTH113  # Path's raises before 3.14 where this user may not look
+    if os.path.isfile(secret):  # noqa: PTH113  # before 3.14 Path.is_file raises if access is denied
         yield Place("the secrets directory", partial(_read, secret, f"the secret {variable.lower()}"), secret)
     if table.get(name) is not None:
         yield Place("the profile", partial(table.get, name), _profile_file(environ))
 
 
 def first(found: Iterator[Place]) -> Any:
-    """Return the text of the first place, None where there is none; raise `ConfigurationError` if it cannot be read."""
+    """Return the first place's text, None if no place has one; raise `ConfigurationError` if it is unreadable."""
     return next((place.read() for place in found), None)
 
 
 def _read(path: Path, setting: str) -> str:
     try:
-        with _regular(path).open(encoding="utf-8-sig") as file:  # an editor's mark is no part of a password
+        with _regular(path).open(encoding="utf-8-sig") as file:  # removes an editor's byte order mark
             text = file.read(_LARGEST + 1)
         if len(text) <= _LARGEST:
             return text.strip("\r\n")
@@ -58,8 +59,8 @@ def _read(path: Path, setting: str) -> str:
 
 
 def _regular(path: Path) -> Path:
-    """Return the path if a regular file is there: a pipe could keep a sign-in waiting, a device never ends."""
-    if not path.is_file():
+    """Return the path of a regular file; raise `OSError` for a pipe or device, which could block a sign-in."""
+    if not stat.S_ISREG(path.stat().st_mode):
         raise OSError
     return path
 
@@ -71,20 +72,23 @@ def _profile_file(environ: Mapping[str, str]) -> Path:
 
 
 def profile_table(profile: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the table of the profile that is named, none if none is; raise `ConfigurationError`."""
-    import tomllib  # here, not at import; and before a flight that looks again, for it must not import
+    """Return the table of the named profile, an empty one if no profile is named; raise `ConfigurationError`."""
+    import tomllib  # loaded at first use; a later sign-in, which must not import, finds it loaded
 
     name = profile or environ.get("ENKASH_PROFILE")
     if not name:
         return {}
-    why = "has no such profile"
+    path, why = Path("the profile file"), f"has no table [{name}]"
     try:
-        with _regular(_profile_file(environ)).open("rb") as file:
+        path = _profile_file(environ)
+        with _regular(path).open("rb") as file:
             table = tomllib.load(file).get(name)
             if isinstance(table, dict):
                 return table
-    except (OSError, RuntimeError):  # also: no home directory, nested too deeply
+    except FileNotFoundError:
+        why = "does not exist"
+    except (OSError, RuntimeError):  # RuntimeError: no home directory, or TOML nested too deeply
         why = "cannot be read"
-    except ValueError:  # TOML or UTF-8; the parser's own message may quote a value
+    except ValueError:  # TOML or UTF-8; the parser's message may quote a value, so it is not shown
         why = "is not valid TOML"
-    raise ConfigurationError(f"ENKASH_PROFILE {name!r}: the file that ENKASH_CONFIG names {why}")
+    raise ConfigurationError(f"profile {name!r}: {path} {why} (set ENKASH_CONFIG to use another file)")

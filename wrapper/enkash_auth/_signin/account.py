@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
@@ -13,6 +13,8 @@ from enkash_auth._policy.outcome import Failure
 from enkash_auth._settings.credentials import Credentials
 
 if TYPE_CHECKING:
+    from enkash_auth.events import Event
+
     from .gateway import Gateway
 
 Make = Callable[[Credentials], "Gateway"]
@@ -54,3 +56,11 @@ class SignIn:
 
     def result(self, outcome: TokenRecord | Failure, requests: int = 0) -> Result:
         return Result(self.account.identity.fingerprint, outcome, requests)
+
+
+class Signer(Protocol):
+    """How a sign-in is done: `Direct`, or `Shared` with other processes."""
+
+    def sign_in(self, given: SignIn) -> Result: ...
+    def reset(self, account: Account) -> None: ...
+    def take_events(self) -> list[Event]: ...

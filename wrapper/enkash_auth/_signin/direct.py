@@ -27,39 +27,41 @@ class Direct:
     def sign_in(self, given: SignIn) -> Result:
         """Return how it ended, and how many requests were sent."""
         now, host = self.runtime.now(), given.account.identity.host
-        pause = given.record.seconds_until_next(now) if given.record else 0.0
+        pause, lead = 0.0, given.account.gateway.lead
+        if given.record:
+            pause = given.record.seconds_until_request(now, now.until(given.deadline))
         if now.after(pause).until(given.deadline) <= 0:
             return given.result(Unavailable("the server re-issues its current token until that expires", host, pause))
-        self.runtime.pause(pause)
-        first = self._attempt(given)
+        self.runtime.pause(max(0.0, pause - lead))
+        first = self._attempt(given, now.monotonic + pause)
         now = self.runtime.now()
         again = second_request(first.outcome, now, now.until(given.deadline), self.runtime.draw())
-        if again is None or not first.requests or (pause and isinstance(first.outcome, TokenRecord)):
+        if again is None or not first.requests:
             return first
-        self.runtime.pause(again)
+        self.runtime.pause(max(0.0, again - lead))
         if isinstance(first.outcome, TokenRecord):
             given = evolve(given, record=first.outcome)
-        second = self._attempt(given)
+        second = self._attempt(given, now.monotonic + again)
         return evolve(second, requests=first.requests + second.requests)
 
-    def _attempt(self, given: SignIn) -> Result:
+    def _attempt(self, given: SignIn, leaves: float) -> Result:
         fingerprint, host = given.account.identity.fingerprint, given.account.identity.host
         begun = self.attempts.begin(fingerprint, given.deadline)
         if isinstance(begun, Decision) and begun.row is Kind.RESET:  # in another process
             if changed := given.reread():
-                return self._attempt(changed)
+                return self._attempt(changed, leaves)
             begun = self.attempts.begin(fingerprint, given.deadline)
         if isinstance(begun, Decision):
             return given.result(begun.failure(host, self.runtime.monotonic()))
-        outcome, answer = self.request(given)
+        outcome, answer = self.request(given, leaves)
         decision = self.attempts.record(fingerprint, begun.answered(answer))
         if not isinstance(outcome, TokenRecord):
             outcome = decision.limiting(outcome, self.runtime.monotonic())
         return given.result(outcome, 1)
 
-    def request(self, given: SignIn) -> tuple[TokenRecord | Failure, Answer]:
-        """Send one token request, and nothing if its time is over."""
-        reply = given.account.gateway.grant(given.deadline, self.runtime)
+    def request(self, given: SignIn, leaves: float) -> tuple[TokenRecord | Failure, Answer]:
+        """Send one token request that leaves at a time (monotonic), and nothing if its time is over."""
+        reply = given.account.gateway.grant(given.deadline, self.runtime, leaves)
         if not isinstance(reply.outcome, Issued):
             return reply.outcome, reply.answer
         answered, draw = self.runtime.now(), self.runtime.draw()

@@ -15,7 +15,7 @@ import httpx
 from attrs import evolve, field, frozen, mutable
 
 from enkash_auth._policy.classification import Answer
-from enkash_auth._policy.lifetime import Moment
+from enkash_auth._policy.lifetime import NEVER, Moment
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from enkash_auth._policy.token import read_access_token, read_life
 from enkash_auth._runtime import Runtime
@@ -29,6 +29,7 @@ from enkash_auth_client.types import UNSET, Unset
 from .answers import has_basic_challenge, read_body, read_retry_after
 
 _LARGEST_ANSWER = 64 * 1024
+_LEAD = 1.0  # seconds to connect in
 _TRY_LATER = (408, 421, 425, 429)
 _USER_AGENT = f"enkash-auth/{version('enkash-auth')}"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
@@ -50,12 +51,21 @@ class _Call:
     deadline: Moment
     runtime: Runtime
     sent: Moment
+    allowed: float  # seconds
+    leaves: float  # monotonic
     left: bool = False  # whether the password may have left
     answer: Answer = field(factory=Answer)
     sockets: list[socket.socket] = field(factory=list)
 
     def seconds(self) -> float:
         return self.runtime.now().until(self.deadline)
+
+    def leave(self, host: str) -> None:
+        """Hold the header back until its time, on a connection that is open by then."""
+        if (early := self.leaves - self.runtime.monotonic()) > 0:
+            self.runtime.pause(early)
+        self.check_time(host)
+        self.sent = self.runtime.now()
 
     def check_time(self, host: str) -> None:
         """Connecting took too long, or this process stood still: the password must not leave any more."""
@@ -121,6 +131,7 @@ class Gateway:
         transport: httpx.BaseTransport | None = None,
         verify: bool | ssl.SSLContext = True,
     ) -> None:
+        self.lead = 0.0 if transport else _LEAD  # another transport may not tell when its header leaves
         self.origin = credentials.origin
         self.host = self.origin[1]
         self._credentials, self._shared = credentials, transport is not None  # a given transport may have other users
@@ -154,9 +165,13 @@ class Gateway:
             f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use the proxy that is named ({why})"
         )
 
-    def grant(self, deadline: Moment, runtime: Runtime) -> Reply:
-        """Send one token request (RFC 6749 section 4.3) until `deadline`, and return how it ended."""
-        call = _Call(deadline, runtime, runtime.now(), left=self._shared)
+    def grant(self, deadline: Moment, runtime: Runtime, leaves: float = NEVER) -> Reply:
+        """Send one token request (RFC 6749 section 4.3) until `deadline`, and return how it ended.
+
+        Its header leaves no sooner than `leaves` (monotonic); a caller has to come `lead` seconds before that.
+        """
+        now = runtime.now()
+        call = _Call(deadline, runtime, now, now.until(deadline), leaves, left=self._shared)
         _current.set(call)
         with self._lock:
             self._calls.append(call)
@@ -193,7 +208,7 @@ class Gateway:
             call.left = False
             return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
         except (httpx.ReadTimeout, httpx.WriteTimeout):
-            return Unavailable("no answer in time", self.host, late=True)
+            return Unavailable(f"no answer within {call.allowed:.3g} s", self.host, late=True)
         except httpx.HTTPError as error:
             return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
         except Exception as error:  # a sign-in that ends in no outcome would keep its waiters until their deadline
@@ -227,8 +242,8 @@ class Gateway:
 
         def trace(name: str, info: dict[str, Any]) -> None:
             if name.endswith("send_request_headers.started"):
-                call.check_time(self.host)
-                call.sent = call.runtime.now()
+                if info["request"].method != b"CONNECT":  # to a proxy
+                    call.leave(self.host)
             elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
                 connection = info["return_value"].get_extra_info("socket")
                 call.sockets = [connection] if isinstance(connection, socket.socket) else []

@@ -1,10 +1,10 @@
-"""`enkash-auth`, for a person at a terminal and for scripts; needs the extra `[cli]`."""
+"""The command `enkash-auth`; it needs the extra `[cli]`."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command; it ends the process with the exit code that `--help` documents."""
+    """Run the command and exit with a code of `--help`."""
     try:
         import click  # noqa: F401
     except ImportError:

@@ -1,4 +1,4 @@
-"""The commands, their options and exit codes; what they find out is in `_status.py` and `_doctor.py`."""
+"""The commands, their options and exit codes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from typing import Any, Literal, get_args
 import click
 
 from enkash_auth._provider import TokenProvider
+from enkash_auth._settings.environment import attempts_path
 from enkash_auth._versions import spec_version, version
-from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth.errors import ConfigurationError
 from enkash_auth.testing._answers import Faults
 
 from ._doctor import examine
+from ._group import Group
 from ._status import opened, state_of
 
-_CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolError: 6}
 _EPILOG = """\b
 Exit codes:
-  0  done; status: there is a living token, or nothing forbids a sign-in
-  1  doctor: a finding is "fail"
+  0  done; status: there is a valid token, or nothing forbids a sign-in
+  1  doctor: a finding is "fail"; any: the output cannot be written
   2  wrong usage
   3  settings are missing or malformed
   4  the server refused the sign-in, now or before
@@ -35,34 +36,24 @@ Exit codes:
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class _Group(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except EnkashAuthError as error:
-            click.echo(f"Error: {error}", err=True)
-            code = _CODES[type(error)]
-        ctx.exit(code)
-
-
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         click.echo(f"enkash-auth {version()} (spec {spec_version()})")
         ctx.exit()
 
 
-@click.group(cls=_Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--profile", metavar="NAME", help="The profile to take settings from, as ENKASH_PROFILE names one.")
+@click.group(cls=Group, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--profile", metavar="NAME", help="The profile that settings come from, instead of ENKASH_PROFILE.")
 @click.option("-v", "--verbose", count=True, help="Log to stderr; -vv logs more.")
-@click.option("--no-color", is_flag=True, help="No colour, also where NO_COLOR is set.")
+@click.option("--no-color", is_flag=True, help="No colour. NO_COLOR in the environment does the same.")
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show version and spec."
 )
 @click.pass_context
 def cli(ctx: click.Context, profile: str | None, verbose: int, no_color: bool) -> None:
-    """Sign in to EnKash, and see why it does not work."""
+    """Sign in to EnKash, and find out why that fails."""
     ctx.obj = profile
-    plain = no_color or os.environ.get("NO_COLOR")  # noqa: TID251  # a custom of all terminals, no setting of ours
+    plain = no_color or os.environ.get("NO_COLOR")  # noqa: TID251  # a convention of all commands, not one of our settings
     ctx.color = False if plain else None
     if verbose:
         level = logging.INFO if verbose == 1 else logging.DEBUG
@@ -74,17 +65,19 @@ def cli(ctx: click.Context, profile: str | None, verbose: int, no_color: bool) -
 @_as_json
 @click.pass_obj
 def token(profile: str | None, header: bool, as_json: bool) -> None:
-    """Print a valid access token, and nothing else.
+    """Print a valid access token and nothing else.
 
     \b
     curl -H "Authorization: Bearer $(enkash-auth token)" ...
     """
     if header and as_json:
         raise click.UsageError("--header and --json exclude each other")
+    if sys.stdout is None:  # `>&-`
+        raise click.ClickException("stdout is closed, and the token would be printed there; no token was asked for")
     with TokenProvider.from_env(profile=profile) as provider:
         got = provider.token()
     if sys.stdout.isatty():  # pragma: no cover - a test sees it on a terminal of its own
-        click.echo("Warning: the next line is a secret, and it is on your screen.", err=True)
+        click.echo("Warning: the next line is a secret, now on your screen.", err=True)
     if as_json:
         click.echo(json.dumps({"access_token": got.access_token, "expires_at": got.expires_at.isoformat()}))
     else:
@@ -97,8 +90,7 @@ def token(profile: str | None, header: bool, as_json: bool) -> None:
 def status(profile: str | None, as_json: bool) -> None:
     """Show account, store, token, refusal and back-off.
 
-    Never asks the server. For probes: the exit code is 0 if a living token is in the store, or if nothing forbids a
-    sign-in.
+    Sends no request. For probes: the exit code is 0 if the store has a valid token, or if nothing forbids a sign-in.
     """
     with opened(profile) as (provider, store):
         state = state_of(provider.credentials, store)
@@ -108,13 +100,13 @@ def status(profile: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--sign-in", is_flag=True, help="Also sign in, unless a refusal is known.")
+@click.option("--sign-in", is_flag=True, help="Also sign in, unless the credentials were refused.")
 @_as_json
 @click.pass_context
 def doctor(ctx: click.Context, sign_in: bool, as_json: bool) -> None:
-    """Examine everything, and say what to do.
+    """Check everything and say what to do.
 
-    Settings, host, TLS, clock, store, refusal and extras. Sends no password without --sign-in.
+    It checks settings, host, TLS, clock, store, refusal and extras. Without --sign-in it sends no password.
     """
     findings = []
     for finding in examine(ctx.obj, sign_in):
@@ -129,14 +121,17 @@ def doctor(ctx: click.Context, sign_in: bool, as_json: bool) -> None:
 @cli.command()
 @click.pass_obj
 def reset(profile: str | None) -> None:
-    """Forget the refusal and the token in the store.
+    """Delete refusal and token from the store, for all its processes.
 
-    For all processes that share it. The next call signs in again: change refused credentials first.
+    Without a store: the passwords counted for this user on this machine. The next call signs in, so correct refused
+    credentials first.
     """
     with opened(profile, "raise") as (provider, store):
+        if store is None and attempts_path() is None:
+            raise ConfigurationError("ENKASH_TOKEN_STORE is not set and ENKASH_ATTEMPTS is off: nothing to reset")
         provider.reset()
         host = provider.credentials.origin[1]
-    what = "The store has no token and no refusal" if store is not None else "This user's attempts hold no refusal"
+    what = "The store has no token and no refusal" if store is not None else "This user has no refusal"
     click.echo(f"{what} of {host} any more.")
 
 
@@ -153,15 +148,15 @@ def reset(profile: str | None) -> None:
     "faults",
     type=click.Choice([kind for kind in get_args(Faults) if kind != "raw"]),
     multiple=True,
-    help="How the next token request fails; given again: the one after that.",
+    help="The next token request fails like this. Repeat it for the requests after that.",
 )
 def sandbox(
     life: float, sticky: bool, latency: float, lock_after: int, casing: Literal["snake", "camel"], faults: tuple[Any]
 ) -> None:
-    """Run a token server to try things on.
+    """Run a token server to experiment with.
 
-    It has a throw-away account, and serves on a loopback port until Ctrl-C. Prints the `export` lines that make
-    enkash-auth and services use it.
+    It has a throw-away account and runs on a loopback port until Ctrl-C. It prints `export` lines; with these
+    variables, enkash-auth and services use it.
     """
     from enkash_auth.testing import Sandbox
 
@@ -175,5 +170,5 @@ def sandbox(
     with server, suppress(KeyboardInterrupt):  # pragma: no cover - a test ends it with a signal
         for name, value in server.environment().items():
             click.echo(f"export {name}={shlex.quote(value)}")
-        click.echo(f"The sandbox serves at {server.base_url} until Ctrl-C.", err=True)
+        click.echo(f"The sandbox runs at {server.base_url} until Ctrl-C.", err=True)
         threading.Event().wait()

@@ -1,4 +1,4 @@
-"""Looks at all that a sign-in needs, from the settings to the server's clock; each finding ends in advice."""
+"""The doctor: checks everything that a sign-in needs. Each finding says what to do."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
 
 
 def examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
-    """Yield findings as they come; sends the password only to `sign_in`, and never if a refusal is known."""
+    """Yield findings one by one; send the password only if `sign_in`, and never after a refusal."""
     yield from _settings(profile)
     yield _extras()
     with ExitStack() as stack:
         try:
             provider, store = stack.enter_context(opened(profile))
         except ConfigurationError as error:
-            yield Finding("fail", "configuration", f"{error}; fix this first, the rest was not looked at")
+            yield Finding("fail", "configuration", f"{error}; fix this first, the rest was not checked")
             return
         yield from _shape(provider.credentials)
         yield from look_at_host(provider.credentials)
@@ -62,7 +62,7 @@ def _mode(name: str, place: Place) -> Iterator[Finding]:
     except OSError:
         return  # a file that cannot be read is reported below
     if loose:
-        yield Finding("warn", name, f"everybody on this machine may use {place.name}: chmod o= it")
+        yield Finding("warn", name, f"every user of this machine can use {place.name}: chmod o= it")
 
 
 def _extras() -> Finding:
@@ -70,10 +70,10 @@ def _extras() -> Finding:
     for line in requires("enkash-auth") or []:
         if match := re.match(r"([\w.-]+).*; extra == ['\"](\w+)['\"]", line):
             present[match[2]] = present.get(match[2], True) and _installed(match[1])
-    missing = ", ".join(name for name, there in present.items() if not there)
-    having = ", ".join(name for name, there in present.items() if there)
+    missing = ", ".join(name for name, installed in present.items() if not installed)
+    usable = ", ".join(name for name, installed in present.items() if installed)
     advice = f"; install what you need of the others: {missing}" if missing else ""
-    return Finding("ok", "extras", f"{having} can be used{advice}")
+    return Finding("ok", "extras", f"{usable} can be used{advice}")
 
 
 def _installed(name: str) -> bool:
@@ -92,18 +92,20 @@ def _shape(credentials: Credentials) -> Iterator[Finding]:
     }
     for name, text in texts.items():
         if text != text.strip():
-            yield Finding("warn", f"ENKASH_{name.upper()}", "begins or ends with a blank: remove it unless it is meant")
+            yield Finding("warn", f"ENKASH_{name.upper()}", "begins or ends with a blank: remove it if it is a mistake")
     if not re.fullmatch(r"CEK[A-Z0-9]{7}", credentials.client_id):
         text = "is not CEK and seven capitals or digits, as EnKash's company ids are: compare it with the portal"
         yield Finding("warn", "ENKASH_CLIENT_ID", text)
     scheme, host, port = credentials.origin
-    path = httpx.URL(credentials.base_url).raw_path.decode().rstrip("/")  # as it is sent: no terminal's control codes
+    path = (
+        httpx.URL(credentials.base_url).raw_path.decode().rstrip("/")
+    )  # as sent: a terminal must get no control codes
     if path:
-        text = f"has a path: tokens are asked for at {path}/oauth/token; remove the path unless that is meant"
+        text = f"has a path: token requests go to {path}/oauth/token; remove the path if that is a mistake"
         yield Finding("warn", "ENKASH_BASE_URL", text)
     if scheme == "http":
-        yield Finding("warn", "ENKASH_BASE_URL", "is plain http: fine for a sandbox on this machine only")
-    text = f"tokens go to {scheme}://{host}:{port} only; an API elsewhere must be named: EnkashAuth(origins=...)"
+        yield Finding("warn", "ENKASH_BASE_URL", "is plain http: use it only for a sandbox on this machine")
+    text = f"tokens go to {scheme}://{host}:{port} only; name APIs on other hosts: EnkashAuth(origins=...)"
     yield Finding("ok", "origin", text)
 
 
@@ -112,32 +114,32 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
     if state.store is None:
         yield Finding("warn", "store", "ENKASH_TOKEN_STORE is not set: processes share no token; set it for several")
         if not state.answers:
-            text = f"{state.trouble}: set ENKASH_ATTEMPTS to a file that can be written, or each process counts alone"
+            text = f"{state.trouble}: set ENKASH_ATTEMPTS to a writable file, or each process counts alone"
             yield Finding("warn", "attempts", text)
     elif not state.answers:
         yield Finding("fail", "store", f"{state.trouble}: until it answers, each process signs in by itself")
-        return  # whether the credentials were refused cannot be seen: no attempt
+        return  # the credentials may have been refused: send no password
     else:
         yield Finding("ok", "store", f"{state.store} answers")
     if state.failure and state.refusal == "final":
-        advice = "change the credentials, or run 'enkash-auth reset' if they are right now"
+        advice = "change the credentials, or run 'enkash-auth reset' if they are correct now"
         yield Finding("fail", "refusal", f"{state.failure.to_exception()}; {advice}")
         return
     if state.failure:
         about = "refusal" if state.refusal == "limited" else "back-off"
-        yield Finding("warn", about, f"{state.failure.to_exception()}; wait, the next call after it asks again")
+        yield Finding("warn", about, f"{state.failure.to_exception()}; wait: a call after that signs in again")
     elif state.answers:
-        yield Finding("ok", "refusal", "none of these credentials is known")
+        yield Finding("ok", "refusal", "no refusal of these credentials is known")
     if sign_in:
         yield _signed_in(provider, stored=state.token is not None)
     else:
-        yield Finding("ok", "sign-in", "not tried: --sign-in tries it")
+        yield Finding("ok", "sign-in", "not tried: run doctor --sign-in to try it")
 
 
 def _signed_in(provider: TokenProvider, *, stored: bool) -> Finding:
     try:
         token = provider.token()
     except EnkashAuthError as error:
-        return Finding("fail", "sign-in", f"{error}: the README says what to do about a {type(error).__name__}")
+        return Finding("fail", "sign-in", f"{error}: see {type(error).__name__} in docs/errors.md")
     text = f"a token that expires at {token.expires_at.isoformat(timespec='seconds')}"
-    return Finding("ok", "sign-in", f"{text}, from the store: the server was not asked" if stored else text)
+    return Finding("ok", "sign-in", f"{text}, from the store: no request was sent" if stored else text)

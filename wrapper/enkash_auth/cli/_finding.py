@@ -1,4 +1,4 @@
-"""What a doctor says."""
+"""One line of the doctor's report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 @frozen
 class Finding:
-    """What was looked at, how it is, and in one sentence what to do."""
+    """What was checked, the result, and what to do."""
 
     level: Level
     about: str

@@ -1,4 +1,4 @@
-"""Looks at the way to the server, from its name to its clock, without a password."""
+"""Checks the way to the server, from DNS to its clock, without a password."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ._finding import Finding
 
 _PATIENCE = 5.0  # seconds for a name, and for each step of an answer
 _SKEW = 5.0  # seconds
-_EXPIRES = 14 * 86_400.0  # seconds before its end that a certificate is spoken of
+_EXPIRES = 14 * 86_400.0  # seconds before expiry at which a certificate becomes a warning
 
 
 def look_at_host(credentials: Credentials) -> Iterator[Finding]:
-    """Look up the name, connect, ask for nothing with HEAD."""
+    """Look up the host, connect, send one HEAD without credentials."""
     scheme, host, port = credentials.origin
     proxies = getproxies()
     if scheme == "https" and (proxies.get("https") or proxies.get("all")) and not proxy_bypass(host):
-        yield Finding("ok", "DNS", f"a proxy is set for https, which looks {host} up")
+        yield Finding("ok", "DNS", f"an https proxy is set, which looks up {host}")
     else:
         try:
             found = call_within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
@@ -54,18 +54,18 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
 
 def _trouble(error: Exception, host: str, port: int) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return f"{host} shows a certificate that is not trusted here: set SSL_CERT_FILE if a proxy of yours re-signs"
+        return f"{host} shows a certificate that is not trusted here: set SSL_CERT_FILE if your proxy re-signs"
     if "SSL" in str(error):
         return f"no TLS with {host}:{port}: check that ENKASH_BASE_URL names an https port"
     return f"no answer from {host}:{port} ({type(error).__name__}): check firewall, proxy and EnKash's allow-list"
 
 
 def _certificate(connection: Any) -> Finding:
-    """`connection` is httpcore's: what lies beneath an `ssl.SSLSocket`, or an `ssl.SSLObject` behind a proxy."""
+    """`connection` comes from httpcore: an `ssl.SSLSocket`, behind a proxy an `ssl.SSLObject`."""
     left = ssl.cert_time_to_seconds(connection.getpeercert()["notAfter"]) - time.time()
-    text = f"{connection.version()}, the certificate ends in {left / 86_400:.0f} days"
+    text = f"{connection.version()}, the certificate expires in {left / 86_400:.0f} days"
     if left < _EXPIRES:
-        return Finding("warn", "TLS", f"{text}: tell who runs the host")
+        return Finding("warn", "TLS", f"{text}: tell the operator of the host")
     return Finding("ok", "TLS", text)
 
 
@@ -73,8 +73,8 @@ def _skew(date: str | None, began: float, ended: float) -> Finding:
     try:
         theirs = parsedate_to_datetime(date or "").timestamp()
     except (ValueError, OverflowError):
-        return Finding("warn", "clock", "the server tells no time: see to it that this machine's is set by NTP")
-    # it was true at some time of the round trip, and its fraction is cut off
+        return Finding("warn", "clock", "the server sends no time: check that NTP sets the clock of this machine")
+    # the server read its clock during the round trip, and cut off the fraction
     skew = began - theirs - 1 if began > theirs + 1 else min(0.0, ended - theirs)
     if abs(skew) > _SKEW:
         way = "ahead of" if skew > 0 else "behind"

@@ -1,4 +1,4 @@
-"""What is known of an account without asking the server: its settings, and what its store holds."""
+"""Reads what is known of an account without a request: from settings, store, and the count of passwords."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_STORE = "ENKASH_TOKEN_STORE is not set: processes share no token"
 
 @frozen
 class State:
-    """`answers`: whether what is shown is known; `trouble` says why not."""
+    """`answers`: whether store or file could be read; if not, `trouble` says why."""
 
     credentials: Credentials
     store: str | None
@@ -38,12 +38,12 @@ class State:
 
     @property
     def token(self) -> TokenRecord | None:
-        """The living token."""
+        """The token, if it is valid."""
         return self.record if self.record and self.record.alive(self.now) else None
 
     @property
     def decision(self) -> Decision:
-        """What the attempts so far allow."""
+        """What the passwords sent so far allow."""
         return self.ledger.decide(self.now, [one.id for one in self.ledger.attempts])
 
     @property
@@ -131,14 +131,14 @@ def opened(
 
 
 def state_of(credentials: Credentials, store: Store | None) -> State:
-    """Look into the store."""
+    """Read the store, or the count of passwords if no store is set."""
     runtime = current_runtime()
     if store is None:
         attempts = Attempts(attempts_path(), runtime)
         ledger = attempts.look(credentials.fingerprint())
         answers = attempts.path is not None and not attempts.trouble
         return State(credentials, None, _NO_STORE, runtime.now(), answers, ledger=ledger)
-    from enkash_auth._fleet.shared import look  # needs an extra, which the store's provider has found
+    from enkash_auth._fleet.shared import look  # needs an extra, whose presence the provider has checked
 
     try:
         found = look(store, credentials, runtime)
@@ -148,7 +148,7 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
 
 
 def _masked(text: str) -> str:
-    """Enough to tell accounts apart in a probe's log, too little to sign in with."""
+    """Shorten a user name: enough to distinguish accounts in a log, too little to sign in."""
     local, at, domain = text.partition("@")
     return f"{local[:2]}...{at}{domain}"
 

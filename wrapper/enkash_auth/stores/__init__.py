@@ -1,9 +1,10 @@
-"""Where a token outlives its process, and where many processes share one.
+"""Stores: processes share a token through them, and a restarted process finds it again.
 
-`from_url` makes a store from a URL; `FileStore` is for one machine, `RedisStore` for many, `MemoryStore` for tests. Any
-object with the methods of `Store` will do: `enkash_auth.testing.StoreContract` tests one.
+`from_url` creates a store from a URL. `FileStore` is for one machine, `RedisStore` for many, `MemoryStore` for tests.
+You can pass any object with the methods of `Store`; test it with `enkash_auth.testing.StoreContract`.
 """
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -19,30 +20,31 @@ if TYPE_CHECKING:
 
 __all__ = ["FileStore", "Lock", "MemoryStore", "RedisStore", "Store", "StoreError", "from_url"]
 
-_ROOMS = {"FileStore": "_file", "MemoryStore": "_memory", "RedisStore": "_redis"}
+_MODULES = {"FileStore": "_file", "MemoryStore": "_memory", "RedisStore": "_redis"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     except ImportError as missing:
-        extra = _ROOMS[name].removeprefix("_")
+        extra = _MODULES[name].removeprefix("_")
         raise ConfigurationError(f"{name} needs the extra enkash-auth[{extra}]") from missing
 
 
 def from_url(url: str) -> Store:
     """Return the store that a URL names: `memory:`, `file:///directory`, `redis://`, `rediss://` or `unix://`.
 
-    Redis URLs are redis-py's (`rediss://user:password@host:port/db?ssl_ca_certs=...`, `unix:///path?db=0`). Raises
-    `ConfigurationError`, which shows nothing of the URL but its scheme.
+    Redis URLs are redis-py's (`rediss://user:password@host:port/db?ssl_ca_certs=...`, `unix:///path?db=0`), or
+    `redis+sentinel://user:password@host:port,host:port/service/db` (`rediss+sentinel://` with TLS); `valkey` may stand
+    for `redis`. Raises `ConfigurationError`, whose message shows only the URL's scheme.
     """
     try:
         return _made(url)
     except ConfigurationError as error:
         message = str(error)
-    del url  # it may hold a password: none of its text may stand in a frame of the traceback
+    del url  # it may hold a password, which a traceback with locals would show
     raise ConfigurationError(message)
 
 
@@ -55,11 +57,16 @@ def _made(url: str) -> Store:
     if url in ("memory:", "memory://"):
         store = __getattr__("MemoryStore")()
     elif parts.scheme == "file":
-        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
-            raise ConfigurationError("a file store's URL is file:///absolute/directory")
-        store = __getattr__("FileStore")(unquote(parts.path))
-    elif parts.scheme in ("redis", "rediss", "unix"):
+        path = unquote(parts.path)
+        drive = re.match(r"/[A-Za-z][:|](/|$)", path)  # of Windows, which has no file store
+        if parts.netloc not in ("", "localhost") or not path.startswith("/") or drive or parts.query or parts.fragment:
+            raise ConfigurationError("a file store's URL is file:///absolute/directory, without a drive")
+        store = __getattr__("FileStore")(path)
+    elif re.fullmatch(r"unix|(redis|valkey)s?(\+sentinel)?", parts.scheme):
         store = __getattr__("RedisStore").from_url(url)
     else:
-        raise ConfigurationError("a token store's URL is memory:, file:///directory, redis://, rediss:// or unix://")
+        raise ConfigurationError(
+            "a token store's URL is memory:, file:///directory, redis://, rediss://, valkey://, valkeys://, unix:// or"
+            " redis+sentinel://host,host/service"
+        )
     return store

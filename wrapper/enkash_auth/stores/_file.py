@@ -16,23 +16,29 @@ from filelock import FileLock, Timeout
 
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lock, StoreError, told
+from ._protocol import Lock, StoreError, store_errors
 
 _LARGEST = 64 * 1024
 _TIMEOUT = 1.0  # seconds; the lock is held for single reads and writes only
-_LONG = 365 * 86_400.0  # seconds; what lives longer, a refusal, counts also when the clock was set back since
-_told = told("the token store's directory failed", OSError, Timeout)
+_LONG = 365 * 86_400.0  # seconds; an entry kept longer (passwords sent, a reset) survives a clock that is set back
+_NEW = ".enkash-auth-new"  # suffix of a file that is being written
+_DEAD = 60.0  # seconds after which the writer of such a file must have been killed: writing takes milliseconds
+_NEEDED = ("geteuid", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")  # they keep a directory private
+_store_errors = store_errors("the token store's directory failed", OSError, Timeout)
 
 
 class FileStore:
     """Keeps entries in `directory`, which it creates as 0700, in files of mode 0600.
 
-    Time is the machine's wall clock; an entry from the future is not there, unless it is to live for years: a refusal
-    outlasts a clock that is set back. Nor is what is no file, a link, or another user's. A directory that others may
-    enter or that is a link raises `ConfigurationError`; later trouble is a `StoreError`.
+    Time is the machine's wall clock. An entry from the future counts as missing, unless it is kept for years: a refusal
+    must survive a clock that is set back. Links, other users' files and anything but regular files count as missing.
+    A directory that is a link or that others may enter raises `ConfigurationError`, as does a system without POSIX's
+    users and modes; later trouble raises `StoreError`.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
+        if not all(hasattr(os, name) for name in _NEEDED):
+            raise ConfigurationError("a file store needs a POSIX system (Linux, macOS, BSD); use a redis:// URL here")
         self._directory, why = Path(directory).absolute(), ""
         try:
             self._exists()
@@ -43,11 +49,11 @@ class FileStore:
         if why:
             raise ConfigurationError(why)
 
-    @_told
+    @_store_errors
     def load(self, key: str) -> tuple[bytes, float] | None:
         return self._read(key) if self._exists() else None
 
-    @_told
+    @_store_errors
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         saved = time.time()
         self._make()
@@ -62,12 +68,12 @@ class FileStore:
                 self._write(key, value, saved, seconds)
             return held
 
-    @_told
+    @_store_errors
     def delete(self, key: str) -> None:
         if self._exists():
             (self._directory / key).unlink(missing_ok=True)
 
-    @_told
+    @_store_errors
     def lock(self, key: str, seconds: float) -> Lock | None:
         lease = _Lease(f"{key}.lease", self._release)
         self._make()
@@ -89,7 +95,7 @@ class FileStore:
                 (self._directory / lease.key).unlink()
 
     def _exists(self) -> bool:
-        """A link would let who owns it choose the place; a looser mode would let others put entries there."""
+        """Refuse links and open directories: other users could choose the place or add entries."""
         try:
             found = self._directory.lstat()
         except FileNotFoundError:
@@ -125,14 +131,15 @@ class FileStore:
         try:
             saved, seconds = map(float, head.split())
         except ValueError:
-            return None  # cut off or not ours: the next save mends it
+            return None  # cut off or foreign: the next save replaces it
         now = time.time()
         left = min(seconds, saved + seconds - now)
         return (value, left) if left > 0 and (saved <= now or seconds > _LONG) else None
 
     def _write(self, key: str, value: bytes, saved: float, seconds: float) -> None:
-        """Replace the file in one step: a reader sees the old entry or the new one, whoever is killed."""
-        descriptor, name = tempfile.mkstemp(prefix=f".{key}.", dir=self._directory)  # 0600, never a link
+        """Replace the file in one step: even if this process is killed, readers see the old entry or the new one."""
+        self._sweep()
+        descriptor, name = tempfile.mkstemp(_NEW, f".{key}.", self._directory)  # 0600, never a link
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(b"%.6f %.6f\n" % (saved, seconds) + value)
@@ -144,13 +151,20 @@ class FileStore:
                 Path(name).unlink()
             raise
 
+    def _sweep(self) -> None:
+        """Delete the files of killed writers."""
+        for path in self._directory.glob(f".*{_NEW}"):
+            with suppress(FileNotFoundError):  # another process sweeps, too
+                if time.time() - path.lstat().st_mtime > _DEAD:
+                    path.unlink()
+
 
 class _Lease:
-    """Whose saves are kept: the owner that the lease file names, until the lease ends."""
+    """A lease is held by the owner that its file names, until it expires."""
 
     def __init__(self, key: str, release: Callable[[_Lease], None]) -> None:
         self.key, self.owner, self._release = key, secrets.token_bytes(16), release
 
-    @_told
+    @_store_errors
     def release(self) -> None:
         self._release(self)

@@ -1,4 +1,4 @@
-"""MemoryStore: a store that dies with its process, for tests."""
+"""MemoryStore: a store inside one process, for tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._protocol import Lock
 
 
 class MemoryStore:
-    """Keeps entries in this process; `clock` answers in seconds."""
+    """Keeps entries in this process. `clock` returns seconds."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

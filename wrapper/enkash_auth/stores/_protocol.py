@@ -1,4 +1,4 @@
-"""What a store has to do."""
+"""The interface of a store."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,58 +9,58 @@ T = TypeVar("T")
 
 
 class StoreError(Exception):
-    """A store cannot be used now; the message holds no secret. Any other exception of a store counts as one, too."""
+    """The store cannot be used now. The message holds no secret. Any other exception of a store has the same effect."""
 
 
 class Lock(Protocol):
-    """A lease on a key. It ends by itself, so that a holder that was killed delays others no longer."""
+    """A lease on a key. It expires, so that a killed holder does not block the others."""
 
     def release(self) -> None:
-        """End the lease, unless it has ended and is another's by now."""
+        """Give the lease back, unless it has expired and another holder has it."""
 
 
 class Store(Protocol):
-    """Bytes by key, for a time; all seconds are relative, so that no two machines need the same clock.
+    """Keeps bytes by key for some seconds. All times are relative, so machines need not have the same clock.
 
-    Keys are short text of `[a-z0-9-]`; values are encrypted before they come here. Methods are called on threads of
-    the engine's, by several at once, and by forked children. They raise `StoreError` (or anything) within a second or
-    two where the store does not answer.
+    Keys are short text of `[a-z0-9-]`; values are already encrypted. Methods are called on threads of the engine,
+    several at once, and in forked children. If the store does not answer, they raise `StoreError` (or any other
+    exception) within a second or two.
     """
 
     def load(self, key: str) -> tuple[bytes, float] | None:
-        """Return the value and the seconds it still lives, None where there is none."""
+        """Return the value and the seconds until it expires, None if it is missing."""
         ...
 
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         """Keep the value for `seconds` from now; with a `lock`, only while that is held. Return whether it was kept.
 
-        With a `lock`, a value that arrives late lives shorter by that: else it would seem younger than it is.
+        With a `lock`, subtract a delay on the way from `seconds`: else the value would seem younger than it is.
         """
         ...
 
     def delete(self, key: str) -> None:
-        """Forget the value, if there is one."""
+        """Delete the value; a missing one is no error."""
 
     def lock(self, key: str, seconds: float) -> Lock | None:
-        """Return a lease on the key for at most `seconds`, at once; None while another holds one."""
+        """Return at once a lease on the key for at most `seconds`, or None if another holder has it."""
         ...
 
     def close(self) -> None:
-        """Give back what the store holds open."""
+        """Close connections and files."""
 
 
-def told(what: str, *errors: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let a method raise `StoreError` instead of `errors`, whose text and frames may tell more than `what`."""
+def store_errors(what: str, *errors: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a method raise `StoreError(what)` instead of `errors`, whose text and frames may hold secrets."""
 
     def made(method: Callable[P, T]) -> Callable[P, T]:
         @wraps(method)
-        def telling(*args: P.args, **kwargs: P.kwargs) -> T:
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
                 return method(*args, **kwargs)
             except errors as error:
                 why = type(error).__name__
             raise StoreError(f"{what} ({why})")
 
-        return telling
+        return wrapped
 
     return made

@@ -1,33 +1,32 @@
-"""RedisStore: entries in Redis or Valkey, for the processes of many machines; time is the server's."""
+"""RedisStore: entries in Redis or Valkey, for processes on many machines. Time is the server's."""
 
 from __future__ import annotations
 
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.cluster import RedisCluster
 
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lock, told
+from ._protocol import Lock, store_errors
+from ._redis_clients import client_from_url, renew_after_fork, sentinel_pools
 
-_PREFIX = "enkash-auth:{1}:"  # one hash slot of a cluster, for a script's keys have to share one
-_TIMEOUT = 1.0  # seconds to connect, and again to answer
-_IDLE = 5.0  # seconds after which a connection is not used again: the network may have forgotten it
-# one round trip each, and no step of another client's between
+_PREFIX = "enkash-auth:{1}:"  # one hash slot: in a cluster, all keys of a script must share one
+_IDLE = 5.0  # seconds after which an idle connection is replaced: a firewall may have dropped it silently
+# scripts: one round trip each, and no other client's command in between
 _LOAD = "local v = redis.call('GET', KEYS[1]); return v and {v, redis.call('PTTL', KEYS[1])}"
-# sent again, because its answer was lost, it finds its own lease
+# if the script is sent again because its answer was lost, it finds its own lease
 _LOCK = """
 local now = redis.call('TIME')
 local held = redis.call('GET', KEYS[1]) == ARGV[1] or redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
 return held and now"""
-# a server that hung runs what has piled up, and time counts anew: the value lives shorter by that
+# a server that hung runs old commands late: the delay is subtracted, or the value would seem younger than it is
 _SAVE = """
 local now = redis.call('TIME')
 local late = math.max(0, now[1] + now[2] / 1000000 - tonumber(ARGV[4]))
@@ -36,69 +35,66 @@ if left <= 0 or redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', left)
 return 1"""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
-
-
-_told = told("the token store's server failed", redis.RedisError, OSError, ValueError)
+# redis-py lets out whatever its clients meet: a cluster's errors are no RedisError
+_store_errors = store_errors("the token store's server failed", Exception)
 
 
 class RedisStore:
-    """Keeps entries in the server that `client`, a `redis.Redis`, speaks to; it should have timeouts.
+    """Keeps entries in the server or cluster that `client` speaks to; it should have timeouts.
 
-    Raises `ConfigurationError` for a client that decodes its answers.
+    Raises `ConfigurationError` for a client of asyncio's and for one that decodes its answers.
     """
 
     _idle = float("inf")
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis | RedisCluster) -> None:
+        if not hasattr(client, "get_encoder") or iscoroutinefunction(client.execute_command):
+            raise ConfigurationError(
+                "the token store's client must be a redis.Redis, a redis.cluster.RedisCluster or what a Sentinel's"
+                " master_for returns, and not asyncio's: stores are called on threads"
+            )
         if client.get_encoder().decode_responses:
             raise ConfigurationError("the token store's client must not have decode_responses: entries are bytes")
-        self._own, self._pid, self._used = client, os.getpid(), time.monotonic()
+        self._own: Any = client
+        self._pid, self._used = os.getpid(), time.monotonic()
 
     @property
-    def _client(self) -> redis.Redis:
-        """The client, without connections that were idle for long.
-
-        In a forked child redis-py resets its pool under locks that another thread of the parent may have held in the
-        fork.
-        """
-        pool = self._own.connection_pool
+    def _client(self) -> Any:
+        """The client, without connections that were idle for long."""
         if self._pid != os.getpid():  # pragma: no cover - a forked child's coverage is not written
-            for lock in ("_fork_lock", "_lock"):
-                setattr(pool, lock, threading.RLock())
-            pool.reset()
+            renew_after_fork(self._own)
             self._pid = os.getpid()
         if time.monotonic() - self._used > self._idle:
-            pool.disconnect(inuse_connections=False)
+            for pool in (self._own.connection_pool, *sentinel_pools(self._own)):
+                pool.disconnect(inuse_connections=False)
         self._used = time.monotonic()
         return self._own
 
     @classmethod
     def from_url(cls, url: str) -> RedisStore:
-        """Return a store on redis-py's URL, with a second's time to connect and to answer unless it says otherwise.
+        """Return a store on a URL of redis-py's or `redis+sentinel://host:port,host:port/service`.
 
-        Raises `ConfigurationError` for a URL that redis-py does not understand.
+        Connecting and answering have a second each, unless the URL says otherwise. Raises `ConfigurationError` for a
+        URL that redis-py does not understand.
         """
-        # a connection that died while it was idle is replaced once; a server that does not answer is not asked again
-        retry, client, why = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)), None, ""
+        client, why = None, ""
         try:
-            client = redis.Redis.from_url(
-                url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=retry, retry_on_error=[]
-            )
+            client = client_from_url(url)
         except Exception as error:  # what redis-py raises depends on the option that is wrong
             why = type(error).__name__
-        del url  # it may hold a password: none of its text may stand in a frame of the traceback
+        del url  # it may hold a password, which a traceback with locals would show
         if client is None:
-            raise ConfigurationError(f"the token store's URL is not one of redis-py's ({why})")
+            raise ConfigurationError(f"the token store's URL is neither redis-py's nor a Sentinel's ({why})")
         store = cls(client)
         store._idle = _IDLE
         return store
 
-    @_told
+    @_store_errors
     def load(self, key: str) -> tuple[bytes, float] | None:
         found: Any = self._client.eval(_LOAD, 1, _PREFIX + key)
         return (bytes(found[0]), found[1] / 1000) if found else None
 
-    @_told
+    @_store_errors
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         milliseconds = int(seconds * 1000)
         if milliseconds <= 0 or not (lock is None or isinstance(lock, _Lease)):
@@ -108,11 +104,11 @@ class RedisStore:
         given = value, milliseconds, lock.owner, f"{lock.server_time():.6f}"
         return bool(self._client.eval(_SAVE, 2, _PREFIX + key, lock.key, *given))
 
-    @_told
+    @_store_errors
     def delete(self, key: str) -> None:
         self._client.delete(_PREFIX + key)
 
-    @_told
+    @_store_errors
     def lock(self, key: str, seconds: float) -> Lock | None:
         lease = _Lease(f"{_PREFIX}{key}-lease", self._release)
         taken: Any = self._client.eval(_LOCK, 1, lease.key, lease.owner, int(seconds * 1000))
@@ -121,9 +117,11 @@ class RedisStore:
         lease.clock = int(taken[0]) + int(taken[1]) / 1e6 - time.monotonic()
         return lease
 
-    @_told
+    @_store_errors
     def close(self) -> None:
         self._client.close()
+        for pool in sentinel_pools(self._own):
+            pool.disconnect(inuse_connections=False)
 
     def _release(self, lease: _Lease) -> None:
         self._client.eval(_RELEASE, 1, lease.key, lease.owner)
@@ -132,11 +130,11 @@ class RedisStore:
 class _Lease:
     def __init__(self, key: str, release: Callable[[_Lease], None]) -> None:
         self.key, self.owner, self._release = key, secrets.token_hex(16), release
-        self.clock = 0.0  # the server's time less ours; the answer's way here makes it too small, never too large
+        self.clock = 0.0  # server time minus our time; the answer's delay makes it too small, never too large
 
     def server_time(self) -> float:
         return time.monotonic() + self.clock
 
-    @_told
+    @_store_errors
     def release(self) -> None:
         self._release(self)

@@ -1,0 +1,365 @@
+"""Package indexes on the loopback: pypiserver and devpi for real, the others as one stand-in after their own pages."""
+
+from __future__ import annotations
+
+import base64
+import email.parser
+import email.policy
+import hashlib
+import html
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import trustme
+
+USER, PASSWORD = "publisher", "canary-index-pass"
+READER = "reader"  # the same password, and no right to upload
+JSON = "application/json"
+
+
+class Answer(NamedTuple):
+    status: int
+    text: str = ""
+    kind: str = "text/plain"
+    location: str = ""
+
+
+class Kind(NamedTuple):
+    """How one kind of index answers. What no page says is taken from its source, or left as the default."""
+
+    name: str
+    upload: str
+    simple: str
+    page: str  # what documents it
+    root: int = 200
+    hashes: bool = True
+    accepted: Answer = Answer(200)
+    duplicate: Answer = Answer(409, "the file exists")
+    empty: Answer = Answer(400, "content is missing")
+    form_first: bool = False  # looks at the form before the credentials
+    wrong: Answer = Answer(401)
+    forbidden: Answer = Answer(403, "no right to publish")
+
+
+def _error(status: int, **found: object) -> Answer:
+    return Answer(status, json.dumps(found), JSON)
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            "gitlab",
+            "/api/v4/projects/42/packages/pypi",
+            "/api/v4/projects/42/packages/pypi/simple/",
+            "docs.gitlab.com/user/packages/pypi_repository; lib/api/pypi_packages.rb",
+            accepted=_error(201, message="201 Created"),
+            duplicate=_error(400, message="Validation failed: File name has already been taken"),
+            empty=_error(400, error="content is missing, name is missing, version is missing"),
+            form_first=True,
+            wrong=_error(401, message="401 Unauthorized"),
+            forbidden=_error(403, message="403 Forbidden"),
+        ),
+        Kind(
+            "artifactory",
+            "/artifactory/api/pypi/team-local",
+            "/artifactory/api/pypi/team-local/simple/",
+            "jfrog.com/help/r/jfrog-artifactory-documentation/pypi-repositories",
+            duplicate=_error(403, errors=[{"status": 403, "message": "Not enough permissions to overwrite artifact"}]),
+            wrong=_error(401, errors=[{"status": 401, "message": "Bad credentials"}]),
+            forbidden=_error(403, errors=[{"status": 403, "message": "Not enough permissions to deploy"}]),
+        ),
+        Kind(
+            "azure",
+            "/team/_packaging/feed/pypi/upload/",
+            "/team/_packaging/feed/pypi/simple/",
+            "learn.microsoft.com/azure/devops/artifacts/python/publish-python-packages",
+            accepted=Answer(202),
+            duplicate=_error(409, message="The feed already contains the file", typeKey="FileAlreadyExists"),
+            forbidden=_error(403, message="User lacks permission to complete this action. You need AddPackage"),
+        ),
+        Kind(
+            "nexus",
+            "/repository/pypi-hosted/",
+            "/repository/pypi-hosted/simple/",
+            "help.sonatype.com/en/pypi-repositories.html; PyPiHostedHandlers.java",
+            duplicate=Answer(400, "<html><body>Repository does not allow updating assets: pypi-hosted", "text/html"),
+            empty=Answer(500, "<html><body>IllegalStateException", "text/html"),
+        ),
+        Kind(
+            "codeartifact",
+            "/pypi/team/",
+            "/pypi/team/simple/",
+            "docs.aws.amazon.com/codeartifact/latest/ug/python-compatibility.html",
+            root=404,
+            duplicate=_error(409, message="Asset already exists"),
+            wrong=_error(401, message="Unauthenticated"),
+            forbidden=_error(403, message="User is not authorized to perform: codeartifact:PublishPackageVersion"),
+        ),
+        Kind(
+            "google",
+            "/project/team/",
+            "/project/team/simple/",
+            "cloud.google.com/artifact-registry/docs/python/store-python",
+            root=404,
+            duplicate=Answer(400, "File already exists"),
+            forbidden=_error(403, error={"code": 403, "message": "Permission denied", "status": "PERMISSION_DENIED"}),
+        ),
+        Kind(
+            "gitea",
+            "/api/packages/team/pypi",
+            "/api/packages/team/pypi/simple/",
+            "docs.gitea.com/usage/packages/pypi; routers/api/packages/pypi/pypi.go",
+            root=404,
+            accepted=Answer(201),
+            duplicate=Answer(409, "package file already exists"),
+        ),
+        Kind("folder", "", "/simple/", "packaging.python.org: PEP 503; nginx autoindex", hashes=False),
+    )
+}
+
+
+@dataclass
+class Index:
+    """A running index: where it takes uploads and lists, and the folder that holds its files."""
+
+    url: str
+    simple: str
+    folder: Path
+    answers: list[Callable[[str, str, str], Answer | None]] = field(
+        default_factory=list
+    )  # asked first, by the stand-in
+    seen: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def standing_in(kind: Kind, folder: Path) -> Iterator[Index]:
+    """Serve a folder as this kind of index does; `answers` of the index go first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = Index("", "", folder)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None: ...
+
+        def do_GET(self) -> None:
+            path, login = self.path.partition("?")[0], _login(self.headers.get("Authorization"))
+            self.reply(special(self, "") or _get(kind, folder, path, login))
+
+        def do_POST(self) -> None:
+            name, content = _form(self)
+            reply = special(self, name)
+            self.reply(
+                reply or _post(kind, folder, self.path, _login(self.headers.get("Authorization")), name, content)
+            )
+
+        def reply(self, answer: Answer | Path) -> None:
+            found = Answer(200) if isinstance(answer, Path) else answer
+            body = answer.read_bytes() if isinstance(answer, Path) else found.text.encode()
+            self.send_response(found.status)
+            headers = {"Content-Type": found.kind, "Content-Length": str(len(body)), "Location": found.location}
+            for header, value in {**headers, "WWW-Authenticate": "Basic" if found.status == 401 else ""}.items():
+                if value:
+                    self.send_header(header, value)
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else body)
+
+        do_HEAD = do_GET
+
+    def special(request: BaseHTTPRequestHandler, name: str) -> Answer | None:
+        index.seen.append(f"{request.command} {request.path} {_login(request.headers.get('Authorization'))[0]}")
+        found = (answer(request.command, request.path, name) for answer in index.answers)
+        return next(filter(None, found), None)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    index.url = f"http://127.0.0.1:{server.server_port}{kind.upload or '/upload/'}"
+    index.simple = f"http://127.0.0.1:{server.server_port}{kind.simple}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield index
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _login(header: str | None) -> tuple[str, str]:
+    user, _, password = base64.b64decode((header or "").removeprefix("Basic ")).decode().partition(":")
+    return user, password
+
+
+def _form(request: BaseHTTPRequestHandler) -> tuple[str, bytes]:
+    """Return the name and the bytes of the uploaded file, empty where there is none."""
+    body = request.rfile.read(int(request.headers["Content-Length"]))
+    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+    form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
+    parts = [part for part in form.iter_parts() if part.get_filename()]
+    return (str(parts[0].get_filename()), parts[0].get_payload(decode=True)) if parts else ("", b"")
+
+
+def _get(kind: Kind, folder: Path, path: str, login: tuple[str, str]) -> Answer | Path:
+    if login[1] != PASSWORD and kind.upload:
+        return kind.wrong
+    if path == kind.simple:
+        return Answer(kind.root, "<!DOCTYPE html><html><body></body></html>", "text/html")
+    if path.startswith("/files/") and (file := folder / Path(path).name).is_file():
+        return file
+    name = path.removeprefix(kind.simple).strip("/")
+    found = [file for file in sorted(folder.iterdir()) if _project(file.name) == name]
+    if not path.startswith(kind.simple) or not found:
+        return Answer(404, "not found")
+    links = (
+        f'<a href="/files/{file.name}{f"#sha256={_sha256(file)}" if kind.hashes else ""}">{html.escape(file.name)}</a>'
+        for file in found
+    )
+    return Answer(200, f"<!DOCTYPE html><html><body>{' '.join(links)}</body></html>", "text/html")
+
+
+def _project(file: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.split(r"-\d", file)[0]).lower()
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _post(kind: Kind, folder: Path, path: str, login: tuple[str, str], name: str, content: bytes) -> Answer:
+    if path != kind.upload:
+        return Answer(405 if path.startswith(kind.simple) or not kind.upload else 404)
+    if not name and kind.form_first:
+        return kind.empty
+    if login[1] != PASSWORD:
+        return kind.wrong
+    if login[0] == READER:
+        return kind.forbidden
+    if not name:
+        return kind.empty
+    if (folder / name).exists():
+        return kind.duplicate
+    (folder / name).write_bytes(content)
+    return kind.accepted
+
+
+def _wait(server: subprocess.Popen[bytes], port: int) -> None:
+    end = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < end:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        threading.Event().wait(0.05)
+    raise RuntimeError(f"{server.args} does not listen")
+
+
+def _free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def _running(*command: object, port: int) -> Iterator[None]:
+    words = [str(word) for word in command]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait(server, port)
+        yield
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@contextmanager
+def pypiserver(folder: Path, protected: str = "update,list,download", *fallback: str) -> Iterator[Index]:
+    """Serve a folder; `protected` names the actions that want the password, `.` none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, passwords = _free(), folder.with_suffix(".htpasswd")
+    digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
+    passwords.write_text(f"{USER}:{{SHA}}{digest}\n")
+    command = [sys.executable, "-W", "ignore", "-m", "pypiserver", "run", "-i", "127.0.0.1", "-p", port]
+    command += [
+        "--hash-algo",
+        "sha256",
+        "--backend",
+        "simple-dir",
+        "-a",
+        protected,
+        *(fallback or ["--disable-fallback"]),
+    ]
+    with _running(*command, "-P", passwords if protected != "." else ".", folder, port=port):
+        yield Index(f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{port}/simple/", folder)
+
+
+@contextmanager
+def devpi(programs: Path, folder: Path) -> Iterator[Callable[[str], Index]]:
+    """Run devpi's server; what is given makes an empty, non-volatile index of that name."""
+    port = _free()
+    init = [programs / "devpi-init", "--serverdir", folder, "--root-passwd", PASSWORD, "--no-root-pypi"]
+    subprocess.run(init, check=True, capture_output=True)
+    url = f"http://127.0.0.1:{port}"
+    with _running(programs / "devpi-server", "--serverdir", folder, "--host", "127.0.0.1", "--port", port, port=port):
+        login = httpx.post(f"{url}/+login", json={"user": "root", "password": PASSWORD}).json()["result"]["password"]
+        header = {"X-Devpi-Auth": base64.b64encode(f"root:{login}".encode()).decode()}
+
+        def put(path: str, **wanted: object) -> None:
+            httpx.put(f"{url}/{USER}{path}", json=wanted, headers=header).raise_for_status()
+
+        def create(name: str) -> Index:
+            put(f"/{name}", type="stage", volatile=False, bases=[])
+            return Index(f"{url}/{USER}/{name}/", f"{url}/{USER}/{name}/+simple/", folder)
+
+        put("", password=PASSWORD)
+        yield create
+
+
+@contextmanager
+def behind_tls(index: Index, folder: Path) -> Iterator[tuple[Index, Path]]:
+    """Put TLS with a certificate of a private CA before an index; give the CA's file too."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    plain = int(index.url.split(":")[2].split("/")[0])
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=carry, args=(listener.accept()[0],), daemon=True).start()
+
+    def carry(accepted: socket.socket) -> None:
+        inner = socket.create_connection(("127.0.0.1", plain))
+        with suppress(OSError), inner, context.wrap_socket(accepted, server_side=True) as outer:
+            threading.Thread(target=copy, args=(outer, inner), daemon=True).start()
+            copy(inner, outer)
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while block := source.recv(65536):
+                target.sendall(block)
+            target.shutdown(socket.SHUT_WR)
+
+    threading.Thread(target=serve, daemon=True).start()
+    outside = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    inside = f"http://127.0.0.1:{plain}"
+    try:
+        yield (
+            Index(index.url.replace(inside, outside), index.simple.replace(inside, outside), index.folder),
+            folder / "ca.pem",
+        )
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()

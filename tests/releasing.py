@@ -1,0 +1,205 @@
+"""What the tests of releases share: a tagged repository, a private index and what stands for the public one, commands.
+
+Environments get their dependencies from the machine's ordinary index; all else is on the loopback.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import release
+from indexes import PASSWORD, USER, Index, pypiserver
+
+ROOT = Path(__file__).parents[1]
+GUIDE = ROOT / "docs" / "consume.md"
+PLACEHOLDER = "https://index.example/simple/"
+VERSION = release.version(ROOT)
+CREDENTIALS = {"TWINE_USERNAME": USER, "TWINE_PASSWORD": PASSWORD}
+BIN = Path(sys.executable).parent
+UV = shutil.which("uv", path=str(BIN)) or "uv"
+
+
+# The active environment is left out too: Poetry would take it for the service's and empty it.
+FOREIGN = ("PIP_", "TWINE_", "POETRY_", "ENKASH_", "VIRTUAL_ENV", "CONDA_", "PYTHON")
+INHERITED = {
+    **{name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)},
+    "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
+    "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
+    "UV_PYTHON_DOWNLOADS": "never",
+}
+
+
+def run(
+    *command: object, cwd: Path, only: dict[str, str] | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run with the environment `only`, or with this machine's (but for its secrets and settings), and `more`."""
+    words = [str(word) for word in command]
+    environment = {**(INHERITED if only is None else only), **more}
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def git(repository: Path, *words: str) -> str:
+    return ok(run("git", "-c", "user.name=t", "-c", "user.email=t@t.example", *words, cwd=repository))
+
+
+def releasing(repository: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "tools/release.py", *words, cwd=repository, **environment)
+
+
+def digests(folder: Path, *patterns: str) -> dict[str, str]:
+    paths = [path for pattern in patterns for path in folder.glob(pattern)]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def publishing(repository: Path, index: Index, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Publish what `prebuilt` built; `simple` of the index is said too."""
+    command = [sys.executable, ROOT / "tests" / "prebuilt_release.py", "publish", index.url, "--simple", index.simple]
+    return run(*command, *words, cwd=repository, **{**CREDENTIALS, **environment})
+
+
+@pytest.fixture(scope="session")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose one commit is the tree at hand, tagged as its version."""
+    repository = tmp_path_factory.mktemp("tagged") / "repository"
+    for name in ok(run("git", "ls-files", "-co", "--exclude-standard", cwd=ROOT)).splitlines():
+        if (ROOT / name).is_file():
+            (repository / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, repository / name)
+    git(repository, "init", "-q")
+    git(repository, "add", "--all")
+    ok(run(sys.executable, "-m", "towncrier", "build", "--yes", "--version", VERSION, cwd=repository))
+    git(repository, "commit", "-q", "-m", "release")
+    git(repository, "tag", f"v{VERSION}")
+    return repository
+
+
+@pytest.fixture
+def repository(tagged: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(tagged, tmp_path / "repository", ignore=shutil.ignore_patterns("dist")))
+
+
+@pytest.fixture(scope="session")
+def internal(tmp_path_factory: pytest.TempPathFactory, tagged: Path) -> Iterator[Index]:
+    """The team's index, protected throughout: it has the dependencies, and this package once it was published."""
+    folder = tmp_path_factory.mktemp("internal")
+    pins = folder / "pins.txt"
+    command = [UV, "pip", "compile", "--quiet", "pyproject.toml", "--all-extras", "--generate-hashes"]
+    ok(run(*command, "--constraint", "requirements-dev.txt", "-o", pins, cwd=ROOT))
+    packages = folder / "packages"
+    # pip alone can download; where from is this machine's affair.
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--require-hashes", "-r", str(pins), "-d", str(packages)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with pypiserver(packages) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def published(internal: Index, tagged: Path) -> str:
+    """What `publish` said about the real thing."""
+    return ok(releasing(tagged, "publish", internal.url, **CREDENTIALS, UV_EXCLUDE_NEWER="2020-01-01"))
+
+
+@pytest.fixture(scope="session")
+def public(tmp_path_factory: pytest.TempPathFactory, internal: Index) -> Iterator[Index]:
+    """What stands for the public index: the same dependencies, and a stranger's package of our name."""
+    folder = tmp_path_factory.mktemp("public") / "packages"
+    shutil.copytree(internal.folder, folder, ignore=shutil.ignore_patterns("enkash*"))
+    info = "enkash_auth-99.0.dist-info"
+    with zipfile.ZipFile(folder / "enkash_auth-99.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: enkash-auth\nVersion: 99.0\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    with pypiserver(folder, ".") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def prebuilt(published: str, tagged: Path) -> Path:
+    """The tagged repository with what a publish leaves behind, and the dependencies in an environment."""
+    environment = tagged / ".nox" / "environment"
+    ok(run(UV, "venv", "--quiet", "--python", sys.executable, environment, cwd=tagged))
+    command = [UV, "pip", "install", "--quiet", "--python", environment, "-r", "pyproject.toml", "--all-extras"]
+    ok(run(*command, "--constraint", "requirements-dev.txt", cwd=tagged))
+    return tagged
+
+
+def environment_with_pip(folder: Path) -> Path:
+    ok(run(UV, "venv", "--quiet", "--python", sys.executable, folder / ".venv", cwd=folder))
+    command = [UV, "pip", "install", "--quiet", "--python", folder / ".venv", f"pip=={version('pip')}"]
+    ok(run(*command, cwd=folder))
+    return folder / ".venv" / "bin" / "python"
+
+
+def installed(python: Path) -> str:
+    return ok(run(python, "-c", "import importlib.metadata as m; print(m.version('enkash-auth'))", cwd=ROOT)).strip()
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def sections() -> dict[str, str]:
+    parts = re.split(r"^## (.+)$", GUIDE.read_text(), flags=re.MULTILINE)
+    return {title: text for title, text in zip(parts[1::2], parts[2::2], strict=True) if "```bash" in text}
+
+
+def service(folder: Path, text: str, internal: Index, public: Index) -> dict[str, str]:
+    """Prepare the folder that the section's text starts from; return what its commands find in the environment."""
+    tools = folder / "tools"
+    tools.mkdir()
+    for name in ("uv", "poetry"):
+        (tools / name).symlink_to(BIN / name)
+    (folder / "netrc").write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
+    (folder / "netrc").chmod(0o600)
+    toml = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    if toml:
+        (folder / "pyproject.toml").write_text(toml[1].replace(PLACEHOLDER, internal.simple))
+    elif "poetry" in text:
+        project = '[project]\nname = "service"\nversion = "1"\nrequires-python = ">=3.11,<4"\n'
+        project += "[tool.poetry]\npackage-mode = false\n"
+        if "explicit" in text:  # no setting moves Poetry's public index: a source of its own stands for it
+            project += f'[[tool.poetry.source]]\nname = "public"\nurl = "{public.url}simple/"\n'
+        (folder / "pyproject.toml").write_text(project)
+    else:
+        environment_with_pip(folder)
+    path = [folder / ".venv" / "bin", tools, Path(getattr(sys, "_base_executable", sys.executable)).parent]
+    return {
+        "PATH": os.pathsep.join([*map(str, path), "/usr/bin", "/bin"]),
+        "HOME": str(folder),
+        "NETRC": str(folder / "netrc"),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": f"{public.url}simple/",
+        "PIP_NO_CACHE_DIR": "1",
+        "UV_DEFAULT_INDEX": f"{public.url}simple/",
+        "UV_CACHE_DIR": str(folder / "cache"),
+        "UV_PYTHON": sys.executable,
+        "POETRY_CACHE_DIR": str(folder / "cache"),
+        "POETRY_CONFIG_DIR": str(folder / "config"),
+        "POETRY_VIRTUALENVS_IN_PROJECT": "true",
+        "POETRY_HTTP_BASIC_INTERNAL_USERNAME": USER,
+        "POETRY_HTTP_BASIC_INTERNAL_PASSWORD": PASSWORD,
+        "UV_INDEX_INTERNAL_USERNAME": USER,
+        "UV_INDEX_INTERNAL_PASSWORD": PASSWORD,
+    }

@@ -1,0 +1,196 @@
+"""Every kind of index: publishing to it as it goes well and wrong, and installing from it. Run by `nox -s indexes`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from indexes import KINDS, PASSWORD, USER, Answer, Index, behind_tls, devpi, pypiserver, standing_in
+from releasing import (
+    CREDENTIALS,
+    GUIDE,
+    PLACEHOLDER,
+    UV,
+    VERSION,
+    digests,
+    installed,
+    ok,
+    one_line,
+    publishing,
+    run,
+    sections,
+    service,
+)
+
+pytest_plugins = ["releasing"]
+pytestmark = [pytest.mark.release, pytest.mark.indexes]
+
+WHEEL, SDIST = f"enkash_auth-{VERSION}-py3-none-any.whl", f"enkash_auth-{VERSION}.tar.gz"
+STAND_INS = [name for name, kind in KINDS.items() if kind.upload]
+TAKE_UPLOADS = ["devpi", "pypiserver", *STAND_INS]
+FORM_FIRST = {"gitlab"}
+
+
+@pytest.fixture(scope="session")
+def devpis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Index]]:
+    """One devpi server for all tests; each gets an index of its own."""
+    with devpi(Path(os.environ["DEVPI"]) / "bin", tmp_path_factory.mktemp("devpi")) as create:
+        yield create
+
+
+@pytest.fixture
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
+    """The kind that the test is parametrized with, empty."""
+    if request.param == "devpi":
+        yield request.getfixturevalue("devpis")(re.sub(r"\W", "", tmp_path.name))
+        return
+    files = tmp_path / "files"
+    with pypiserver(files) if request.param == "pypiserver" else standing_in(KINDS[request.param], files) as found:
+        yield found
+
+
+def upload(index: Index, *paths: Path) -> None:
+    """Put these files there as anybody would."""
+    command = [sys.executable, "-m", "twine", "upload", "--repository-url", index.url]
+    ok(run(*command, *paths, cwd=index.folder.parent, **CREDENTIALS))
+
+
+every = pytest.mark.parametrize("index", TAKE_UPLOADS, indirect=True)
+
+
+@every
+def test_a_first_release_is_published_and_verified(prebuilt: Path, index: Index) -> None:
+    said = ok(publishing(prebuilt, index))
+    assert " lists no enkash-auth yet: " in said
+    assert said.endswith(f"enkash-auth {VERSION} is on {index.url.split('/')[2]}\n")
+    assert " lacks nothing\n" in ok(publishing(prebuilt, index, "--verify"))
+
+
+@every
+def test_a_duplicate_is_no_error_and_other_bytes_are(prebuilt: Path, index: Index, tmp_path: Path) -> None:
+    other = Path(shutil.copy(prebuilt / "dist" / WHEEL, tmp_path))
+    with zipfile.ZipFile(other, "a") as wheel:
+        wheel.comment = b"other"
+    upload(index, prebuilt / "dist" / SDIST, other)
+    assert f" holds another {WHEEL}: sha256 " in one_line(publishing(prebuilt, index))
+
+
+@pytest.mark.parametrize("index", STAND_INS, indirect=True)
+def test_a_duplicate_that_the_list_does_not_show_is_refused_in_the_index_s_words(
+    prebuilt: Path, index: Index, request: pytest.FixtureRequest
+) -> None:
+    upload(index, prebuilt / "dist" / SDIST)
+    index.answers.append(lambda method, path, name: Answer(404) if method == "GET" else None)
+    said = one_line(publishing(prebuilt, index))
+    assert re.search(r"(already|overwrite|exists|updating)", said), said
+
+
+@every
+def test_a_half_published_release_is_completed(prebuilt: Path, index: Index) -> None:
+    upload(index, prebuilt / "dist" / SDIST)
+    assert f" lacks {WHEEL}: " in one_line(publishing(prebuilt, index, "--verify"))
+    assert f" lacks {WHEEL}\n" in ok(publishing(prebuilt, index))
+
+
+@every
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_bad_password_is_one_line(prebuilt: Path, index: Index, dry: tuple[str, ...]) -> None:
+    done = publishing(prebuilt, index, *dry, TWINE_PASSWORD="canary-wrong")
+    assert "canary" not in done.stdout + done.stderr
+    assert re.search(r" answered 40[13] to ", one_line(done))
+
+
+@every
+def test_an_unreachable_index_is_one_line(prebuilt: Path, index: Index) -> None:
+    nothing = (re.sub(r":\d+/", ":9/", url) for url in (index.url, index.simple))
+    said = one_line(publishing(prebuilt, Index(*nothing, index.folder)))
+    assert re.match(r"cannot connect to 127\.0\.0\.1:9: .*refused", said)
+
+
+@every
+def test_a_private_ca_is_named_once(prebuilt: Path, index: Index, tmp_path: Path) -> None:
+    with behind_tls(index, tmp_path) as (outside, authority):
+        assert "SSL_CERT_FILE" in one_line(publishing(prebuilt, outside))
+        ok(publishing(prebuilt, outside, SSL_CERT_FILE=str(authority)))
+
+
+@pytest.mark.parametrize(("name", "index"), [(name, name) for name in TAKE_UPLOADS], indirect=["index"])
+def test_a_dry_run_leaves_nothing(prebuilt: Path, name: str, index: Index) -> None:
+    said = ok(publishing(prebuilt, index, "--dry-run"))
+    assert ("nor whether these credentials may upload" in said) == (name in FORM_FIRST)
+    assert " lists no enkash-auth yet: " in ok(publishing(prebuilt, index, "--dry-run"))
+
+
+@pytest.mark.parametrize("index", ["folder"], indirect=True)
+def test_a_folder_takes_no_upload_and_is_verified(prebuilt: Path, index: Index) -> None:
+    assert " answered 405 to an upload " in one_line(publishing(prebuilt, index, "--dry-run"))
+    for name in (SDIST, WHEEL):
+        shutil.copy(prebuilt / "dist" / name, index.folder)
+    assert " lacks nothing\n" in ok(publishing(prebuilt, index, "--verify"))
+
+
+TOOLS = {
+    "pip": ("pip, one index for everything", "requirements.txt"),
+    "uv": ("uv", "uv.lock"),
+    "poetry": ("Poetry, one index for everything", "poetry.lock"),
+}
+
+
+def commands(title: str, index: Index) -> str:
+    return "\n".join(re.findall(r"```bash\n(.*?)```", sections()[title], re.DOTALL)).replace(PLACEHOLDER, index.simple)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(("name", "index"), [(name, name) for name in [*TAKE_UPLOADS, "folder"]], indirect=["index"])
+def test_the_guide_s_commands_pin_by_hash_and_install(
+    prebuilt: Path, internal: Index, public: Index, tmp_path: Path, name: str, index: Index, tool: str
+) -> None:
+    if name == "devpi":
+        upload(index, *internal.folder.iterdir())
+    else:
+        shutil.copytree(internal.folder, index.folder, dirs_exist_ok=True)
+    title, lock = TOOLS[tool]
+    folder = tmp_path / "service"
+    folder.mkdir()
+    environment = service(folder, sections()[title], index, public)
+    ok(run("bash", "-euc", commands(title, index), cwd=folder, only=environment))
+    assert installed(folder / ".venv" / "bin" / "python") == VERSION
+    hashed = digests(prebuilt, f"dist/{WHEEL}")[WHEEL] in (folder / lock).read_text()
+    assert hashed == (name != "folder" or tool != "uv")  # uv lock takes an index's hashes and makes none
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("index", ["artifactory"], indirect=True)
+def test_the_guide_s_commands_trust_a_private_ca_by_the_guide_s_variables(
+    prebuilt: Path, internal: Index, public: Index, tmp_path: Path, index: Index, tool: str
+) -> None:
+    shutil.copytree(internal.folder, index.folder, dirs_exist_ok=True)
+    title, _ = TOOLS[tool]
+    folder = tmp_path / "service"
+    folder.mkdir()
+    with behind_tls(index, tmp_path) as (outside, authority):
+        environment = service(folder, sections()[title], outside, public)
+        trusted = {variable: str(authority) for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
+        ok(run("bash", "-euc", commands(title, outside), cwd=folder, only={**environment, **trusted}))
+    assert installed(folder / ".venv" / "bin" / "python") == VERSION
+
+
+@pytest.mark.parametrize(("left_out", "code"), [("", 0), ("exclude-newer-package = { enkash-auth = false }", 1)])
+@pytest.mark.parametrize("index", ["gitlab"], indirect=True)
+def test_a_cooldown_hides_the_package_unless_it_is_exempt(
+    published: str, internal: Index, tmp_path: Path, index: Index, left_out: str, code: int
+) -> None:
+    for name in (SDIST, WHEEL):
+        shutil.copy(internal.folder / name, index.folder)
+    project, cooldown = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    project = project.replace(PLACEHOLDER, index.simple).replace('["enkash-auth[testing]"]', "[]")
+    (tmp_path / "pyproject.toml").write_text(project + cooldown.replace(left_out, ""))
+    login = {"UV_INDEX_INTERNAL_USERNAME": USER, "UV_INDEX_INTERNAL_PASSWORD": PASSWORD}
+    assert run(UV, "lock", cwd=tmp_path, **login).returncode == code

@@ -1,0 +1,241 @@
+"""A fleet's store, lease, clocks and processes as values, on which `explore.py` plays the real protocol."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from enkash_auth._fleet.protocol import Ended, Lease, Member, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._policy.attempts import Memory
+from enkash_auth._policy.classification import Answer, Kind
+from enkash_auth._policy.lifetime import Moment, TokenRecord
+from enkash_auth._policy.outcome import Issued, Refused, Unavailable
+
+NEVER, LIFE = float("-inf"), 20
+OPEN, REMOVED, SUCCESS, UNKNOWN, MAYBE, CLIENT, CLEAR, RESET = Kind
+FAULTS = {"kill": 1, "suspend": 1, "lose": 1, "reset": 1, "rotate": 1}
+Told = tuple[Answer, Kind]  # what the server says, and what the promise takes that for
+
+
+class Broken(Exception):
+    """A promise was broken."""
+
+
+@frozen(eq=False)
+class Process:
+    name: str
+    memory: Memory = field(factory=Memory)  # as its sign-in began
+    flights: int = 0
+    moved: bool = False  # it has other credentials by now
+    began: Moment | None = None  # None: idle
+    replies: tuple[Any, ...] = ()
+    command: Any = None  # the next one
+    marks: dict[tuple[float, int], str] = field(init=False, factory=dict)  # for `key`
+
+    def live(self) -> tuple[Member, Any, Any]:
+        """Return its member, its generator and the command that comes next: all that was replied is replied again."""
+        ids = iter(range(99))
+        member = Member("h", 10.0, False, lambda: f"@{self.name}{self.flights}.{next(ids)}", lambda: 0.5, self.memory)
+        assert self.began
+        steps = member.sign_in(None, self.began, self.began.after(10))
+        command = next(steps)
+        for reply in self.replies:
+            command = steps.send(reply)
+        return member, steps, command
+
+    def mark(self, at: tuple[float, int], live: Any = None) -> str:
+        """Return what it knows, without the hour: its memory, and the variables of its generators."""
+        if at not in self.marks:
+            known = [self.moved, self.memory]
+            if self.began:
+                member, steps, command = live or self.live()
+                known = [self.moved, self.began, member.memory, command]
+                while steps is not None and steps.gi_frame:
+                    names = sorted(steps.gi_frame.f_locals.items())
+                    known += [steps.gi_code.co_name, steps.gi_frame.f_lasti, [one for one in names if one[0] != "self"]]
+                    steps = steps.gi_yieldfrom
+            self.marks[at] = repr(plain(known, *at))
+        return self.marks[at]
+
+
+@frozen
+class World:
+    """`sent`: when each password since the last success left, and how it was answered; a reset counts as one."""
+
+    answers: tuple[Told, ...]
+    proven: bool
+    processes: tuple[Process, ...]
+    faults: dict[str, int]
+    spare: int  # faults in all
+    spent: tuple[str, ...] = ()
+    now: float = 0.0
+    entries: dict[str, tuple[str, float, float]] = field(factory=dict)  # text, written, end
+    lease: tuple[str, float] = ("", NEVER)
+    sent: tuple[tuple[float, Kind], ...] = ()
+    reset: str = ""
+    rotated: bool = False
+    forbidden: bool = False  # the source named other credentials when a person reset
+    trace: tuple[str, ...] = ()
+
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.now, self.now)
+
+    @property
+    def at(self) -> tuple[float, int]:
+        """The hour, and the number of the last attempt that was cleared: what states may differ in."""
+        return self.now, json.loads(self.entries["ledger"][0])["cleared"]
+
+    def can(self, fault: str) -> bool:
+        """Whether a fault may come. A save that is lost, and a stop before the answer, nobody can see together."""
+        apart = {"lose": {"kill", "suspend"}, "kill": {"lose"}, "suspend": {"lose"}}.get(fault, set())
+        return self.spare > 0 and self.faults[fault] > 0 and not apart & {*self.spent}
+
+    def spend(self, fault: str) -> World:
+        faults = {**self.faults, fault: self.faults[fault] - 1}
+        return evolve(self, faults=faults, spare=self.spare - 1, spent=(*self.spent, fault))
+
+    def put(self, process: Process) -> World:
+        return evolve(
+            self, processes=tuple(process if one.name[0] == process.name[0] else one for one in self.processes)
+        )
+
+    def entry(self, kind: str) -> tuple[Any, float, float] | None:
+        text, written, end = self.entries.get(kind, ("", 0.0, NEVER))
+        return (json.loads(text), self.now - written, end - self.now) if end > self.now else None
+
+    def write(self, kind: str, entry: Any, seconds: float) -> World:
+        return evolve(self, entries={**self.entries, kind: (json.dumps(entry), self.now, self.now + seconds)})
+
+    def key(self) -> int:
+        entries = [(kind, self.entry(kind)) for kind in sorted(self.entries)]
+        at = self.at
+        sent = [(min(300.0, self.now - at), kind) for at, kind in self.sent]
+        processes = sorted((one.mark(at), one.name == self.lease[0]) for one in self.processes)
+        left = max(0.0, self.lease[1] - self.now)
+        rest = self.proven, self.reset, self.rotated, self.forbidden, self.faults, sorted(self.spent)
+        names: dict[str, str] = {}
+        text = repr((processes, plain(entries, *at), sent, left, rest))
+        return hash(re.sub(r"@[\w'.]+", lambda found: names.setdefault(found[0], str(len(names))), text))
+
+
+def plain(value: Any, now: float, base: int, name: str = "") -> Any:
+    """Return a value without the hour, and with the numbers of attempts counted from `base`."""
+    if name in ("number", "cleared"):
+        return value - base
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Moment):
+        return round(max(-4000.0, value.monotonic - now), 2)
+    if isinstance(value, float):
+        return round(max(-4000.0, value - now), 2) if name in ("until", "sticky_until") else value
+    if isinstance(value, dict):  # an entry, whose times count from its saving
+        return [(one, plain(value[one], now, base, one.replace("until", ""))) for one in sorted(value)]
+    if isinstance(value, tuple | list):
+        return [plain(one, now, base) for one in value]
+    names = [one.name for one in getattr(type(value), "__attrs_attrs__", ())]
+    return type(value).__name__, [plain(getattr(value, one), now, base, one) for one in names]
+
+
+def go_on(
+    world: World, process: Process, fine: bool, told: Told | None = None, *, lose: bool = False, stop: bool = False
+) -> World:
+    """Let a process do its next command, and go on to its next stop; `stop`: it stops right behind its request."""
+    member, steps, command = process.live()
+    while True:
+        lost = lose and isinstance(command, Save) and command.kind == "ledger"
+        world, value = carry_out(world, process, member, command, told, lost)
+        lose, process = (
+            lose and not lost,
+            evolve(process, replies=(*process.replies, (world.moment, value)), command=None),
+        )
+        if stop and isinstance(command, Send):
+            return world.put(process)
+        try:
+            command = steps.send(process.replies[-1])
+        except StopIteration as end:
+            check_fair(world, end.value)
+            moved = end.value.outcome is None
+            return world.put(Process(process.name, member.memory, process.flights + 1, moved))
+        if fine or isinstance(command, Send | Pause):
+            process = evolve(process, command=command)
+            process.mark(world.at, (member, steps, command))
+            return world.put(process)
+
+
+def carry_out(world: World, process: Process, member: Member, command: Any, told: Any, lost: bool) -> tuple[World, Any]:
+    holds = world.lease[0] == process.name
+    match command:
+        case Read(kind):
+            return world, world.entry(kind)
+        case Save(kind, entry, seconds):
+            kept = holds and world.now < world.lease[1]
+            return (world.write(kind, entry, seconds) if kept and not lost else world), kept
+        case Lease(seconds):
+            free = world.now >= world.lease[1]
+            return (evolve(world, lease=(process.name, world.now + seconds)) if free else world), free
+        case Release():
+            return (evolve(world, lease=("", NEVER)) if holds else world), None
+        case Source():
+            return world, not world.rotated
+        case Send(_, deadline) if world.moment.until(deadline) > 0:
+            return send(world, member, *told)
+        case Send():  # the gateway looks at the clocks last
+            return world, Sent(Unavailable("late", "h", late=True), Answer(left=False))
+    return world, None
+
+
+def send(world: World, member: Member, answer: Answer, kind: Kind) -> tuple[World, Sent]:
+    """Let a password leave, if that is promised to be none too many; the server answers at once."""
+    if member.memory.own[-1].reset == world.reset:  # else it was under way before the reset
+        check_few(world)
+        world = evolve(world, sent=(*world.sent, (world.now, kind)))
+    if kind is SUCCESS:
+        world, issued = evolve(world, sent=(), proven=True), Issued(f"@t{world.now}", LIFE)
+        return world, Sent(TokenRecord.from_answer(issued, world.moment, world.moment, before=None, draw=0.5), answer)
+    refused = 200 < answer.status < 500 and answer.status != 429
+    return world, Sent(Refused(answer.status, answer.error, False, "h") if refused else Unavailable("x", "h"), answer)
+
+
+def check_few(world: World) -> None:
+    """Raise if the password that leaves now is one too many."""
+    kinds, proven = [kind for _, kind in world.sent], world.proven
+    counted = [one for one in world.sent if one[1] not in ((REMOVED, UNKNOWN) if proven else (REMOVED,))]
+    told = [kind for _, kind in counted if "kill" not in world.spent]  # who is killed cannot tell
+    soon = [kind for at, kind in counted if world.now - at < 60 and kind in (MAYBE, CLIENT)]
+    rules = {
+        "the old password after a reset": world.forbidden,
+        "a password after a clear refusal": CLEAR in kinds or (not proven and CLIENT in kinds),
+        "a password within a minute after a refusal": soon and not faulty(world),
+        "a third password within five minutes": len([at for at, _ in counted if world.now - at < 300]) > 1,
+        "a third password after what may be a refusal": not proven and len(counted) > 1 and MAYBE in kinds,
+        "a third password after one more": proven and {MAYBE, RESET} & {*told[:-1]},
+    }
+    if broken := [name for name, holds in rules.items() if holds]:
+        raise Broken(broken[0])
+
+
+def faulty(world: World) -> bool:
+    return bool({*world.spent} - {"rotate"})
+
+
+def check_fair(world: World, ended: Ended) -> None:
+    """Raise if the ledger forbids more than what was answered explains."""
+    kinds, decision = {kind for _, kind in world.sent if kind is not REMOVED}, ended.decision
+    if decision is None or decision.row is None or faulty(world):
+        return
+    refused, client = kinds & {MAYBE, CLEAR}, CLIENT in kinds
+    rules = {
+        "stopped though nothing was refused": not (refused or client or (kinds and not world.proven)),
+        "final though nothing may have been a refusal": decision.final and not refused and (world.proven or not client),
+        "final at the first answer that may be one": decision.final and len(world.sent) < 2 and kinds == {MAYBE},
+        "proven and stopped for longer": world.proven
+        and not decision.final
+        and not client
+        and decision.until > world.now + 60,
+    }
+    if broken := [name for name, holds in rules.items() if holds]:
+        raise Broken(broken[0])

@@ -1,0 +1,45 @@
+"""How a command ends: each error is one line on stderr and an exit code, whatever its streams can take."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, TextIO
+
+import click
+
+from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+
+_CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolError: 6}
+
+
+class Group(click.Group):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # a full disk; a reader that has gone is dealt with by click
+            why = error.strerror or type(error).__name__
+        _say(f"the output cannot be written: {why}")
+        _drop(sys.stdout)
+        sys.exit(1)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EnkashAuthError as error:
+            _say(str(error))
+            code = _CODES[type(error)]
+        ctx.exit(code)
+
+
+def _say(error: str) -> None:
+    """Print an error to stderr; the exit code tells it, too, if stderr takes nothing."""
+    try:
+        click.echo(f"Error: {error}", err=True)
+    except OSError:
+        _drop(sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
+    """Discard what a stream has not written: the interpreter would fail on it again when it ends, with code 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
