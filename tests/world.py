@@ -163,7 +163,7 @@ class World:
 class Gateway:
     """Stands in for the gateway: two steps to the server and back."""
 
-    host, lead = "token.example", 0.0
+    host = "token.example"
 
     def __init__(self, world: World, credentials: Credentials) -> None:
         self.world, self.fingerprint = world, credentials.fingerprint()
@@ -175,7 +175,7 @@ class Gateway:
     def abandon(self) -> None:
         pass
 
-    def grant(self, timeout: float, leave: Callable[[], None]) -> Outcome:
+    def grant(self, timeout: float) -> Outcome:
         world, fiber = self.world, _current[-1]
 
         def current() -> bool:
