@@ -70,9 +70,7 @@ class Lifetime:
         """Return what this and a later answer for the same token say together."""
         lower = Moment(*map(max, self.lower, other.lower))
         upper = Moment(*map(min, self.upper, other.upper))
-        if (
-            abs(self.lower.offset - other.lower.offset) > _SET
-        ):  # the old lower bound is void, the upper one does no harm
+        if abs(self.lower.offset - other.lower.offset) > _SET:  # the old lower bound is void
             lower, upper = other.lower, other.upper.after(min(0.0, self.upper.monotonic - other.upper.monotonic))
         return Lifetime(lower, upper, self.window) if lower.until(upper) > 0 else other
 
