@@ -187,10 +187,12 @@ class Fleets(Processes):
 
     @rule()
     def time_passes_to_a_renewal(self) -> None:
-        lives = [engine.cache.record.life for engine in self.engines if engine.cache.record]
-        now = [engine.runtime.monotonic() for engine in self.engines if engine.cache.record]
+        lives = [engine.held.cache.record.life for engine in self.engines if engine.held.cache.record]
+        now = [engine.runtime.monotonic() for engine in self.engines if engine.held.cache.record]
         if lives:
-            self.passes(max(0.0, min(life.lower.monotonic - life.window / 2 - at for life, at in zip(lives, now, strict=True))))
+            self.passes(
+                max(0.0, min(life.lower.monotonic - life.window / 2 - at for life, at in zip(lives, now, strict=True)))
+            )
             self.calls_come()
             self.passes(0.01)
 

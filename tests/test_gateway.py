@@ -241,7 +241,9 @@ def test_a_proxy_that_cannot_be_used_is_named(environment: pytest.MonkeyPatch, u
 
 def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: Server) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        request.extensions["trace"]("http11.send_request_headers.started", {"request": request})  # as httpcore does, when connected
+        request.extensions["trace"](
+            "http11.send_request_headers.started", {"request": request}
+        )  # as httpcore does, when connected
         raise AssertionError
 
     server.answer = answer

@@ -40,7 +40,9 @@ def test_another_token_is_certain_after_the_seconds_until_it(
     first = record(seconds, trip)
     sticky = evolve(record(0, 0, before=first, at=START.after(seconds)), looks=3)
     now = sticky.life.lower
-    assert now.after(sticky.seconds_until_request(now, 99)).monotonic + 1e-6 >= min(end.monotonic, sticky.life.upper.monotonic)
+    assert now.after(sticky.seconds_until_request(now, 99)).monotonic + 1e-6 >= min(
+        end.monotonic, sticky.life.upper.monotonic
+    )
 
 
 @given(seconds=st.integers(1, 90_000), trip=st.floats(0, 0.5))

@@ -368,11 +368,11 @@ def test_a_sign_in_begun_before_a_reset_changes_no_account(server: Server) -> No
 def test_a_source_that_names_refused_credentials_changes_nothing(server: Server) -> None:
     server.answer = lambda _: REFUSAL
     with TokenProvider(credentials, transport=server.transport) as provider:
-        account = engine_of(provider).account
+        account = engine_of(provider).held.account
         for _ in range(2):
             with pytest.raises(RefusedError):
                 provider.token()
-        assert engine_of(provider).account is account
+        assert engine_of(provider).held.account is account
     assert len(server.requests) == 1
 
 

@@ -131,7 +131,12 @@ class Server:
         return sum(counts) / len(counts)
 
 
-WAYS = {"near": (0.005, 0.005, 0.015), "far": (0.05, 0.05, 0.0), "slow there": (0.2, 0.02, 0.5), "slow back": (0.02, 0.2, 0)}
+WAYS = {
+    "near": (0.005, 0.005, 0.015),
+    "far": (0.05, 0.05, 0.0),
+    "slow there": (0.2, 0.02, 0.5),
+    "slow back": (0.02, 0.2, 0),
+}
 
 
 @pytest.mark.parametrize("strangers", [0.0, 0.3, 50.0])

@@ -182,7 +182,11 @@ class Fiber:
     @property
     def left(self) -> float:
         """Seconds until a step makes sense."""
-        return 0.0 if self.done else max(0.0, self.due - self.machine.monotonic(), self.machine.wakes - self.machine.world.true)
+        return (
+            0.0
+            if self.done
+            else max(0.0, self.due - self.machine.monotonic(), self.machine.wakes - self.machine.world.true)
+        )
 
     def step(self) -> None:
         """Let the sign-in run to its next `hold` or its end."""
@@ -295,11 +299,11 @@ class World(Outside):
 
     def reset(self, engine: Engine, engines: Iterable[Engine]) -> None:
         """A person resets: what is under way counts no more."""
-        held = engine.account.identity.fingerprint
+        held = engine.held.account.identity.fingerprint
         engine.reset()
         for fiber in self.fibers:
             fiber.excused = True
-        for fingerprint in {held, engine.account.identity.fingerprint}:
+        for fingerprint in {held, engine.held.account.identity.fingerprint}:
             self.book(fingerprint).resets(self.true, engines, well=self.well)
 
     def fork(self, engine: Engine) -> Engine:
@@ -314,7 +318,7 @@ class World(Outside):
 
     def kill(self, engine: Engine) -> None:
         for fiber in [fiber for fiber in self.fibers if fiber.engine is engine]:
-            book = self.book(engine.account.identity.fingerprint)
+            book = self.book(engine.held.account.identity.fingerprint)
             book.passwords.append(Password(self.true, {engine}, left=False))
             fiber.kill()
             self.fibers.remove(fiber)
