@@ -521,20 +521,29 @@ class TestWithoutTheStore:
         assert len(fleet.passwords) == 1
 
 
-def test_a_sticky_servers_end_is_waited_for_by_the_holder(fleet: Fleet, clock: Clock) -> None:
-    process = fleet.process()
-    first = process.sign_in().outcome
+def test_a_sticky_servers_next_token_is_waited_for_by_the_holder(fleet: Fleet, clock: Clock) -> None:
+    first = fleet.process().sign_in().outcome
     assert isinstance(first, TokenRecord)
-    clock.passes(299.9)
+    clock.passes(300.1)
+    now = clock.runtime.now()
     record = evolve(first, sticky_until=clock.monotonic + 9)
-    clock.passes(0.2)
-    ended = process.sign_in(record)
-    assert token(ended) == "t2"
-    assert clock.monotonic == pytest.approx(first.life.upper.monotonic)
-    late = evolve(first, life=evolve(first.life, upper=clock.runtime.now().after(8)), sticky_until=clock.monotonic + 9)
+    waits = record.seconds_until_request(now, 5.0)
+    assert waits > 0
+    process = fleet.process()
+    assert token(process.sign_in(record)) == "t2"
+    assert [command for command in process.commands if isinstance(command, Pause)] == [Pause(waits)]
+
+
+def test_a_sticky_servers_next_token_is_not_waited_for_past_the_lease(fleet: Fleet, clock: Clock) -> None:
+    first = fleet.process().sign_in().outcome
+    assert isinstance(first, TokenRecord)
+    clock.passes(300.1)
     fleet.store.forget()
-    outcome = process.sign_in(late).outcome
+    until = clock.monotonic + 900
+    life = evolve(first.life, lower=clock.runtime.now(), upper=clock.runtime.now().after(8))
+    outcome = fleet.process().sign_in(evolve(first, life=life, sticky_until=until, looks=99)).outcome
     assert isinstance(outcome, Unavailable) and outcome.retry_after == pytest.approx(8)
+    assert len(fleet.passwords) == 1
 
 
 def test_that_a_server_is_sticky_is_saved_and_taken_back(fleet: Fleet, clock: Clock) -> None:
