@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from attrs import evolve, frozen
 
-from enkash_auth._policy.classification import Answer
+from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import NEVER, Moment
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from enkash_auth._policy.token import read_access_token, read_life
@@ -29,7 +29,6 @@ from .call import BoundedStream, Call, Form, StoppedError, current_call
 
 _LEAD = 1.0  # seconds to connect in
 _TRY_LATER = (408, 421, 425, 429)
-_USER_AGENT = f"enkash-auth/{version('enkash-auth')}"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
@@ -53,15 +52,14 @@ class Gateway:
         verify: bool | ssl.SSLContext = True,
     ) -> None:
         self.lead = 0.0 if transport else _LEAD  # another transport may not tell when its header leaves
-        self.origin = credentials.origin
-        self.host = self.origin[1]
+        self.origin, self.host = credentials.origin, credentials.origin[1]
         self._credentials, self._shared = credentials, transport is not None  # a given transport may have other users
         self._calls, self._lock, self._closed = list[Call](), threading.Lock(), False
         self._client = Client(
             base_url=credentials.base_url,
             timeout=httpx.Timeout(5.0),  # each request brings its own
             headers={
-                "User-Agent": _USER_AGENT,
+                "User-Agent": f"enkash-auth/{version('enkash-auth')}",
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
                 "Connection": "close",  # the next request is minutes away, and a fork would share the connection
@@ -195,7 +193,8 @@ class Gateway:
                 raise
         if status == 200:
             return
-        if status in _TRY_LATER or status >= 500:
+        refused = classify(call.answer) in (Kind.CLEAR, Kind.CLIENT)  # under any status
+        if not refused and (status in _TRY_LATER or status >= 500):
             after = read_retry_after(response.headers.get("Retry-After"), call.runtime.wall())
             raise StoppedError(Unavailable(f"status {status}", self.host, after))
         raise StoppedError(Refused(status, call.answer.error, False, self.host))
