@@ -299,6 +299,11 @@ def test_a_decision_makes_the_callers_failure(kinds: list[Kind], status: int, fa
     assert decision.limiting(bare, NOW.monotonic) == failure
 
 
+def test_what_forbids_nothing_limits_nothing() -> None:
+    failure = Unavailable("status 503", "h")
+    assert ledger([]).decide(NOW).limiting(failure, NOW.monotonic) == failure
+
+
 def test_waiting_for_siblings_is_trouble_without_a_back_off() -> None:
     failure = ledger([OPEN, OPEN]).decide(NOW, {"a1", "a2"}).failure("h", NOW.monotonic)
     assert failure == Unavailable("other processes are signing in", "h", late=True)
