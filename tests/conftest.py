@@ -36,10 +36,6 @@ def credentials(**changed: str) -> Credentials:
     return Credentials(**{"base_url": "https://token.example", **CANARIES, **changed})
 
 
-def settings_of(sandbox: Sandbox) -> Credentials:
-    return Credentials(**{name[7:].lower(): value for name, value in sandbox.environment().items()})
-
-
 class Server:
     """A token endpoint: answers what the test says, and counts."""
 

@@ -12,7 +12,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, grant, issued, settings_of
+from conftest import Clock, Server, credentials, grant, issued
 from enkash_auth import TokenProvider
 from enkash_auth._policy.classification import Kind, classify
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
@@ -221,7 +221,7 @@ def proxy(environment: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 
 
 def test_no_proxy_sees_a_sign_in_over_plain_http(proxy: socket.socket) -> None:
-    with Sandbox() as sandbox, TokenProvider(settings_of(sandbox)) as provider:
+    with Sandbox() as sandbox, TokenProvider(sandbox.credentials()) as provider:
         assert provider.token()
         with pytest.raises(BlockingIOError):
             proxy.accept()
