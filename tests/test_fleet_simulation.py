@@ -6,10 +6,8 @@ do at once. Nobody but the server knows the dialect in which it refuses.
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
