@@ -19,7 +19,7 @@ from enkash_auth._policy.classification import classify
 from enkash_auth._policy.lifetime import CLOCK_CHECK, Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Issued, Unavailable
 from enkash_auth._policy.token import Token
-from world import ANSWERS, DIALECTS, HOST, OUTAGES, TOKEN, Machine, Password, World, outcome_of
+from world import ANSWERS, DIALECTS, HOST, OUTAGES, Machine, Password, World, outcome_of
 
 
 @dataclass(eq=False)

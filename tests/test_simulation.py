@@ -46,9 +46,9 @@ class Callers(RuleBasedStateMachine):
 
     def ask(self, engine: Engine) -> None:
         now = engine.runtime.monotonic()
-        if now < engine.until:
-            self.check(engine, engine.token, None)
-            self.last = engine, engine.token, now
+        if now < engine.held.until:
+            self.check(engine, engine.held.token, None)
+            self.last = engine, engine.held.token, now
             return
         self.settle(engine, engine.join_or_start, now + self.timeout, None)
 
@@ -57,9 +57,7 @@ class Callers(RuleBasedStateMachine):
         engine, flight, deadline = caller.engine, caller.flight, caller.deadline
         self.settle(engine, lambda: engine.after_wait(flight, deadline), deadline, flight)
 
-    def settle(
-        self, engine: Engine, ask: Callable[[], Token | Flight], deadline: float, flight: Flight | None
-    ) -> None:
+    def settle(self, engine: Engine, ask: Callable[[], Token | Flight], deadline: float, flight: Flight | None) -> None:
         asked = engine.runtime.monotonic()
         try:
             got = ask()
@@ -80,7 +78,7 @@ class Callers(RuleBasedStateMachine):
     def check(self, engine: Engine, token: Token, flight: Flight | None) -> None:
         """Never a token past its end; it may be in its last second only for those who waited for it."""
         world, name = self.world, token.access_token
-        assert world.owners[name] == engine.account.credentials.username, "another account's token"
+        assert world.owners[name] == engine.held.account.credentials.username, "another account's token"
         if flight and isinstance(flight.outcome, TokenRecord) and flight.outcome.single_use:
             return
         assert name in world.revoked or world.true < world.ends[name] + TICK * CLOCK_CHECK, "a token past its end"
@@ -141,15 +139,17 @@ class Lives(Callers):
     @rule(seconds=st.sampled_from([0.01, 0.2, 0.5, 1.3, 5.0, 19.0, 60.0, 290.0, 90_000.0]))
     def time_passes(self, seconds: float) -> None:
         end = self.world.true + seconds
-        while due := sorted((one for one in self.callers if self.world.true + one.left <= end), key=lambda one: one.left):
+        while due := sorted(
+            (one for one in self.callers if self.world.true + one.left <= end), key=lambda one: one.left
+        ):
             self.world.true += max(0.0, due[0].left + TICK)
             self.go_on(due[0])
         self.world.true = max(self.world.true, end)
 
-    @precondition(lambda self: self.engine.cache.record)
+    @precondition(lambda self: self.engine.held.cache.record)
     @rule()
     def time_passes_to_the_renewal(self) -> None:
-        life = self.engine.cache.record.life
+        life = self.engine.held.cache.record.life
         self.time_passes(max(0.0, life.lower.monotonic - life.window / 2 - self.machine.monotonic()))
         self.ask(self.engine)
 
@@ -191,7 +191,7 @@ class Lives(Callers):
     @invariant()
     def never_two_sign_ins(self) -> None:
         if hasattr(self, "world"):
-            now, valid = self.machine.monotonic(), self.engine.cache.valid_from
+            now, valid = self.machine.monotonic(), self.engine.held.cache.valid_from
             flights = [fiber.flight for fiber in self.world.fibers if not fiber.done]
             assert len([one for one in flights if one.number >= valid and now < one.end]) <= 1, "two sign-ins at once"
 

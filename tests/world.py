@@ -62,7 +62,9 @@ class Password:
 
     at: float
     by: set[Hashable]
+    fingerprint: str = ""
     kind: Kind = Kind.OPEN
+    answered: float = -inf  # if that was in time
     known: bool = False  # to siblings
     left: bool = True
 
@@ -73,6 +75,7 @@ class Book:
 
     passwords: list[Password] = field(default_factory=list)
     proven: bool = False
+    saved: bool = False  # that it is proven
     torn: bool = False  # the store was in trouble since: each process knows its own only
     not_before: dict[Hashable, float] = field(default_factory=dict)
 
@@ -110,7 +113,7 @@ class Book:
         self.proven, self.torn = True, not well
 
     def resets(self, now: float, by: Iterable[Hashable], *, well: bool = True) -> None:
-        self.passwords[:] = [Password(now, set(by), Kind.RESET, known=True)]
+        self.passwords[:] = [Password(now, set(by), kind=Kind.RESET, known=True)]
         self.not_before.clear()
         self.torn = not well
 
@@ -169,7 +172,7 @@ class Fiber:
     def __init__(self, run: Any, machine: Machine) -> None:
         self.engine, self.flight, self.machine = run.func.__self__, run.args[0], machine
         self.done, self.killed, self.due = False, False, machine.monotonic()
-        self.password: Password | None = None  # that left last
+        self.passwords: list[Password] = []
         self.excused = False  # begun before a reset
         self.error: BaseException | None = None
         self._run = run
@@ -179,7 +182,11 @@ class Fiber:
     @property
     def left(self) -> float:
         """Seconds until a step makes sense."""
-        return 0.0 if self.done else max(0.0, self.due - self.machine.monotonic(), self.machine.wakes - self.machine.world.true)
+        return (
+            0.0
+            if self.done
+            else max(0.0, self.due - self.machine.monotonic(), self.machine.wakes - self.machine.world.true)
+        )
 
     def step(self) -> None:
         """Let the sign-in run to its next `hold` or its end."""
@@ -246,6 +253,7 @@ class World(Outside):
     owners: dict[str, str] = field(default_factory=dict)
     revoked: set[str] = field(default_factory=set)
     current: dict[str, str] = field(default_factory=dict)
+    failures: int = 0  # in a row, as the server counts them
     books: dict[str, Book] = field(default_factory=dict)  # by fingerprint
     fibers: list[Fiber] = field(default_factory=list)
     on_grant: Callable[[str], None] = lambda token: None
@@ -279,7 +287,9 @@ class World(Outside):
         """Return what the server says to a sign-in now, and the token."""
         user, password = login
         if password != self.right_password or self.locked:
+            self.failures += 1
             return ANSWERS[self.dialect], ""
+        self.failures = 0
         self.book(fingerprint).succeeds(well=self.well)
         token = self.current.get(user)
         if not (self.sticky and token and token not in self.revoked and self.true < self.ends[token]):
@@ -289,11 +299,11 @@ class World(Outside):
 
     def reset(self, engine: Engine, engines: Iterable[Engine]) -> None:
         """A person resets: what is under way counts no more."""
-        held = engine.account.identity.fingerprint
+        held = engine.held.account.identity.fingerprint
         engine.reset()
         for fiber in self.fibers:
             fiber.excused = True
-        for fingerprint in {held, engine.account.identity.fingerprint}:
+        for fingerprint in {held, engine.held.account.identity.fingerprint}:
             self.book(fingerprint).resets(self.true, engines, well=self.well)
 
     def fork(self, engine: Engine) -> Engine:
@@ -308,8 +318,8 @@ class World(Outside):
 
     def kill(self, engine: Engine) -> None:
         for fiber in [fiber for fiber in self.fibers if fiber.engine is engine]:
-            for fingerprint in {engine.account.identity.fingerprint}:
-                self.book(fingerprint).passwords.append(Password(self.true, {engine}, left=False))
+            book = self.book(engine.held.account.identity.fingerprint)
+            book.passwords.append(Password(self.true, {engine}, left=False))
             fiber.kill()
             self.fibers.remove(fiber)
 
@@ -341,7 +351,7 @@ class Gateway:
         if world.outage == "unreachable" or sent.until(deadline) <= 0:
             late = world.outage != "unreachable"
             return Reply(Unavailable("the connection failed", HOST, late=late), ANSWERS["unreachable"], sent)
-        book, password = world.book(self.fingerprint), Password(world.true, {fiber.engine})
+        book, password = world.book(self.fingerprint), Password(world.true, {fiber.engine}, self.fingerprint)
         if not fiber.excused:
             book.leaves(password, fiber.engine)
         runtime.pause(world.latency / 2)
@@ -360,7 +370,8 @@ class Gateway:
             answer = ANSWERS["silence"]
         elif late:
             answer = evolve(answer, error=None, json=False)  # the body is not read any more
-        fiber.password = password
+        fiber.passwords.append(password)
+        password.answered = -inf if late else world.true
         book.answered(password, classify(answer))
         if answer.status == 429 and not fiber.excused:
             book.not_before[fiber.engine] = world.true + RETRY_AFTER

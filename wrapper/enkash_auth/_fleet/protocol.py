@@ -274,9 +274,8 @@ class Member:
             if decision.row:
                 failure = ended.outcome or decision.failure(self.host, now.monotonic)
                 return Ended(failure, ended.requests, decision)
-            now, outcome, sent, ready, recorded = yield from self._attempt(
-                evolve(ready, backoff=before), now
-            )  # one failure
+            ready = evolve(ready, backoff=before)  # both requests are one failure
+            now, outcome, sent, ready, recorded = yield from self._attempt(ready, now)
             ended = Ended(outcome, ended.requests + sent, ready.ledger.decide(now))
             again = second_request(outcome, now, now.until(ready.limit), self.draw())
             if isinstance(outcome, TokenRecord):
