@@ -6,9 +6,9 @@ yielded. The process with the lease writes an attempt, sends, and writes the ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 from attrs import define, evolve, field, frozen
 
@@ -19,88 +19,12 @@ from enkash_auth._policy.lifetime import NEVER, Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Refused, Unavailable
 from enkash_auth.stores import StoreError
 
+from .commands import Delete, Ended, Lease, Pause, Read, Release, Save, Send, Sent, Source, Steps, TooSlowError
 from .entries import FOREIGN, is_adopted, merge, read_backoff, read_record, write_backoff, write_record
 
 _FOREVER = 10 * 365 * 86_400.0  # seconds that attempts and resets are kept
 _LEASE, _GRANT = 6.0, 5.0  # seconds at most: of a lease, and of the requests under it
 _FIRST_POLL, _POLL = 0.1, 0.5  # seconds between two looks while a sibling signs in
-
-Entry = Literal["token", "sticky", "ledger", "reset"]
-
-
-@frozen
-class Read:
-    """Reply: the entry, the seconds since it was written and the seconds that it is still kept; or None."""
-
-    kind: Entry
-
-
-@frozen
-class Save:
-    """Reply: whether the entry, as written at that time, was kept; if `fenced`, only while the lease is held."""
-
-    kind: Entry
-    entry: Mapping[str, Any]
-    seconds: float
-    written: Moment
-    fenced: bool = True
-
-
-@frozen
-class Delete:
-    kind: Entry
-
-
-@frozen
-class Lease:
-    """Reply: whether this process has the lease now, and no other."""
-
-    seconds: float
-
-
-@frozen
-class Release:
-    """Give the lease back, if it is held; this raises nothing."""
-
-
-@frozen
-class Send:
-    """Send one token request, if that is possible before `deadline` by both clocks. Reply: a `Sent`.
-
-    Its header leaves no sooner than `leaves` (monotonic).
-    """
-
-    record: TokenRecord | None
-    deadline: Moment
-    leaves: float
-
-
-@frozen
-class Sent:
-    outcome: TokenRecord | Failure
-    answer: Answer
-
-
-@frozen
-class Pause:
-    seconds: float
-
-
-@frozen
-class Source:
-    """Read the credentials' source. Reply: whether it still names these."""
-
-
-@frozen
-class Ended:
-    """How a sign-in ended. `outcome` is None if the source names other credentials by now.
-
-    `decision` says what the ledger allows next, if anything was sent or the ledger forbade it.
-    """
-
-    outcome: TokenRecord | Failure | None
-    requests: int = 0
-    decision: Decision | None = None
 
 
 @frozen
@@ -114,10 +38,6 @@ class _Ready:
     deadline: Moment
     shared: bool = True
     leaves: float = NEVER
-
-
-Command = Read | Save | Delete | Lease | Release | Send | Pause | Source
-Steps = Generator[Command, Any, Any]
 
 
 @define
@@ -147,6 +67,7 @@ class Member:
                 now, _ = yield Release()
                 if self.strict:
                     return Ended(Unavailable(f"the token store failed ({error})", self.host))
+                self.unproven = self.unproven and not isinstance(error, TooSlowError)
         if self.unproven and not self.memory.ledger.proven:  # each process would send a password of its own
             return Ended(Unavailable("the token store can be read, but not written", self.host))
         return (
@@ -264,6 +185,8 @@ class Member:
             return Ended(Unavailable(reason, self.host, waits or None, late=not waits))
         pause: float | None = waits
         ended, ready, before = Ended(None), evolve(ready, record=record), ready.backoff
+        outcome: Any = None
+        recorded = False
         while pause is not None:
             ready = evolve(ready, leaves=now.monotonic + pause)
             if pause > self.lead:

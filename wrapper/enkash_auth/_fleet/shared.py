@@ -20,7 +20,8 @@ from enkash_auth._signin.direct import Direct
 from enkash_auth.events import Event
 from enkash_auth.stores import Store, StoreError
 
-from .protocol import Delete, Lease, Member, Pause, Read, Release, Save, Send, Sent, Source, Steps
+from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Sent, Source, Steps, TooSlowError
+from .protocol import Member
 from .sealed import Sealed
 
 _DOWN = 5.0  # seconds without a store that has failed
@@ -105,7 +106,8 @@ class Shared:
                     except Exception as error:
                         failed = True
                         self._store_failed(_named(error), host)
-                        command = steps.throw(StoreError(_named(error)))
+                        kind = TooSlowError if isinstance(error, TooSlowError) else StoreError
+                        command = steps.throw(kind(_named(error)))
                         continue
                 command = steps.send((self._runtime.now(), value))
         except StopIteration as end:

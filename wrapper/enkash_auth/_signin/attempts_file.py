@@ -27,6 +27,7 @@ try:
 except ImportError:
     sqlite3 = None  # type: ignore[assignment]
 
+_ERRORS = (OSError, sqlite3.Error) if sqlite3 else (OSError,)
 T = TypeVar("T")
 Change = Callable[[Ledger], tuple[Ledger, T]]
 _PATIENCE = 0.5  # seconds that a step waits for the file; another process keeps it for milliseconds
@@ -104,7 +105,7 @@ class Attempts:
                     self._in_file(self.path, fingerprint, change, left) if self.path else change(memory.ledger)
                 )
                 self.trouble = ""
-            except (OSError, sqlite3.Error) as error:
+            except _ERRORS as error:
                 if getattr(error, "sqlite_errorname", None) == "SQLITE_BUSY":
                     return None
                 if not self.trouble:
@@ -116,6 +117,7 @@ class Attempts:
 
     def _in_file(self, path: Path, fingerprint: str, change: Change[T], left: float) -> tuple[Ledger, T]:
         now = self._runtime.now()
+        assert sqlite3
         with suppress(FileExistsError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # a file that exists is not opened: closing it would end the locks that SQLite holds in this process
