@@ -530,8 +530,8 @@ def test_a_sticky_servers_end_is_waited_for_by_the_holder(fleet: Fleet, clock: C
     clock.passes(0.2)
     ended = process.sign_in(record)
     assert token(ended) == "t2"
-    assert clock.monotonic == pytest.approx(first.life.upper.monotonic)
-    late = evolve(first, life=evolve(first.life, upper=clock.runtime.now().after(8)), sticky_until=clock.monotonic + 9)
+    assert clock.monotonic == pytest.approx(first.life.lower.monotonic + 0.15)
+    late = evolve(record, life=evolve(first.life, upper=clock.runtime.now().after(8)), looks=3)
     fleet.store.forget()
     outcome = process.sign_in(late).outcome
     assert isinstance(outcome, Unavailable) and outcome.retry_after == pytest.approx(8)
