@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -16,6 +17,7 @@ from ._settings.origin import Origin, parse_origins
 if TYPE_CHECKING:
     from .stores import Store
 
+_ROW_GAP = 0.05  # seconds: a JDBC token store deletes a living token at each sign-in, and inserts it again
 _SIGNED = "enkash_auth.signed"  # the Authorization header that this package has set
 
 
@@ -66,7 +68,9 @@ class EnkashAuth(httpx.Auth):
         response = yield _signed(request, token if self._belongs(origin) else None)
         if response.status_code == 401 and token and self._can_repeat(request, response, token, asked):
             fresh = self._provider.token()
-            if fresh.access_token != token.access_token and self._belongs(origin):
+            if fresh.access_token == token.access_token:
+                self._engine.runtime.pause(_ROW_GAP)
+            if self._belongs(origin):
                 yield _signed(request, fresh)
 
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
@@ -77,18 +81,24 @@ class EnkashAuth(httpx.Auth):
         response = yield _signed(request, token if self._belongs(origin) else None)
         if response.status_code == 401 and token and self._can_repeat(request, response, token, asked):
             fresh = await self._provider.atoken()
-            if fresh.access_token != token.access_token and self._belongs(origin):
+            if fresh.access_token == token.access_token:
+                import asyncio
+
+                with suppress(RuntimeError):  # trio, or no event loop
+                    await asyncio.sleep(_ROW_GAP)
+            if self._belongs(origin):
                 yield _signed(request, fresh)
 
     def _belongs(self, origin: Origin) -> bool:
         return origin in self._listed if self._listed else origin == self._engine.held.account.gateway.origin
 
     def _can_repeat(self, request: Any, response: Any, token: Token, asked: float) -> bool:
-        """Reject the token that the API answered with 401; return whether to repeat the request with another."""
+        """Reject the token that the API answered with 401; return whether the request can be repeated."""
         ours = request.extensions.get(_SIGNED)
         if ours is None or response.request.headers.get("Authorization") != ours:
             return False  # httpx followed a redirect to another origin, without the token
-        if not self._engine.reject(token, asked) or response.history:
+        self._engine.reject(token, asked)
+        if response.history:
             return False  # an API that redirects has handled the request: no second payment
         try:
             return request.content is not None

@@ -161,12 +161,10 @@ class Engine:
                 self.held.change(cache)
                 self._events.append(Event("invalidated", self.held.account.identity.host, grants=self._grants))
 
-    def reject(self, token: Token, asked: float) -> bool:
-        """Invalidate `token`, which an API answered with 401; return whether another token may help."""
-        if self.held.cache.just_issued(token, asked, self.runtime.now()):
-            return False
-        self.invalidate(token)
-        return True
+    def reject(self, token: Token, asked: float) -> None:
+        """Invalidate `token`, which an API answered with 401, unless the server has answered it since `asked`."""
+        if not self.held.cache.just_issued(token, asked, self.runtime.now()):
+            self.invalidate(token)
 
     def reset(self) -> None:
         """Forget the token, and let one more password through, of the credentials that the source names now, too."""
