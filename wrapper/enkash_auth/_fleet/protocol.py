@@ -25,6 +25,11 @@ _FOREVER = 10 * 365 * 86_400.0  # seconds that attempts and resets are kept
 _LEASE, _GRANT = 6.0, 5.0  # seconds at most: of a lease, and of the requests under it
 _FIRST_POLL, _POLL = 0.1, 0.5  # seconds between two looks while a sibling signs in
 
+
+class TooSlowError(StoreError):
+    """The store did not answer in time: it counts as away, even if it could be read before."""
+
+
 Entry = Literal["token", "sticky", "ledger", "reset"]
 
 
@@ -145,6 +150,7 @@ class Member:
                 return ended
             except StoreError as error:
                 now, _ = yield Release()
+                self.unproven = self.unproven and not isinstance(error, TooSlowError)
                 if self.strict:
                     return Ended(Unavailable(f"the token store failed ({error})", self.host))
         if self.unproven and not self.memory.ledger.proven:  # each process would send a password of its own

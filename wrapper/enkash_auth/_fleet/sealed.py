@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._runtime import Runtime
 from enkash_auth._settings.credentials import Credentials
-from enkash_auth.stores import Lock, Store, StoreError
+from enkash_auth.stores import Lock, Store
+
+from .protocol import TooSlowError
 
 T = TypeVar("T")
 # the account's token, and whether its server is sticky; these credentials' attempts, and their last reset
@@ -60,7 +62,7 @@ class Sealed:
     def _call(self, call: Callable[[], T]) -> T:
         """Return what the store does in the time that is left; one that still hangs in an earlier call gets none."""
         if self._left <= 0 or any(runs() for runs in self._hung):  # no thread runs on in a forked child
-            raise StoreError("the token store is too slow")
+            raise TooSlowError("the token store is too slow")
         threads: list[Callable[[], bool]] = []
         began = self._runtime.monotonic()
 
@@ -72,7 +74,7 @@ class Sealed:
             return cast(T, self._runtime.call_within(self._left, run))
         except TimeoutError:
             self._hung[:] = threads
-            raise
+            raise TooSlowError("TimeoutError") from None
         finally:
             self._left -= self._runtime.monotonic() - began
 

@@ -105,7 +105,7 @@ class Shared:
                     except Exception as error:
                         failed = True
                         self._store_failed(_named(error), host)
-                        command = steps.throw(StoreError(_named(error)))
+                        command = steps.throw(error if isinstance(error, StoreError) else StoreError(_named(error)))
                         continue
                 command = steps.send((self._runtime.now(), value))
         except StopIteration as end:
