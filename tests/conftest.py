@@ -12,7 +12,6 @@ from enkash_auth import Credentials, TokenProvider
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
 from enkash_auth._signin.gateway import Reply
-from enkash_auth.testing import Sandbox
 
 settings.register_profile("short", max_examples=100, stateful_step_count=50)
 settings.register_profile("deep", max_examples=3000, stateful_step_count=100)

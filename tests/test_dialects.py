@@ -15,12 +15,14 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from conftest import Clock
-from enkash_auth import TokenProvider
-from enkash_auth.errors import EnkashAuthError
+from conftest import Clock, credentials
+from conftest import Server as Scripted
+from enkash_auth import Credentials, TokenProvider, stores
+from enkash_auth.errors import ConfigurationError, EnkashAuthError, RefusedError, UnavailableError
 from enkash_auth.testing import DIALECTS, Sandbox
 from enkash_auth.testing._server import Server
 from sandbox_process import Elsewhere
@@ -340,3 +342,113 @@ def test_three_runs_of_the_command_send_no_more_than_one(tmp_path: Path) -> None
 
         assert [*pool.map(runs, WITHIN_A_MINUTE)] == [[4, 4, 4], [4, 4, 4], [6, 4, 4], [5, 5, 5]]
         assert guessing.passwords() == WITHIN_A_MINUTE
+
+
+# Traces by which an account was locked, or stayed refused.
+
+
+@pytest.mark.parametrize("setting", [("CONFIG", "SET", "maxmemory", 1), ("REPLICAOF", "127.0.0.1", 1)])
+def test_a_store_that_is_full_or_read_only_lets_no_process_send_a_wrong_password(setting: tuple[object, ...]) -> None:
+    sandbox = Sandbox()
+    wrong, sandbox.password = sandbox.credentials(), "changed"
+    with Valkey() as valkey:
+        with redis.Redis(unix_socket_path=str(valkey.socket)) as client:
+            client.execute_command(*setting)
+        for _ in range(3):
+            with TokenProvider(wrong, store=stores.from_url(valkey.url), transport=sandbox.transport) as provider:
+                for _ in range(2):
+                    with pytest.raises(UnavailableError, match="can be read, but not written"):
+                        provider.token()
+    assert sandbox.attempts_refused == 0
+
+
+class Rotated:
+    """Processes that read their credentials from one place, and share a store or the file of attempts."""
+
+    def __init__(self, sandbox: Sandbox, clock: Clock, shared: bool) -> None:
+        self.sandbox, self.clock = sandbox, clock
+        self.named = self.right = sandbox.credentials()
+        self.store = stores.MemoryStore(clock=lambda: clock.monotonic) if shared else None
+
+    def process(self) -> TokenProvider:
+        return TokenProvider(lambda: self.named, store=self.store, transport=self.sandbox.transport)
+
+    def refused(self, provider: TokenProvider) -> None:
+        self.clock.passes(6)  # the source is read every 5 s at most
+        with pytest.raises(RefusedError):
+            provider.token()
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["store", "file"])
+@pytest.mark.parametrize("who", ["own", "a sibling's"])
+def test_a_reset_reads_the_source_first(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: bool, who: str
+) -> None:
+    monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+    sandbox = Sandbox(lock_after=99)
+    fleet = Rotated(sandbox, clock, shared)
+    wrong = Credentials(sandbox.base_url, sandbox.username, "wrong", sandbox.client_id, sandbox.client_secret)
+    with fleet.process() as old, fleet.process() as sibling:
+        sandbox.lock()
+        fleet.refused(old)  # the right password, of a locked account
+        fleet.named = wrong
+        fleet.refused(old)
+        fleet.named = fleet.right
+        fleet.refused(old)  # without asking
+        sandbox.unlock()
+        before = sandbox.attempts_refused
+        (old if who == "own" else sibling).reset()
+        clock.passes(6)
+        assert old.token().access_token
+    assert before == sandbox.attempts_refused == 2
+
+
+@pytest.mark.parametrize("store", [True, False])
+@pytest.mark.parametrize("stopped", ["monotonic", "wall"])
+def test_a_password_does_not_leave_a_process_that_was_stopped_on_its_way(
+    clock: Clock, server: Scripted, stopped: str, store: bool
+) -> None:
+    stops = [60.0]
+
+    class Stopped(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            setattr(clock, stopped, getattr(clock, stopped) + sum(stops))
+            b"".join(request.stream)  # as a socket takes it  # type: ignore[arg-type]
+            return server.transport.handle_request(request)
+
+    kept = stores.MemoryStore(clock=lambda: clock.monotonic) if store else None
+    with TokenProvider(credentials(), store=kept, transport=Stopped()) as provider:
+        with pytest.raises(UnavailableError):
+            provider.token()
+        assert not server.requests
+        stops.clear()
+        clock.passes(60)
+        assert provider.token().access_token == "canary-token-1"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["https://TOKEN.example", "https://token.example:443", "https://token.example/", "https://token.example//"],
+)
+def test_spellings_of_a_url_are_one_account(clock: Clock, server: Scripted, spelling: str) -> None:
+    assert credentials(base_url=spelling).fingerprint() == credentials().fingerprint()
+    store = stores.MemoryStore(clock=lambda: clock.monotonic)
+    tokens = set()
+    for base_url in ("https://token.example", spelling):
+        with TokenProvider(credentials(base_url=base_url), store=store, transport=server.transport) as provider:
+            tokens.add(provider.token().access_token)
+    assert len(tokens) == len(server.requests) == 1
+
+
+@pytest.mark.parametrize("changed", [{"username": "zoë@example.com"}, {"password": "pässwörd"}, {"password": "पासवर्ड"}])
+def test_a_server_that_reads_latin_1_gets_what_is_not_ascii_in_utf_8(changed: dict[str, str]) -> None:
+    sandbox = Sandbox(form_charset="latin-1", **changed)
+    with TokenProvider(sandbox.credentials(), transport=sandbox.transport) as provider:
+        assert provider.token().access_token
+    assert sandbox.attempts_refused == 0
+
+
+@pytest.mark.parametrize("empty", ["username", "password", "client_id", "client_secret"])
+def test_an_empty_setting_is_missing_and_not_sent(empty: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"missing: ENKASH_{empty.upper()}$"):
+        credentials(**{empty: ""})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -596,13 +597,15 @@ class TestWithoutTheStore:
         assert "canary" not in str(heard).replace("canary-token", "")
 
     def test_a_disk_that_cannot_be_written_costs_one_warning(
-        self, member: Member, heard: list[Event], clock: Clock
+        self, member: Member, heard: list[Event], clock: Clock, tmp_path: Path
     ) -> None:
-        one = member(store=FileStore("/proc/self/no/store"))
+        one = member(store=FileStore(tmp_path / "store"))
+        assert one.token().access_token
+        shutil.rmtree(tmp_path / "store")
+        (tmp_path / "store").symlink_to("/proc/self/no")
         for _ in range(3):
-            with pytest.raises(UnavailableError, match="can be read, but not written"):
-                one.token()  # each process would send a password of its own
             clock.passes(300)
+            assert one.token().access_token
         wait_for_sign_ins()
         assert [event.kind for event in heard].count("store_down") == 1
 

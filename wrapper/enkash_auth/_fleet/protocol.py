@@ -65,9 +65,9 @@ class Member:
                 return ended
             except StoreError as error:
                 now, _ = yield Release()
+                self.unproven = self.unproven and not isinstance(error, TooSlowError)
                 if self.strict:
                     return Ended(Unavailable(f"the token store failed ({error})", self.host))
-                self.unproven = self.unproven and not isinstance(error, TooSlowError)
         if self.unproven and not self.memory.ledger.proven:  # each process would send a password of its own
             return Ended(Unavailable("the token store can be read, but not written", self.host))
         return (
