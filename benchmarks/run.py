@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,7 +34,9 @@ def measure(name: str, peer: str, base_url: str, quick: bool) -> Numbers:
     """Return the numbers of one measure of one peer; if it failed, the reason as `error`."""
     command = [sys.executable, str(HERE / "worker.py"), name, peer, base_url, *(["quick"] if quick else [])]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+        with tempfile.TemporaryDirectory() as state:  # no measure writes into the user's own
+            environment = {**os.environ, "ENKASH_ATTEMPTS": f"{state}/attempts.db"}
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
     except subprocess.TimeoutExpired:
         return {"error": f"no result within {TIMEOUT:g} s"}
     if done.returncode:

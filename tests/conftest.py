@@ -36,10 +36,6 @@ def credentials(**changed: str) -> Credentials:
     return Credentials(**{"base_url": "https://token.example", **CANARIES, **changed})
 
 
-def settings_of(sandbox: Sandbox) -> Credentials:
-    return Credentials(**{name[7:].lower(): value for name, value in sandbox.environment().items()})
-
-
 class Server:
     """A token endpoint: answers what the test says, and counts."""
 
@@ -60,7 +56,7 @@ def issued(access_token: str, expires_in: object = 300) -> httpx.Response:
 def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:
     """Send one token request, past all that limits it."""
     runtime = Runtime()
-    return engine_of(provider).account.gateway.grant(runtime.now().after(seconds), runtime)
+    return engine_of(provider).held.account.gateway.grant(runtime.now().after(seconds), runtime)
 
 
 def wait_for_sign_ins() -> None:

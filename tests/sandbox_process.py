@@ -25,6 +25,7 @@ class Elsewhere:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         settings = self._read()
         self.base_url = settings["ENKASH_BASE_URL"]
+        del settings["ENKASH_ATTEMPTS"]  # no credential
         self.credentials = Credentials(**{name[7:].lower(): value for name, value in settings.items()})
 
     def _read(self) -> Any:

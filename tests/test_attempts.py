@@ -15,7 +15,7 @@ from enkash_auth._policy import classification
 from enkash_auth._policy.attempts import PAUSES, Attempt, Decision, Ledger, Memory
 from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import Moment
-from enkash_auth._policy.outcome import Refused, Unavailable
+from enkash_auth._policy.outcome import Failure, Limit, Refused, Unavailable
 
 NOW = Moment(1000.0, 1e9)
 OPEN, REMOVED, SUCCESS, UNKNOWN, MAYBE, CLIENT, CLEAR, RESET = Kind
@@ -278,17 +278,30 @@ def test_what_is_no_ledger_raises(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("kinds", "status", "failure"),
     [
-        ([CLEAR], 400, Refused(400, "code", True, "h")),
-        ([MAYBE], 422, Refused(422, "code", False, "h")),
-        ([MAYBE], 200, Unavailable("1 passwords have left since the last success", "h", 60)),
-        ([UNKNOWN, UNKNOWN], 500, Unavailable("2 passwords have left since the last success", "h", 300)),
-        ([OPEN, OPEN], 0, Refused(0, "code", True, "h")),
+        ([CLEAR], 400, Refused(400, "code", True, "h", Limit(CLEAR, 1, None))),
+        ([MAYBE], 422, Refused(422, "code", False, "h", Limit(MAYBE, 1, 60))),
+        ([MAYBE], 200, Refused(200, "code", False, "h", Limit(MAYBE, 1, 60))),
+        ([UNKNOWN, UNKNOWN], 500, Unavailable("status 500", "h", 300, limit=Limit(UNKNOWN, 2, 300))),
+        (
+            [UNKNOWN, UNKNOWN],
+            0,
+            Unavailable("no answer came to the last request", "h", 300, limit=Limit(UNKNOWN, 2, 300)),
+        ),
+        ([OPEN, OPEN], 0, Refused(0, "code", True, "h", Limit(OPEN, 2, None))),
     ],
 )
-def test_a_decision_makes_the_callers_failure(kinds: list[Kind], status: int, failure: Refused | Unavailable) -> None:
+def test_a_decision_makes_the_callers_failure(kinds: list[Kind], status: int, failure: Failure) -> None:
     found = ledger(kinds)
     found = evolve(found, attempts=tuple(evolve(one, status=status, error="code") for one in found.attempts))
-    assert found.decide(NOW).failure("h", NOW.monotonic) == failure
+    decision = found.decide(NOW)
+    assert decision.failure("h", NOW.monotonic) == failure
+    bare = evolve(failure, limit=None)
+    assert decision.limiting(bare, NOW.monotonic) == failure
+
+
+def test_what_forbids_nothing_limits_nothing() -> None:
+    failure = Unavailable("status 503", "h")
+    assert ledger([]).decide(NOW).limiting(failure, NOW.monotonic) == failure
 
 
 def test_waiting_for_siblings_is_trouble_without_a_back_off() -> None:

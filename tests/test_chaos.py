@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from conftest import settings_of
 from enkash_auth import TokenProvider
 from enkash_auth.stores import Store, from_url
 from enkash_auth.testing import Sandbox
@@ -38,7 +37,7 @@ class Member(threading.Thread):
         self.calls, self.longest = 0, 0.0
         self.events: Counter[str] = Counter()
         self.provider = TokenProvider(
-            settings_of(sandbox), store=store, on_event=lambda event: self.events.update([event.kind])
+            sandbox.credentials(), store=store, on_event=lambda event: self.events.update([event.kind])
         )
 
     def run(self) -> None:

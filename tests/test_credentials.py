@@ -47,7 +47,7 @@ def test_a_base_url_that_would_show_the_password_is_refused(url: str) -> None:
     assert url not in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]", "localhost:8080"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "localhost:8080"])
 def test_http_is_for_loopback(host: str) -> None:
     assert credentials(base_url=f"http://{host}/").base_url == f"http://{host}"
 

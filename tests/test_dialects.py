@@ -1,18 +1,32 @@
-"""The sandbox refuses passwords in many dialects, counts them in all, and has outages."""
+"""The sandbox refuses passwords in many dialects, counts them in all, and has outages; the client stops in time."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
+from conftest import Clock
+from enkash_auth import TokenProvider
+from enkash_auth.errors import EnkashAuthError
 from enkash_auth.testing import DIALECTS, Sandbox
+from enkash_auth.testing._server import Server
 from sandbox_process import Elsewhere
+from valkey_server import Valkey
 
+COMMAND = Path(sys.executable).with_name("enkash-auth")
 GUIDE = Path(__file__).parents[1] / "docs" / "testing.md"
 TOKEN = 200
 Seen = tuple[int | type[Exception], str | None]
@@ -163,3 +177,166 @@ def test_a_head_is_no_token_request_but_meets_an_outage() -> None:
         assert client.head("/oauth/token").status_code == 502
     sandbox.assert_token_requests(0)
     assert sandbox.attempts_refused == 0
+
+
+# What the client makes of them. Where an answer of the kind `not tried` is a lie, no client can help.
+
+PASSWORDS = {"clear": 1, "client": 1, "maybe": 2, "unknown": 2}  # that leave within five minutes, at least and at most
+REFUSALS = {name: PASSWORDS[dialect.kind] for name, dialect in DIALECTS.items() if dialect.kind != "not tried"}
+LATER = (0, 1, 61, 122, 240)  # seconds after the first question
+WITHIN_A_MINUTE = {"spring": 1, "basic-401": 1, "envelope-200": 1, "500": 2}
+
+
+class Reached(httpx.BaseTransport):
+    """Reaches a sandbox without a socket, and notes when a password leaves. Silence takes the clock's time alone."""
+
+    def __init__(self, sandbox: Sandbox, clock: Clock) -> None:
+        self.sandbox, self.clock, self.left = sandbox, clock, list[float]()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.left.append(self.clock.monotonic)
+        patience = request.extensions["timeout"]["read"]
+        request.extensions["timeout"] = {"read": 0.001}
+        try:
+            return self.sandbox.transport.handle_request(request)
+        except httpx.ReadTimeout:
+            self.clock.passes(patience)
+            raise
+
+    @property
+    def minutes(self) -> list[int]:
+        """Whole minutes between each password and the next."""
+        return [round(after - before) // 60 for before, after in zip(self.left, self.left[1:], strict=False)]
+
+
+def poll(provider: TokenProvider, clock: Clock, hours: float) -> None:
+    for _ in range(int(hours * 180)):
+        with suppress(EnkashAuthError):
+            provider.token()
+        clock.passes(20)
+
+
+HOURS = {"clear": [], "client": [], "maybe": [1], "unknown": [0, 5, 10, 20, 30, 30, 30, 30]}
+PROVEN = {"clear": [], "client": [1, 5, 10, 20, 30, 30, 30, 30], "maybe": [1]}
+
+
+@contextmanager
+def provided(sandbox: Sandbox, clock: Clock, *, proven: bool = False) -> Iterator[tuple[Reached, TokenProvider]]:
+    """A provider with a password that the account has no more."""
+    reached = Reached(sandbox, clock)
+    with TokenProvider(sandbox.credentials(), transport=reached) as provider:
+        if proven:
+            provider.token()
+            clock.passes(1000)
+            reached.left.clear()
+        sandbox.password = "changed"
+        yield reached, provider
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_process_that_asks_for_hours_sends_two_passwords_or_pauses(clock: Clock, name: str) -> None:
+    with provided(Sandbox(dialect=name), clock) as (reached, provider):
+        poll(provider, clock, 3)
+    assert reached.minutes == HOURS[DIALECTS[name].kind]
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSALS if DIALECTS[name].kind in PROVEN])
+def test_credentials_that_have_worked_stop_alike_where_an_answer_may_be_a_refusal(clock: Clock, name: str) -> None:
+    with provided(Sandbox(dialect=name, clock=lambda: clock.monotonic), clock, proven=True) as (reached, provider):
+        poll(provider, clock, 3)
+    assert reached.minutes == PROVEN[DIALECTS[name].kind]
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_eight_threads_at_once_send_no_more_than_one(clock: Clock, name: str) -> None:
+    sandbox = Sandbox(dialect=name)
+    with provided(sandbox, clock) as (_, provider), ThreadPoolExecutor(8) as pool:
+        began = clock.monotonic
+        for seconds in LATER:
+            clock.passes(max(0.0, began + seconds - clock.monotonic))
+            for call in [pool.submit(provider.token) for _ in range(8)]:
+                assert isinstance(call.exception(), EnkashAuthError)
+    assert sandbox.attempts_refused == REFUSALS[name]
+    assert not sandbox.locked
+
+
+class Guessing:
+    """Processes with a wrong password for an account of each dialect, all behind one server: see guessing.py."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.sandboxes = {name: Sandbox(dialect=name, **ACCOUNT) for name in names}
+        app = Starlette(routes=[Mount(f"/{name}", app=sandbox.app) for name, sandbox in self.sandboxes.items()])
+        self._server = Server(app)
+        self.urls = {name: f"http://127.0.0.1:{self._server.port}/{name}" for name in self.sandboxes}
+        self._processes = list[subprocess.Popen[str]]()
+
+    def start(self, *store: str, attempts: str = "off") -> Callable[..., None]:
+        """Start the script; return what gives it an order and waits until that is carried out."""
+        command = [sys.executable, str(Path(__file__).with_name("guessing.py")), json.dumps(self.urls), *store]
+        environment = {**os.environ, **self.environment("spring"), "ENKASH_ATTEMPTS": attempts}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(command, env=environment, **pipes)
+        self._processes.append(process)
+
+        def order(**given: float) -> None:
+            process.stdin.write(json.dumps(given) + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+
+        return order
+
+    def environment(self, name: str) -> dict[str, str]:
+        named = self.sandboxes[name].environment()
+        return {**named, "ENKASH_BASE_URL": self.urls[name], "ENKASH_PASSWORD": "wrong"}
+
+    def passwords(self) -> dict[str, int]:
+        """How many have come for each account, of which none is locked."""
+        assert not [name for name, sandbox in self.sandboxes.items() if sandbox.locked]
+        return {name: sandbox.attempts_refused for name, sandbox in self.sandboxes.items()}
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.communicate(timeout=20)
+        self._server.stop()
+
+
+ACCOUNT = {"username": "user@example.com", "client_id": "CEK", "client_secret": "c" * 40}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", ["file", "valkey"])
+def test_eight_processes_with_a_store_send_no_more_than_one(kind: str, tmp_path: Path) -> None:
+    with closing(Guessing(REFUSALS)) as guessing, Valkey() as valkey:
+        order = guessing.start(f"file://{tmp_path}/store" if kind == "file" else valkey.url)
+        order(start=8)
+        for seconds in LATER[::2]:
+            order(ask=seconds)
+        order(end=0)
+        assert guessing.passwords() == REFUSALS
+
+
+@pytest.mark.once
+def test_ten_restarts_without_a_store_send_no_more_than_one_process(tmp_path: Path) -> None:
+    with closing(Guessing(REFUSALS)) as guessing:
+        order = guessing.start(attempts=f"{tmp_path}/attempts.db")
+        for restart in range(10):
+            order(start=1)
+            order(ask=25 * restart)
+            order(end=0)
+        assert guessing.passwords() == REFUSALS
+
+
+@pytest.mark.once
+def test_three_runs_of_the_command_send_no_more_than_one(tmp_path: Path) -> None:
+    with closing(Guessing(WITHIN_A_MINUTE)) as guessing, ThreadPoolExecutor() as pool:
+
+        def runs(name: str) -> list[int]:
+            environment = {**os.environ, **guessing.environment(name), "ENKASH_ATTEMPTS": f"{tmp_path}/attempts.db"}
+            return [
+                subprocess.run([COMMAND, "token"], env=environment, stderr=subprocess.DEVNULL).returncode
+                for _ in range(3)
+            ]
+
+        assert [*pool.map(runs, WITHIN_A_MINUTE)] == [[4, 4, 4], [4, 4, 4], [6, 4, 4], [5, 5, 5]]
+        assert guessing.passwords() == WITHIN_A_MINUTE

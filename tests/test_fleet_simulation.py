@@ -208,7 +208,7 @@ class Fleets(Processes, RuleBasedStateMachine):
     @rule()
     def time_passes_to_a_renewal(self) -> None:
         for engine in self.engines:
-            if record := engine.cache.record:
+            if record := engine.held.cache.record:
                 renewed = record.life.lower.monotonic - record.life.window / 2
                 self.passes(max(0.0, renewed - engine.runtime.monotonic()))
                 self.calls_come()

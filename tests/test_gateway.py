@@ -12,7 +12,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, grant, issued, settings_of
+from conftest import Clock, Server, credentials, grant, issued
 from enkash_auth import TokenProvider
 from enkash_auth._policy.classification import Kind, classify
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
@@ -221,7 +221,7 @@ def proxy(environment: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 
 
 def test_no_proxy_sees_a_sign_in_over_plain_http(proxy: socket.socket) -> None:
-    with Sandbox() as sandbox, TokenProvider(settings_of(sandbox)) as provider:
+    with Sandbox() as sandbox, TokenProvider(sandbox.credentials()) as provider:
         assert provider.token()
         with pytest.raises(BlockingIOError):
             proxy.accept()
@@ -241,7 +241,9 @@ def test_a_proxy_that_cannot_be_used_is_named(environment: pytest.MonkeyPatch, u
 
 def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: Server) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        request.extensions["trace"]("http11.send_request_headers.started", {})  # as httpcore does, when connected
+        request.extensions["trace"](
+            "http11.send_request_headers.started", {"request": request}
+        )  # as httpcore does, when connected
         raise AssertionError
 
     server.answer = answer
@@ -276,3 +278,13 @@ def test_the_request_is_what_the_spec_says(server: Server) -> None:
     assert sent == {
         "username": "canary-user", "password": "canary-pass", "clientId": "canary-id", "grant_type": "password"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
+def test_a_clear_refusal_is_one_under_any_status(server: Server, status: int) -> None:
+    server.answer = lambda _: httpx.Response(status, json={"error": "invalid_grant"})
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        for _ in range(2):
+            with pytest.raises(RefusedError, match="wrong password or locked account"):
+                provider.token()
+    assert len(server.requests) == 1

@@ -135,7 +135,7 @@ def test_a_refused_renewal_is_not_tried_again(server: Server, provider: TokenPro
     assert len(server.requests) == 2
 
 
-def test_a_sticky_server_is_asked_once_early_and_then_at_the_end(
+def test_a_sticky_server_is_asked_three_times_early_and_then_at_the_end(
     server: Server, provider: TokenProvider, clock: Clock, ask: Ask
 ) -> None:
     end = clock.wall + 300.7
@@ -145,10 +145,11 @@ def test_a_sticky_server_is_asked_once_early_and_then_at_the_end(
         clock.passes(20)
         assert clock.wall >= end - 1 or ask(provider).access_token == "sticky"
         wait_for_sign_ins()
-    assert len(server.requests) == 2  # the second one taught
+    early = len(server.requests) - 1
+    assert early <= 3
     assert ask(provider).access_token == "fresh"
-    assert clock.wall >= end  # it slept until a fresh one was certain
-    assert len(server.requests) == 3
+    assert clock.wall >= end
+    assert len(server.requests) == early + 2
 
 
 def test_200_threads_cost_one_request(server: Server) -> None:
@@ -368,11 +369,11 @@ def test_a_sign_in_begun_before_a_reset_changes_no_account(server: Server) -> No
 def test_a_source_that_names_refused_credentials_changes_nothing(server: Server) -> None:
     server.answer = lambda _: REFUSAL
     with TokenProvider(credentials, transport=server.transport) as provider:
-        account = engine_of(provider).account
+        account = engine_of(provider).held.account
         for _ in range(2):
             with pytest.raises(RefusedError):
                 provider.token()
-        assert engine_of(provider).account is account
+        assert engine_of(provider).held.account is account
     assert len(server.requests) == 1
 
 
@@ -454,12 +455,13 @@ def test_where_the_last_second_of_a_sticky_token_does_not_fit_nothing_is_sent(
     server: Server, clock: Clock, ask: Ask
 ) -> None:
     end = clock.wall + 10.5
-    provider = TokenProvider(credentials(), transport=server.transport, timeout=0.5)
+    provider = TokenProvider(credentials(), transport=server.transport, timeout=0.1)
     server.answer = lambda _: issued("sticky", int(end - clock.wall)) if clock.wall < end else issued("fresh")
     ask(provider)
     clock.passes(9)
-    ask(provider)  # the server is learnt
-    wait_for_sign_ins()
+    for _ in range(3):
+        ask(provider)  # no look fits into the time either
+        wait_for_sign_ins()
     sent = len(server.requests)
     clock.passes(1.2)
     for _ in range(3):

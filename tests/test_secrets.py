@@ -152,10 +152,8 @@ def test_nothing_shows_or_pickles_a_secret(server: Server) -> None:
 def test_no_library_logs_a_secret_over_a_real_connection(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with Sandbox(latency=0) as sandbox:
-        settings = sandbox.environment()
-        given = {name.removeprefix("ENKASH_").lower(): value for name, value in settings.items()}
-        with TokenProvider(Credentials(**given)) as provider, httpx.Client(auth=EnkashAuth(provider)) as client:
+        with TokenProvider(sandbox.credentials()) as provider, httpx.Client(auth=EnkashAuth(provider)) as client:
             assert client.get(f"{sandbox.base_url}/api/echo").status_code == 200
-            secrets = [given["password"], given["client_secret"], provider.token().access_token]
+            secrets = [sandbox.password, sandbox.client_secret, provider.token().access_token]
     assert "httpcore" in {record.name.partition(".")[0] for record in caplog.records}
     assert not [secret for secret in secrets if secret in caplog.text]

@@ -45,7 +45,7 @@ class Callers:
     last: tuple[Engine, Token, float] | None = None
 
     def ask(self, engine: Engine) -> None:
-        now, user = engine.runtime.monotonic(), engine.account.credentials.username
+        now, user = engine.runtime.monotonic(), engine.held.account.credentials.username
         if now < engine.until:
             self.check(engine, engine.token, None, user)
             self.last = engine, engine.token, now
@@ -76,7 +76,7 @@ class Callers:
     def check(self, engine: Engine, token: Token, flight: Flight | None, user: str) -> None:
         """Never a token past its end; it may be in its last second only for those who waited for it."""
         world, name = self.world, token.access_token
-        assert world.owners[name] in (user, engine.account.credentials.username), "another account's token"
+        assert world.owners[name] in (user, engine.held.account.credentials.username), "another account's token"
         if flight and isinstance(flight.outcome, TokenRecord) and flight.outcome.single_use:
             return
         assert name in world.revoked or world.true < world.ends[name] + TICK * CLOCK_CHECK, "a token past its end"
@@ -144,10 +144,10 @@ class Lives(Callers, RuleBasedStateMachine):
             self.go_on(due[0])
         self.world.true = max(self.world.true, end)
 
-    @precondition(lambda self: self.engine.cache.record)
+    @precondition(lambda self: self.engine.held.cache.record)
     @rule()
     def time_passes_to_the_renewal(self) -> None:
-        life = self.engine.cache.record.life
+        life = self.engine.held.cache.record.life
         self.time_passes(max(0.0, life.lower.monotonic - life.window / 2 - self.machine.monotonic()))
         self.ask(self.engine)
 
@@ -189,7 +189,7 @@ class Lives(Callers, RuleBasedStateMachine):
     @invariant()
     def never_two_sign_ins(self) -> None:
         if hasattr(self, "world"):
-            now, valid = self.machine.monotonic(), self.engine.cache.valid_from
+            now, valid = self.machine.monotonic(), self.engine.held.cache.valid_from
             flights = [fiber.flight for fiber in self.world.fibers if not fiber.done]
             assert len([one for one in flights if one.number >= valid and now < one.end]) <= 1, "two sign-ins at once"
 

@@ -1,164 +1,201 @@
-"""A sticky server in a simulated world, without threads: how long callers wait at an expiry, and what that costs.
+"""A sticky server in a simulated world, without threads: how long callers wait at an expiry, and at what price.
 
-`TokenCache` decides and `Direct` signs in, both as they are; time moves when they pause or a request is under way.
-There is a caller at every moment.
+`TokenCache` decides and `Direct` signs in, both as they are; time passes when they pause and while a request is under
+way. A caller comes at every moment, or every so many seconds.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass, field
 from math import floor
 from random import Random
 from typing import Any
 
-from enkash_auth._policy.cache import Fail, Identity, Serve, Start, TokenCache
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enkash_auth._policy.cache import Fail, Identity, Result, Serve, Start, TokenCache
+from enkash_auth._policy.classification import Answer
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Issued
 from enkash_auth._runtime import Runtime
-from enkash_auth._policy.classification import Answer
 from enkash_auth._signin.account import SignIn
 from enkash_auth._signin.attempts_file import Attempts
 from enkash_auth._signin.direct import Direct
 from enkash_auth._signin.gateway import Reply
 
+LEARNT = 7  # lives after which a server is known
+
 
 @dataclass
-class Line:
-    """A server, the way to it, and the clocks here."""
+class Server:
+    """A sticky server, the way to it, the clocks here, and the service that uses it."""
 
-    life: float = 300.0
-    there: float = 0.05
+    life: float | None = 300.0
+    there: float = 0.05  # seconds
     back: float = 0.05
     connect: float = 0.05
-    jitter: float = 0.0
-    strangers: float = 0.0  # seconds between two of their requests
-    reads: float = 0.001  # seconds between making a token and reading its life
-    steps: list[tuple[float, float]] = field(default_factory=list)
+    jitter: float = 0.0  # seconds that a trip may take longer
+    strangers: float = 0.0  # seconds between two requests of other clients
+    reads: float = 0.001  # seconds from making a token to reading its life
+    gap: float = 0.0  # seconds between two callers
+    clock_set: float = 0.0  # seconds by which the wall clock is set, to and fro, every 350 s
     lead: float = 1.0
     seed: int = 1
+    ends: list[float] = field(default_factory=list)
+    requests: Counter[int] = field(default_factory=Counter)  # by life
+    waits: dict[int, float] = field(default_factory=dict)  # the longest, by the life that ended it
+    dead: int = 0  # times that a token was served that had expired
+    dying: int = 0  # times that those who had waited got a token that expires within a second
 
     def __post_init__(self) -> None:
-        self.chance, self.true, self.wall = Random(self.seed), 1000.0, 0.0
-        self.ends: list[float] = []
-        self.identity = Identity("token.example", (), "f")
-        self.gateway = self
-        self.requests: list[tuple[float, int]] = []
-        self.stranger_at = self.true + self.chance.uniform(0, 2*self.strangers)
+        self.chance, self.now, self.gateway = Random(self.seed), 1000.0, self
+        self.identity = Identity("token.example", (), "fingerprint")
+        self.stranger_comes = self.now + self.chance.uniform(0, 2 * self.strangers)
 
+    @property
     def runtime(self) -> Runtime:
-        return Runtime(monotonic=lambda: self.true, wall=self.wall_clock, pause=self.passes, draw=self.chance.random)
+        return Runtime(lambda: self.now, self.wall, self.passes, self.chance.random)
 
-    def wall_clock(self) -> float:
-        return 1e9 + self.true + sum(step for at, step in self.steps if at <= self.true)
+    def wall(self) -> float:
+        return 1e9 + self.now + self.clock_set * (self.now // 350 % 2)
 
     def passes(self, seconds: float) -> None:
-        self.true += seconds
+        self.now += seconds
 
     def trip(self, seconds: float) -> None:
-        self.true += seconds + self.chance.uniform(0, self.jitter)
+        self.passes(seconds + self.chance.uniform(0, self.jitter))
 
-    def decide(self, now: float) -> int:
-        if not self.ends or now >= self.ends[-1]:
-            self.ends.append(now + self.life)
-            return floor(self.life - self.reads)
-        return floor(self.ends[-1] - now)
+    def decide(self, now: float) -> int | None:
+        """Make a token unless there is one; return the whole seconds that it has left."""
+        if made := not self.ends or now >= self.ends[-1]:
+            self.ends.append(now + (self.life or 1e9))
+        return None if self.life is None else floor(self.ends[-1] - now - self.reads * made)
 
     def grant(self, deadline: Moment, runtime: Runtime, leaves: float) -> Reply:
         self.trip(self.connect)
-        if self.lead:
-            self.true = max(self.true, leaves)
+        self.now = max(self.now, leaves)
         sent = runtime.now()
         self.trip(self.there)
-        while self.strangers and self.stranger_at < self.true:
-            self.decide(self.stranger_at)
-            self.stranger_at += self.chance.uniform(0, 2*self.strangers)
-        left = self.decide(self.true)
-        self.requests.append((self.true, len(self.ends)))
-        token = f"t{len(self.ends)}"
+        while self.strangers and self.stranger_comes < self.now:
+            self.decide(self.stranger_comes)
+            self.stranger_comes += self.chance.uniform(0, 2 * self.strangers)
+        left = self.decide(self.now)
+        self.requests[len(self.ends)] += 1
+        token = str(len(self.ends))
         self.trip(self.back)
         return Reply(Issued(token, left), Answer(200, token=True), sent)
 
+    def serve(self, lives: int, timeout: float = 10.0) -> Server:
+        """Let the service use the server for so many lives, or for a million seconds."""
+        cache, direct = TokenCache(self.identity, timeout), Direct(self.runtime, Attempts(None, self.runtime))
+        lands: tuple[float, Result] | None = None
+        waiting: float | None = None  # since when
+        while len(self.ends) <= lives and self.now < 1e6:
+            now = self.runtime.now()
+            if lands and self.now >= lands[0] - 1e-9:
+                assert cache.pending
+                cache, lands = cache.finished(cache.pending.number, lands[1], now, 0.5), None
+                if waiting is not None:
+                    self.waits[len(self.ends)] = max(self.waits.get(len(self.ends), 0.0), self.now - waiting)
+                    assert isinstance(cache.record, TokenRecord)
+                    self.dying += not cache.record.alive(now)
+                    waiting = None
+            decision = cache.ask(now)
+            assert not isinstance(decision, Fail)
+            if isinstance(decision, Start):
+                cache = cache.started(now)
+                assert cache.pending
+                given: Any = (self, cache.record, cache.pending.end, lambda: None)
+                result = direct.sign_in(SignIn(*given))
+                lands, self.now = (self.now, result), now.monotonic
+                decision = decision.meanwhile or decision
+            if isinstance(decision, Serve):
+                until = min(decision.until, lands[0]) if lands else decision.until
+                self.dead += (now.monotonic if self.gap else until) > self.ends[int(decision.token.access_token) - 1]
+                self.now += max(self.gap or until - self.now, 1e-6)
+            else:
+                assert lands
+                waiting = self.now if waiting is None else waiting
+                self.now = lands[0]
+        return self
 
-@dataclass
-class Told:
-    waits: list[float]
-    requests: list[int]
-    dead: int
-    dying: int
-    early: int
+    def longest_wait(self) -> float:
+        return max((wait for life, wait in self.waits.items() if life > LEARNT), default=0.0)
+
+    def requests_per_life(self) -> float:
+        """Without the last life, which has not ended."""
+        counts = [count for life, count in self.requests.items() if LEARNT < life < len(self.ends)]
+        return sum(counts) / len(counts)
 
 
-def live(line: Line, lives: int, timeout: float = 10.0, debug=False) -> Told:
-    """Let a service use the server for so many lives."""
-    cache = TokenCache(line.identity, timeout)
-    direct = Direct(line.runtime(), Attempts(None, line.runtime()))
-    arrives: tuple[float, Any] | None = None
-    waits, since, dead, dying, early = [], None, 0, 0, 0
-    dense = None
-    waits_of = {}
-    turns = 0
-    while len(line.ends) <= lives:
-        turns += 1
-        assert turns < 200_000, (cache, line.true)
-        now = Moment(line.true, line.wall_clock())
-        if arrives and now.monotonic >= arrives[0] - 1e-9:
-            cache = cache.finished(cache.pending.number, arrives[1], now, 0.5)
-            arrives = None
-            outcome = cache.record
-            if since is not None:
-                n = len(line.ends)
-                waits_of[n] = max(waits_of.get(n, 0), now.monotonic - since)
-                if not outcome.alive(now): dying += 1; since=now.monotonic
-                else: since=None
-            if debug:
-                r = outcome
-                print(f"{now.monotonic:.3f} answer tok={r.token.access_token} looks={r.looks} bounds=[{r.life.lower.monotonic - line.ends[-1]:.3f}, {r.life.upper.monotonic - line.ends[-1]:.3f}] likely={r._likely_end - line.ends[-1]:.3f} floor={r.floor-line.ends[-1]:.3f} lesson={r.lesson} E={line.ends[-1]:.3f}")
-        d = cache.ask(now)
-        if isinstance(d, Start):
-            cache = cache.started(now)
-            began = line.true
-            result = direct.sign_in(SignIn(line, cache.record, cache.pending.end, lambda: None))
-            arrives = line.true, result
-            line.true = began
-            if d.meanwhile is None and since is None: since = began
-            d = d.meanwhile
-        if isinstance(d, Serve):
-            if since is not None:
-                since = None
-            n = int(d.token.access_token[1:])
-            until = min(d.until, arrives[0]) if arrives else d.until
-            if until > line.ends[n - 1] + 1e-9:
-                dead += 1
-            line.true = max(until, line.true + 1e-6)
-        else:
-            assert not isinstance(d, Fail)
-            if since is None: since = line.true
-            line.true = arrives[0]
-    requests = {}
-    for _, n in line.requests: requests[n] = requests.get(n, 0) + 1
-    return Told(waits_of, requests, dead, dying, early)
+WAYS = {
+    "near": (0.005, 0.005, 0.015),
+    "far": (0.05, 0.05, 0.0),
+    "slow there": (0.2, 0.02, 0.5),
+    "slow back": (0.02, 0.2, 0),
+}
 
-if __name__ == "__main__":
-    import sys
-    for name, kw in {
-        "whole n-1": {}, "reads n": dict(reads=0), "fraction .5": dict(life=300.5), "fraction .1": dict(life=300.1), "frac .9": dict(life=300.9),
-        "strangers 20s": dict(strangers=20.0), "strangers .2s": dict(strangers=.2), "strangers 1s .5": dict(strangers=1.0, life=300.5), "strangers 100": dict(strangers=100.),"strangers 1s n": dict(strangers=1.0, reads=0),
-        "life 2": dict(life=2.0), "life 2 strangers": dict(life=2.0, strangers=.3), "life 2.5": dict(life=2.5), "life 2 n": dict(life=2.0, reads=0),
-        "day": dict(life=86400.), "slow there": dict(there=1.0), "slow back": dict(back=1.0), "fast": dict(there=.005, back=.005, connect=.005),"fast strangers": dict(there=.005, back=.005, connect=.005,strangers=1.0),
-        "fast .5": dict(there=.005, back=.005, connect=.005,life=300.5),
-        "jitter .02": dict(jitter=.02), "jitter .1": dict(jitter=.1), "jitter .5": dict(jitter=.1, life=300.5),
-        "clock +": dict(steps=[(1000+300*n+100*(n%3), 5.0*(-1)**n) for n in range(60)]),
-        "clock .3": dict(steps=[(1000+300*n+100*(n%3), .3*(-1)**n) for n in range(60)]),
-        "no lead": dict(lead=0), "long connect": dict(connect=0.3),
-    }.items():
-        if len(sys.argv) > 1 and sys.argv[1] != name: continue
-        lives = 8 if kw.get("life", 0) > 1000 else 40
-        line = Line(**kw)
-        told = live(line, lives, debug=len(sys.argv) > 1)
-        rtt = line.there + line.back
-        allowed = 3*rtt + 2*line.jitter + .15
-        early = {n: round(w,2) for n, w in told.waits.items() if 1 < n <= 7}
-        late = [w for n, w in told.waits.items() if n > 7] 
-        rl = [c for n, c in told.requests.items() if n > 6]
-        print(f"{name:18} allowed {allowed:.2f} worst late {max(late):.3f} early {list(early.values())} req early {[c for n, c in told.requests.items() if n <= 6]} late mean {sum(rl)/len(rl):.2f} max {max(rl)} dead {told.dead} dying {told.dying}", flush=True)
+
+@pytest.mark.parametrize("strangers", [0.0, 0.3, 50.0])
+@pytest.mark.parametrize("reads", [0.0, 0.001])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("life", [5, 20.7, 300, 300.5])
+def test_callers_of_a_known_server_wait_two_round_trips_and_a_request_at_most(
+    life: float, way: tuple[float, float, float], reads: float, strangers: float
+) -> None:
+    server = Server(life, *way, reads=reads, strangers=strangers).serve(LEARNT + 8)
+    there, back, connect = way
+    assert server.longest_wait() <= 2 * (there + back) + (connect + there + back) + 0.155
+    assert server.requests_per_life() <= (4 if strangers else 2.2)
+    assert not server.dead
+    assert not server.dying
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"life": 2.0},
+        {"life": 86_400.0},
+        {"clock_set": 5.0},
+        {"clock_set": -0.3},
+        {"gap": 0.7},
+        {"gap": 4.0},
+        {"jitter": 0.02},
+        {"life": 20.7, "lead": 0.0, "connect": 0.0},
+    ],
+    ids=str,
+)
+def test_100_ms_away_callers_wait_half_a_second_at_most(options: dict[str, float]) -> None:
+    server = Server(**options).serve(LEARNT + 12)
+    assert server.longest_wait() <= 0.5
+    assert server.requests_per_life() <= 2.2
+    assert not server.dead
+
+
+@given(
+    life=st.sampled_from([1.5, 2, 2.5, 3, 10, 300.5]),
+    there=st.floats(0, 0.3),
+    back=st.floats(0, 0.3),
+    jitter=st.sampled_from([0, 0.1]),
+    strangers=st.sampled_from([0, 0.1, 1, 20]),
+    reads=st.sampled_from([0, 0.001]),
+    clock_set=st.sampled_from([0, 1, -1]),
+    seed=st.integers(0, 1000),
+)
+def test_no_expired_token_is_served_and_nobody_waits_longer_than_before(**options: float) -> None:
+    server = Server(connect=0, **options).serve(10)  # type: ignore[arg-type]
+    trips = 4 * (options["there"] + options["back"] + 2 * options["jitter"])
+    assert not server.dead
+    assert max(server.waits.values()) <= 1.5 + trips
+    assert max(server.requests.values()) <= 6
+
+
+def test_a_token_that_never_expires_costs_no_wait_and_a_request_an_hour() -> None:
+    server = Server(life=None).serve(1)
+    assert list(server.waits) == [1]
+    assert server.waits[1] < 0.2
+    assert server.requests[1] <= 1e6 / 3500

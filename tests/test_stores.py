@@ -33,32 +33,6 @@ from valkey_server import Valkey, free_port
 
 database = itertools.count()
 DOCS = Path(__file__).parents[1] / "docs" / "fleet.md"
-FORK = """
-import os, sys, threading
-import redis
-from enkash_auth.stores import RedisStore
-
-port = int(sys.argv[2])
-pools = {"Connection": redis.ConnectionPool, "Blocking": redis.BlockingConnectionPool}
-client = redis.Redis(connection_pool=pools[sys.argv[1]](host="127.0.0.1", port=port, socket_timeout=1))
-store = RedisStore(client)
-store.save("fork-1", b"1", 60.0)
-held = threading.Event()
-
-def hold():
-    pool = client.connection_pool
-    with getattr(pool, "_lock", pool._fork_lock):
-        held.set()
-        threading.Event().wait()
-
-threading.Thread(target=hold, daemon=True).start()
-held.wait()
-child = os.fork()
-if child == 0:
-    os.write(1, f"{store.load('fork-1')[0]}\\n".encode())
-    os._exit(0)
-os.waitpid(child, 0)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -476,11 +450,6 @@ class TestServers:
     def test_a_client_that_decodes_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="decode_responses"):
             RedisStore(redis.Redis(decode_responses=True))
-
-    @pytest.mark.parametrize("kind", ["Connection", "Blocking"])
-    def test_a_forked_child_has_connections_of_its_own_whatever_the_pool(self, valkey: Valkey, kind: str) -> None:
-        command = [sys.executable, "-c", FORK, kind, str(valkey.port)]
-        assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "b'1'\n"
 
     def test_an_answer_cut_short_is_trouble(self, valkey: Valkey) -> None:
         with Proxy(valkey.socket) as proxy:

@@ -19,21 +19,24 @@ DOCS = Path(__file__).parents[1] / "docs" / "fleet.md"
 FORK = """
 import os, sys, threading
 from contextlib import ExitStack
+import redis
 from redis.cluster import RedisCluster
 from enkash_auth.stores import RedisStore
 from enkash_auth.stores._redis_clients import client_from_url
 
-if sys.argv[1].isdigit():
-    client = RedisCluster(host="127.0.0.1", port=int(sys.argv[1]), socket_timeout=1)
-    manager = client.nodes_manager
-    owners = [client, manager, *(node.redis_connection.connection_pool for node in client.get_nodes())]
-    names = "_initialization_lock", "_lock"
-    locks = [getattr(owner, name) for owner in owners for name in names if hasattr(owner, name)]
+kind, where = sys.argv[1:]
+if kind == "cluster":
+    client = RedisCluster.from_url(where, socket_timeout=1)
+    pools = [node.redis_connection.connection_pool for node in client.get_nodes()]
 else:
-    client = client_from_url(sys.argv[1])
+    client = client_from_url(where)
+    if kind == "blocking":
+        client = redis.Redis(connection_pool=redis.BlockingConnectionPool.from_url(where, socket_timeout=1))
     pool = client.connection_pool
-    pools = [pool, *(one.connection_pool for one in pool.sentinel_manager.sentinels)]
-    locks = [lock for pool in pools for lock in (pool._lock, pool._fork_lock)]
+    pools = [pool, *(one.connection_pool for one in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()))]
+names = "_initialization_lock", "_lock", "_fork_lock"
+owners = client, getattr(client, "nodes_manager", None), *pools
+locks = [getattr(owner, name) for owner in owners for name in names if hasattr(owner, name)]
 store = RedisStore(client)
 store.save("fork-1", b"1", 60.0)
 held = threading.Event()
@@ -85,10 +88,10 @@ class TestSentinelStore(StoreContract):
         store.close()
 
 
-@pytest.mark.parametrize("kind", ["cluster", "sentinel"])
+@pytest.mark.parametrize("kind", ["connection", "blocking", "cluster", "sentinel"])
 def test_a_forked_child_has_locks_and_connections_of_its_own(nodes: Servers, replicated: Servers, kind: str) -> None:
-    where = str(nodes.ports[0]) if kind == "cluster" else replicated.sentinel_url
-    command = [sys.executable, "-c", FORK, where]
+    urls = {"cluster": f"redis://127.0.0.1:{nodes.ports[0]}", "sentinel": replicated.sentinel_url}
+    command = [sys.executable, "-c", FORK, kind, urls.get(kind, replicated.holder.url)]
     assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "b'1'\n"
 
 
@@ -105,8 +108,8 @@ def test_a_closed_store_leaves_no_connection_to_a_sentinel(replicated: Servers) 
 
 
 def test_the_documented_rights_suffice_on_a_cluster(nodes: Servers) -> None:
-    said = re.findall(r"(?:an ACL must allow, with|ACL also needs)([^.]+)\.", DOCS.read_text())
-    rights = [right.lower() for right in re.findall(r"`([A-Z|]+)`", "".join(said))]
+    rows = re.findall(r"^\| (?:Redis ACL|cluster) \|.*", DOCS.read_text(), re.MULTILINE)
+    rights = [right.lower().replace("\\", "") for right in re.findall(r"`([A-Z\\|]+)`", "".join(rows))]
     assert "command" in rights
     for server in nodes.all:
         ask(server, "ACL", "SETUSER", "svc", "reset", "on", ">pw", "~enkash-auth:*", *(f"+{right}" for right in rights))

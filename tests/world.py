@@ -315,13 +315,13 @@ class World(Outside):
 
     def reset(self, engine: Engine, engines: Iterable[Engine]) -> None:
         """A person resets: what is under way counts no more."""
-        held = engine.account.identity.fingerprint
+        held = engine.held.account.identity.fingerprint
         for fiber in self.fibers:
             fiber.excused = True
         try:
             engine.reset()
         finally:
-            for fingerprint in {held, engine.account.identity.fingerprint}:
+            for fingerprint in {held, engine.held.account.identity.fingerprint}:
                 self.book(fingerprint).resets(self.true, engines, well=self.well)
 
     def fork(self, engine: Engine) -> Engine:
@@ -337,7 +337,7 @@ class World(Outside):
 
     def kill(self, engine: Engine) -> None:
         for fiber in [fiber for fiber in self.fibers if fiber.engine is engine]:
-            book = self.book(engine.account.identity.fingerprint)
+            book = self.book(engine.held.account.identity.fingerprint)
             book.passwords.append(Password(self.true, {engine}, left=False))
             fiber.kill()
             self.fibers.remove(fiber)

@@ -17,6 +17,7 @@ ROOMS = (
     ("_auth",),
     ("_provider",),
     ("_engine",),
+    ("_held",),
     ("_fleet", "_flight"),
     ("_signin",),
     ("_settings", "_runtime", "otel"),

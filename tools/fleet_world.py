@@ -38,7 +38,9 @@ class Process:
     def live(self) -> tuple[Member, Any, Any]:
         """Return its member, its generator and the command that comes next: all that was replied is replied again."""
         ids = iter(range(99))
-        member = Member("h", 10.0, False, lambda: f"@{self.name}{self.flights}.{next(ids)}", lambda: 0.5, self.memory)
+        member = Member(
+            "h", 10.0, False, lambda: f"@{self.name}{self.flights}.{next(ids)}", lambda: 0.5, memory=self.memory
+        )
         assert self.began
         steps = member.sign_in(None, self.began, self.began.after(10))
         command = next(steps)
@@ -131,7 +133,7 @@ def plain(value: Any, now: float, base: int, name: str = "") -> Any:
     if isinstance(value, Moment):
         return round(max(-4000.0, value.monotonic - now), 2)
     if isinstance(value, float):
-        return round(max(-4000.0, value - now), 2) if name in ("until", "sticky_until") else value
+        return round(max(-4000.0, value - now), 2) if name in ("until", "sticky_until", "leaves") else value
     if isinstance(value, dict):  # an entry, whose times count from its saving
         return [(one, plain(value[one], now, base, one.replace("until", ""))) for one in sorted(value)]
     if isinstance(value, tuple | list):

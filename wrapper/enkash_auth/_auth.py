@@ -81,7 +81,7 @@ class EnkashAuth(httpx.Auth):
                 yield _signed(request, fresh)
 
     def _belongs(self, origin: Origin) -> bool:
-        return origin in self._listed if self._listed else origin == self._engine.account.gateway.origin
+        return origin in self._listed if self._listed else origin == self._engine.held.account.gateway.origin
 
     def _can_repeat(self, request: Any, response: Any, token: Token, asked: float) -> bool:
         """Reject the token that the API answered with 401; return whether to repeat the request with another."""

@@ -6,6 +6,7 @@ import threading
 from functools import partial
 
 from ._flight import Flight
+from ._held import Held
 from ._policy.cache import Fail, Join, Result, Serve, Start, TokenCache
 from ._policy.lifetime import NEVER
 from ._policy.outcome import Failure, Unavailable
@@ -22,21 +23,14 @@ _EVENTS_DUE = 1.0  # seconds that closing waits for a hook
 class Engine:
     """Starts at most one sign-in at a time. `source` is read again while the server refuses the credentials."""
 
-    # The hot path reads `until`, then `token`, without the lock: so `token` is written first, and never taken away.
-    token: Token
-    until: float  # monotonic; NEVER if callers have to wait
-
     def __init__(
         self, cache: TokenCache, account: Account, signer: Signer, runtime: Runtime, *,
         source: Source | None = None, on_event: OnEvent | None = None,
     ) -> None:  # fmt: skip
         self.signer, self.runtime = signer, runtime
-        self.cache, self.account, self._source, self._on_event = cache, account, source, on_event
-        self._flight: Flight | None = None
-        self._ended: Flight | None = None  # the last that has finished
-        self._lock, self._deciding, self._closed = threading.RLock(), False, False
+        self.held = Held(cache, account, runtime)
+        self._source, self._on_event, self._deciding = source, on_event, False
         self._grants, self._events = 0, list[Event]()
-        self.until = NEVER
 
     # what a caller gets
 
@@ -45,11 +39,11 @@ class Engine:
 
         `late`: the flight that the caller waited for ran out of time, but the caller did not.
         """
-        flight = self._flight
-        if flight and flight.outcome is None and self.until == NEVER and self.runtime.monotonic() < flight.end:
+        flight = self.held.flight
+        if flight and flight.outcome is None and self.held.until == NEVER and self.runtime.monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
-        with self._lock:
-            if self._closed:
+        with self.held.lock:
+            if self.held.closed:
                 raise ConfigurationError("this TokenProvider is closed")
             if self._deciding:  # a signal handler or a finalizer has interrupted this very thread
                 raise self._reentrant().to_exception()
@@ -74,23 +68,20 @@ class Engine:
     def _decide(self, late: bool) -> tuple[Token | Flight | Failure, Flight | None]:
         """Apply the policy; return what the caller gets, and the flight that starts with it."""
         now = self.runtime.now()
-        if self.cache.overdue(now.monotonic):
-            self._give_up(now.monotonic)
-        decision, started = self.cache.ask(now, late=late), None
+        if self.held.cache.overdue(now.monotonic):
+            self.held.give_up(now)
+        decision, started = self.held.cache.ask(now, late=late), None
         if isinstance(decision, Start):
-            cache = self.cache.started(now)
-            assert cache.pending
-            started = Flight(self.runtime, cache.pending)
-            self.cache, self._flight = cache, started  # in one step: an interrupt comes before it or after it
+            started = self.held.begin(now)
             decision = decision.meanwhile or Join()
         if isinstance(decision, Serve):
-            self.token, self.until = decision.token, decision.until
+            self.held.token, self.held.until = decision.token, decision.until
             return decision.token, started
-        self.until = NEVER
+        self.held.until = NEVER
         if isinstance(decision, Fail):
             return decision.failure, None
-        assert self._flight
-        return self._flight, started
+        assert self.held.flight
+        return self.held.flight, started
 
     def after_wait(self, flight: Flight, deadline: float) -> Token | Flight:
         """Return what a caller gets that has waited: the token, an error, or the next flight to wait for."""
@@ -101,7 +92,7 @@ class Engine:
             return self.join_or_start(late=got.late)
         if isinstance(got, Token):
             return got
-        raise (got or self.cache.no_answer()).to_exception()
+        raise (got or self.held.cache.no_answer()).to_exception()
 
     # a sign-in's course
 
@@ -119,22 +110,23 @@ class Engine:
     def _run(self, flight: Flight) -> list[Event]:
         began = self.runtime.monotonic()
         try:
-            if self.cache.suspect:
+            if self.held.cache.suspect:
                 self._reread(flight)
             result = self.signer.sign_in(self._given(flight))
-            known = not result.requests and self.cache.blocked_alike(result.outcome)
-            alive = self._finish(flight, result)
+            known = not result.requests and self.held.cache.blocked_alike(result.outcome)
+            alive = self.held.finish(flight, result)
+            self._grants += result.requests > 0
         except BaseException as error:
             self._end(flight, f"the sign-in was cut short ({type(error).__name__})")
             raise
         flight.finish(result.outcome)
-        if self._closed:  # closing cuts a running request, which is no event
+        if self.held.closed:  # closing cuts a running request, which is no event
             return []
-        with self._lock:
+        with self.held.lock:
             events, self._events = self._events + self.signer.take_events(), []
         if not known:
             seconds = self.runtime.monotonic() - began
-            event = Event("issued", self.account.identity.host, seconds, result.requests, self._grants)
+            event = Event("issued", self.held.account.identity.host, seconds, result.requests, self._grants)
             events += describe(event, result.outcome, alive)
         return events
 
@@ -142,100 +134,66 @@ class Engine:
         def reread() -> SignIn | None:
             return self._given(flight) if self._reread(flight) else None
 
-        return SignIn(self.account, self.cache.record, flight.deadline, reread)
+        return SignIn(self.held.account, self.held.cache.record, flight.deadline, reread)
 
     def _reread(self, flight: Flight | None = None) -> bool:
         """Read the credentials' source; return whether it names others than those that are held."""
         try:
-            changed = self.account.changed(self._source)
+            changed = self.held.account.changed(self._source)
         except Exception:  # half-way through a rotation, or not readable now
             return False
-        if changed is None:
-            return False
-        with self._lock:
-            moved = self.cache.moved(changed.identity, flight.number if flight else self.cache.valid_from)
-            if moved is self.cache:  # a reset came meanwhile
-                return False
-            self.account = changed
-            self._change(moved)
-            return True
-
-    def _finish(self, flight: Flight, result: Result) -> bool:
-        """Keep what a flight has brought; return whether callers had a living token meanwhile."""
-        with self._lock:
-            self._grants += result.requests > 0
-            before, now = self.cache, self.runtime.now()
-            self._change(before.finished(flight.number, result, now, self.runtime.draw()))
-            if flight is not self._flight:
-                return False
-            self._flight, self._ended = None, flight
-            return before.record is not None and before.record.usable(now)
-
-    def _give_up(self, now: float) -> None:
-        """Give up a flight that may never end; its connections are cut, so that its thread ends."""
-        self.cache = self.cache.given_up(now, self.runtime.draw())
-        self._flight, overdue = None, self.account.gateway
-        self.account = self.account.again()
-        overdue.abandon()  # waits for nothing
+        return changed is not None and self.held.move_to(changed, flight.number if flight else None)
 
     def _end(self, flight: Flight, reason: str) -> None:
         """End a flight that could not start, or that an interrupt or a bug has stopped: nobody waits for it."""
-        identity = self.account.identity
+        identity = self.held.account.identity
         outcome = Unavailable(reason, identity.host)
-        self._finish(flight, Result(identity.fingerprint, outcome))
+        self.held.finish(flight, Result(identity.fingerprint, outcome))
         flight.finish(outcome)
-
-    def _change(self, cache: TokenCache) -> None:
-        """Take over a new state; the next caller decides by it."""
-        if cache is not self.cache:
-            self.cache, self.until = cache, NEVER
 
     # 401s, resets, ends
 
     def invalidate(self, token: Token) -> None:
         """Serve `token` no more if it is the one held."""
-        with self._lock:
-            cache = self.cache.rejected(token, self.runtime.now())
-            if cache is not self.cache:
-                self._change(cache)
-                self._events.append(Event("invalidated", self.account.identity.host, grants=self._grants))
+        with self.held.lock:
+            cache = self.held.cache.rejected(token, self.runtime.now())
+            if cache is not self.held.cache:
+                self.held.change(cache)
+                self._events.append(Event("invalidated", self.held.account.identity.host, grants=self._grants))
 
     def reject(self, token: Token, asked: float) -> bool:
         """Invalidate `token`, which an API answered with 401; return whether another token may help."""
-        if self.cache.just_issued(token, asked, self.runtime.now()):
+        if self.held.cache.just_issued(token, asked, self.runtime.now()):
             return False
         self.invalidate(token)
         return True
 
     def reset(self) -> None:
         """Forget the token, and let one more password through, of the credentials that the source names now, too."""
-        with self._lock:
-            self._start_clean(self.cache.reset())
-        held = self.account
+        with self.held.lock:
+            self.held.start_clean(self.held.cache.reset())
+        held = self.held.account
         if self._reread():
             self.signer.reset(held)
-        self.signer.reset(self.account)
+        self.signer.reset(self.held.account)
 
     def close(self) -> None:
         """Forget the token, and cut the connections; events that are due are published first."""
-        ended = self._ended
+        ended = self.held.ended
         if ended and not ended.runs_here():
             ended.published.wait(_EVENTS_DUE)
-        with self._lock:
-            self._closed = True
-            self._start_clean(self.cache.forked())
-        self.account.gateway.close()
+        with self.held.lock:
+            self.held.closed = True
+            self.held.start_clean(self.held.cache.forked())
+        self.held.account.gateway.close()
 
     def after_fork(self) -> None:
         """Start anew in a child: no thread signs in there, a lock may be held for ever, sockets are the parent's."""
-        self._lock, self._deciding = threading.RLock(), False
-        self._start_clean(self.cache.forked())
-        if not self._closed:
-            self.account = self.account.again()
-
-    def _start_clean(self, cache: TokenCache) -> None:
-        self.cache, self._flight, self.until = cache, None, NEVER
+        self.held.lock, self._deciding = threading.RLock(), False
+        self.held.start_clean(self.held.cache.forked())
+        if not self.held.closed:
+            self.held.account = self.held.account.again()
 
     def _reentrant(self) -> Unavailable:
         reason = "token() was called re-entrantly, from a signal handler or finalizer"
-        return Unavailable(reason, self.account.identity.host)
+        return Unavailable(reason, self.held.account.identity.host)

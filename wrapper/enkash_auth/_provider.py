@@ -81,7 +81,7 @@ class TokenProvider:
         rereads = bool(source) or store is not None or direct.attempts.path is not None
         cache = TokenCache(account.identity, timeout, rereads)
         self._engine = Engine(cache, account, signer, runtime, source=source, on_event=on_event)
-        self._monotonic, self._timeout = runtime.monotonic, timeout
+        self._held, self._monotonic, self._timeout = self._engine.held, runtime.monotonic, timeout
         self._own_store: Store | None = None
         _engines.add(self._engine)
 
@@ -102,10 +102,10 @@ class TokenProvider:
 
         Raises `RefusedError` (also without asking, after a final refusal), `UnavailableError` or `ProtocolError`.
         """
-        engine = self._engine
-        if self._monotonic() < engine.until:
-            return engine.token
-        deadline = self._monotonic() + self._timeout
+        held = self._held
+        if self._monotonic() < held.until:
+            return held.token
+        deadline, engine = self._monotonic() + self._timeout, self._engine
         answer = engine.join_or_start()
         while isinstance(answer, Flight):
             answer.wait(deadline)
@@ -114,10 +114,10 @@ class TokenProvider:
 
     async def atoken(self) -> Token:
         """Return a valid token, from any asyncio event loop; as `token`, without blocking the loop."""
-        engine = self._engine
-        if self._monotonic() < engine.until:
-            return engine.token
-        deadline = self._monotonic() + self._timeout
+        held = self._held
+        if self._monotonic() < held.until:
+            return held.token
+        deadline, engine = self._monotonic() + self._timeout, self._engine
         answer = engine.join_or_start()
         while isinstance(answer, Flight):
             await answer.waiter(deadline)
@@ -147,7 +147,7 @@ class TokenProvider:
     @property
     def credentials(self) -> Credentials:
         """What the provider signs in with now."""
-        return self._engine.account.credentials
+        return self._engine.held.account.credentials
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +157,7 @@ class TokenProvider:
 
     def __repr__(self) -> str:
         engine = getattr(self, "_engine", None)  # a traceback may show a provider that could not be made
-        return f"<TokenProvider for {engine.account.identity.host}>" if engine else "<TokenProvider>"
+        return f"<TokenProvider for {engine.held.account.identity.host}>" if engine else "<TokenProvider>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("TokenProvider holds secrets and cannot be pickled")

@@ -46,6 +46,7 @@ class Event:
 
     `seconds` is the duration of the sign-in, `requests` the number of its token requests, `grants` the number of this
     provider's sign-ins so far, `life` the seconds until the token expires. `status` and `error` belong to a refusal.
+    `row`, `passwords` and `retry_after` are those of the errors: what limits the next attempt, if anything does.
     """
 
     kind: Kind
@@ -58,6 +59,8 @@ class Event:
     error: str | None = None
     reason: str | None = None
     retry_after: float | None = None
+    row: str | None = None
+    passwords: int | None = None
 
     def __str__(self) -> str:
         data = {name: value for name, value in asdict(self).items() if name != "kind" and value is not None}
@@ -80,6 +83,8 @@ def describe(event: Event, outcome: TokenRecord | Failure, alive: bool) -> list[
     else:
         after = outcome.retry_after if isinstance(outcome, Unavailable) else None
         event = evolve(event, kind="unavailable", reason=outcome.reason, retry_after=after)
+    if limit := outcome.limit:
+        event = evolve(event, row=limit.row, passwords=limit.passwords, retry_after=limit.seconds)
     return [event, evolve(event, kind="served_stale")] if alive else [event]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import asdict, evolve
 
 from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.lifetime import Lesson, Lifetime, Moment, TokenRecord, Verdict
+from enkash_auth._policy.lifetime import LOOKS, Lesson, Lifetime, Moment, TokenRecord, Verdict
 from enkash_auth._policy.outcome import Failure, Malformed, Refused, Unavailable
 from enkash_auth._policy.token import make_token
 
@@ -26,7 +26,7 @@ def write_record(record: TokenRecord, now: Moment) -> dict[str, Any]:
         "sticky": max(0.0, record.sticky_until - now.monotonic),
         "first": record.first - now.monotonic,
         "floor": max(record.floor, record.first) - now.monotonic,
-        "looks": record.looks,
+        "looks": LOOKS if record.look(now) is None else record.looks,  # no sibling has to look
         "lesson": asdict(record.lesson),
     }
 
@@ -48,8 +48,11 @@ def merge(ours: TokenRecord | None, theirs: TokenRecord) -> TokenRecord:
     if ours is None:
         return theirs
     if ours.token.access_token == theirs.token.access_token:
-        sticky_until = max(ours.sticky_until, theirs.sticky_until)
-        return evolve(ours, life=ours.life.narrowed(theirs.life), sticky_until=sticky_until)
+        return evolve(
+            theirs, life=ours.life.narrowed(theirs.life), answered=ours.answered, rejected=ours.rejected,
+            reissued=ours.reissued, sticky_until=max(ours.sticky_until, theirs.sticky_until),
+            looks=max(ours.looks, theirs.looks), first=min(ours.first, theirs.first),
+        )  # fmt: skip
     return ours if ours.answered.monotonic > theirs.answered.monotonic else theirs
 
 

@@ -131,10 +131,12 @@ class Member:
     draw: Callable[[], float]
     lead: float = 0.0  # seconds to connect in
     memory: Memory = field(factory=Memory)
+    unproven: bool = False  # whether the store could be read last, and knows of no success
 
     def sign_in(self, record: TokenRecord | None, now: Moment, deadline: Moment, *, reachable: bool = True) -> Steps:
         """Adopt what a sibling has saved, or send a sign-in's one or two requests; return how it `Ended`."""
         if reachable:
+            self.unproven = False
             try:
                 ended = yield from self._adopt_or_lease(record, deadline)
                 if isinstance(ended, _Ready):
@@ -145,6 +147,8 @@ class Member:
                 now, _ = yield Release()
                 if self.strict:
                     return Ended(Unavailable(f"the token store failed ({error})", self.host))
+        if self.unproven and not self.memory.ledger.proven:  # each process would send a password of its own
+            return Ended(Unavailable("the token store can be read, but not written", self.host))
         return (
             yield from self._requests(
                 _Ready(record, self.memory.ledger, Backoff(), deadline, deadline, shared=False), now
@@ -242,6 +246,7 @@ class Member:
         now, reset = yield Read("reset")
         known = ledger.after_reset(str((reset and reset[0].get("id")) or ""), now)
         restored = self.memory.restored(known)
+        self.unproven = not restored.proven
         return now, restored, backoff if known is ledger else Backoff(), restored == ledger
 
     # requests
@@ -269,9 +274,8 @@ class Member:
             if decision.row:
                 failure = ended.outcome or decision.failure(self.host, now.monotonic)
                 return Ended(failure, ended.requests, decision)
-            now, outcome, sent, ready, recorded = yield from self._attempt(
-                evolve(ready, backoff=before), now
-            )  # one failure
+            ready = evolve(ready, backoff=before)  # both requests are one failure
+            now, outcome, sent, ready, recorded = yield from self._attempt(ready, now)
             ended = Ended(outcome, ended.requests + sent, ready.ledger.decide(now))
             again = second_request(outcome, now, now.until(ready.limit), self.draw())
             if isinstance(outcome, TokenRecord):

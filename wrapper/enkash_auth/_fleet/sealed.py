@@ -34,7 +34,7 @@ def _derived(secret: str, purpose: bytes) -> bytes:
 class Sealed:
     """The entries of one set of credentials, and the lease on their account's sign-in.
 
-    A name is the same for all credentials of an account (but for `stop` and `reset`), and tells nothing without the
+    A name is the same for all credentials of an account (but for `ledger` and `reset`), and tells nothing without the
     client secret. What other credentials have sealed, what is damaged and what claims to be from the future is not
     there. `hung`: whether a call that did not come back still runs, for all `Sealed` of one store.
     """

@@ -21,7 +21,7 @@ NEVER = float("-inf")  # monotonic seconds
 _WINDOW, _FRACTION = 60.0, 0.3  # renewed so many seconds before the end, or at such a part of a short life
 _SET = 0.1  # seconds by which the clocks part where one was set or stood still
 _STICKY_FOR = 86_400.0  # seconds until a server that was found to be sticky is asked early again
-_LOOKS, _LOOKS_FROM = 3, 8.0  # for one token, at most; in the renewal window or so many seconds before the end
+LOOKS, _LOOKS_FROM = 3, 8.0  # for one token, at most; in the renewal window or so many seconds before the end
 _NEAR, _MARGIN = 0.15, 0.025  # seconds beside round trips: between serving and asking; by which one trip is slower
 _KNOWN = 3  # lives in a row that must have ended as foretold
 _UNSTATED, _HOUR = 300.0, 3600.0  # seconds; "valid for 5 minutes", portal page api-24480514; one that came back so
@@ -70,7 +70,7 @@ class Lifetime:
         """Return what this and a later answer for the same token say together."""
         lower = Moment(*map(max, self.lower, other.lower))
         upper = Moment(*map(min, self.upper, other.upper))
-        if abs(self.lower.offset - other.lower.offset) > _SET:  # the old lower bound is void, the upper one does no harm
+        if abs(self.lower.offset - other.lower.offset) > _SET:  # the old lower bound is void
             lower, upper = other.lower, other.upper.after(min(0.0, self.upper.monotonic - other.upper.monotonic))
         return Lifetime(lower, upper, self.window) if lower.until(upper) > 0 else other
 
@@ -167,7 +167,7 @@ class TokenRecord:
             return Verdict.WAIT, NEVER
         early = left - self.life.window
         if self.sticky(now):
-            early = left if self._look(now) is None else min(early, left - _LOOKS_FROM)
+            early = left if self.look(now) is None else min(early, left - _LOOKS_FROM)
         if early > 0:
             return Verdict.SERVE, now.monotonic + min(CLOCK_CHECK, early)
         return Verdict.RENEW, now.monotonic + min(CLOCK_CHECK, left)
@@ -175,12 +175,12 @@ class TokenRecord:
     def seconds_until_request(self, now: Moment, left: float) -> float:
         """Return the seconds until a request can bring another token, or until a look that ends in the time `left`."""
         if self.alive(now):
-            look = (self._look(now) if self.sticky(now) else None) or 0.0
+            look = (self.look(now) if self.sticky(now) else None) or 0.0
             return next((seconds for seconds in (look, look % 1.0) if seconds < left / 2), 0.0)
         if not (self.sticky(now) or self.single_use):
             return 0.0
         end, step = self._likely_end, self.life.lower.monotonic + self.lesson.near
-        if self.sticky(now) and self.looks < _LOOKS and end > step + _MARGIN:  # nobody could look in time
+        if self.sticky(now) and self.looks < LOOKS and end > step + _MARGIN:  # nobody could look in time
             end = step
         return max(0.0, min(now.until(self.life.upper), end - now.monotonic))
 
@@ -191,14 +191,14 @@ class TokenRecord:
         holds = self.lesson.seen >= _KNOWN and self.life.lower.monotonic < foretold
         return min(upper, foretold) if holds else upper
 
-    def _look(self, now: Moment) -> float | None:
+    def look(self, now: Moment) -> float | None:
         """Return the seconds until the next look, None where none is needed or none is possible.
 
         The first one asks whether the token was made for this client, the others halve what is left.
         """
         lower, upper, lesson = self.life.lower.monotonic, self._likely_end, self.lesson
         width, slack = upper - lower, 0.001 if lesson.seen >= _KNOWN else -_MARGIN
-        if self.looks >= _LOOKS or width <= lesson.near + slack:
+        if self.looks >= LOOKS or width <= lesson.near + slack:
             return None
         likely, low = self.first + lesson.least, max(lower, self.floor - _MARGIN) if self.floor < upper else lower
         first = width < 0.75 if lesson.seen < 0 else not self.looks  # a guess waits until it is likely

@@ -102,7 +102,7 @@ class Credentials:
 
     @classmethod
     def load(cls, profile: str | None = None, **arguments: str | Secret | None) -> "Credentials":
-        """Return credentials from arguments, the environment, `*_FILE` variables, a secrets directory or a profile file.
+        """Return credentials from arguments, the environment, `*_FILE` variables, secrets directory or profile file.
 
         The first of these places that has a setting wins. Raises `ConfigurationError`, which names all missing
         settings.

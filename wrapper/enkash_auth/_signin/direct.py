@@ -36,7 +36,7 @@ class Direct:
         first = self._attempt(given, now.monotonic + pause)
         now = self.runtime.now()
         again = second_request(first.outcome, now, now.until(given.deadline), self.runtime.draw())
-        if again is None or not first.requests:
+        if again is None or not first.requests or (pause and given.record and not given.record.sticky(now)):
             return first
         self.runtime.pause(max(0.0, again - lead))
         if isinstance(first.outcome, TokenRecord):

@@ -5,16 +5,14 @@ import socket
 import ssl
 import threading
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
-from contextvars import ContextVar
 from importlib.metadata import version
 from typing import Any
 
 import httpx
-from attrs import evolve, field, frozen, mutable
+from attrs import evolve, frozen
 
-from enkash_auth._policy.classification import Answer
+from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import NEVER, Moment
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from enkash_auth._policy.token import read_access_token, read_life
@@ -27,11 +25,10 @@ from enkash_auth_client.models import SnakeTokenResponse, TokenRequest, TokenRes
 from enkash_auth_client.types import UNSET, Unset
 
 from .answers import has_basic_challenge, read_body, read_retry_after
+from .call import BoundedStream, Call, Form, StoppedError, current_call
 
-_LARGEST_ANSWER = 64 * 1024
 _LEAD = 1.0  # seconds to connect in
 _TRY_LATER = (408, 421, 425, 429)
-_USER_AGENT = f"enkash-auth/{version('enkash-auth')}"
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
@@ -42,83 +39,6 @@ class Reply:
     outcome: Outcome
     answer: Answer
     sent: Moment
-
-
-@mutable
-class _Call:
-    """A token request under way."""
-
-    deadline: Moment
-    runtime: Runtime
-    sent: Moment
-    allowed: float  # seconds
-    leaves: float  # monotonic
-    left: bool = False  # whether the password may have left
-    answer: Answer = field(factory=Answer)
-    sockets: list[socket.socket] = field(factory=list)
-
-    def seconds(self) -> float:
-        return self.runtime.now().until(self.deadline)
-
-    def leave(self, host: str) -> None:
-        """Hold the header back until its time, on a connection that is open by then."""
-        if (early := self.leaves - self.runtime.monotonic()) > 0:
-            self.runtime.pause(early)
-        self.check_time(host)
-        self.sent = self.runtime.now()
-
-    def check_time(self, host: str) -> None:
-        """Connecting took too long, or this process stood still: the password must not leave any more."""
-        if self.seconds() <= 0:
-            self.left = False
-            raise _StoppedError(Unavailable("no time was left", host, late=True))
-
-
-_current: ContextVar[_Call] = ContextVar("enkash_auth_call")
-
-
-class _StoppedError(Exception):
-    """Carries an outcome out of httpx; never leaves this module."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__("stopped")
-        self.outcome = outcome
-
-
-class _Form(httpx.SyncByteStream):
-    """The request's body: the last place where the deadline is checked before the password leaves."""
-
-    def __init__(self, content: bytes, call: _Call, host: str) -> None:
-        self._content, self._call, self._host = content, call, host
-
-    def __iter__(self) -> Iterator[bytes]:
-        self._call.check_time(self._host)
-        self._call.left = True
-        yield self._content
-
-
-class _BoundedStream(httpx.SyncByteStream):
-    """A body, unpacked, that ends at a size and a time: a server that drips bytes outlasts every read timeout."""
-
-    def __init__(self, inner: httpx.SyncByteStream, call: _Call, host: str, encoding: str) -> None:
-        self._inner, self._call, self._host = inner, call, host
-        # none was asked for, but a proxy may do it anyway; httpx would unpack 500 bytes to 400 MB
-        self._unpacker = zlib.decompressobj(47) if encoding in ("gzip", "x-gzip", "deflate") else None  # either kind
-
-    def __iter__(self) -> Iterator[bytes]:
-        size = 0
-        for chunk in self._inner:
-            if self._unpacker:
-                chunk = self._unpacker.decompress(chunk, _LARGEST_ANSWER + 1)
-            size += len(chunk)
-            if size > _LARGEST_ANSWER:
-                raise _StoppedError(Unavailable("the answer is larger than 64 KiB", self._host))
-            if self._call.seconds() < 0:
-                raise _StoppedError(Unavailable("the answer took too long", self._host, late=True))
-            yield chunk
-
-    def close(self) -> None:
-        self._inner.close()
 
 
 class Gateway:
@@ -132,15 +52,14 @@ class Gateway:
         verify: bool | ssl.SSLContext = True,
     ) -> None:
         self.lead = 0.0 if transport else _LEAD  # another transport may not tell when its header leaves
-        self.origin = credentials.origin
-        self.host = self.origin[1]
+        self.origin, self.host = credentials.origin, credentials.origin[1]
         self._credentials, self._shared = credentials, transport is not None  # a given transport may have other users
-        self._calls, self._lock, self._closed = list[_Call](), threading.Lock(), False
+        self._calls, self._lock, self._closed = list[Call](), threading.Lock(), False
         self._client = Client(
             base_url=credentials.base_url,
             timeout=httpx.Timeout(5.0),  # each request brings its own
             headers={
-                "User-Agent": _USER_AGENT,
+                "User-Agent": f"enkash-auth/{version('enkash-auth')}",
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
                 "Connection": "close",  # the next request is minutes away, and a fork would share the connection
@@ -171,8 +90,8 @@ class Gateway:
         Its header leaves no sooner than `leaves` (monotonic); a caller has to come `lead` seconds before that.
         """
         now = runtime.now()
-        call = _Call(deadline, runtime, now, now.until(deadline), leaves, left=self._shared)
-        _current.set(call)
+        call = Call(deadline, runtime, now, now.until(deadline), leaves, left=self._shared)
+        current_call.set(call)
         with self._lock:
             self._calls.append(call)
         try:
@@ -185,7 +104,7 @@ class Gateway:
                 self._client.get_httpx_client().close()
         return Reply(outcome, evolve(call.answer, left=call.left), call.sent)
 
-    def _send(self, call: _Call) -> Outcome:
+    def _send(self, call: Call) -> Outcome:
         try:
             body = TokenRequest(
                 username=self._credentials.username,
@@ -200,7 +119,7 @@ class Gateway:
             token = read_access_token(access_token)
             call.answer = evolve(call.answer, token=True)
             return Issued(token, read_life(None if expires_in is UNSET else expires_in))
-        except _StoppedError as stop:
+        except StoppedError as stop:
             return stop.outcome
         except ProtocolError as error:
             return Malformed(str(error), self.host)
@@ -237,7 +156,7 @@ class Gateway:
                 socket.socket.shutdown(open, socket.SHUT_RDWR)  # an SSLSocket's own would drop its TLS state
 
     def _on_request(self, request: httpx.Request) -> None:
-        call = _current.get()
+        call = current_call.get()
         seconds = max(0.0, call.seconds())
 
         def trace(name: str, info: dict[str, Any]) -> None:
@@ -256,25 +175,26 @@ class Gateway:
         request.headers.pop("Cookie", None)  # each sign-in stands alone
         if not (self._credentials.username + self._credentials.password.reveal()).isascii():
             request.headers["Content-Type"] += ";charset=UTF-8"  # else stock Spring reads Latin-1, and counts a failure
-        request.stream = _Form(request.content, call, self.host)
+        request.stream = Form(request.content, call, self.host)
 
     def _on_response(self, response: httpx.Response) -> None:
         """Bound and read the body, and end all but a 200 before the generated parser, which knows no status 520."""
-        call, stream, status = _current.get(), response.stream, response.status_code
+        call, stream, status = current_call.get(), response.stream, response.status_code
         assert isinstance(stream, httpx.SyncByteStream)
         encoding = response.headers.pop("Content-Encoding", "").lower()
-        response.stream = _BoundedStream(stream, call, self.host, encoding)
+        response.stream = BoundedStream(stream, call, self.host, encoding)
         basic = has_basic_challenge(response.headers.get_list("WWW-Authenticate"))
         call.answer = Answer(status, basic=basic)
         try:
             json, error = read_body(response.read())
             call.answer = evolve(call.answer, json=json, error=error)
-        except (httpx.HTTPError, zlib.error, _StoppedError):  # cut short, too long or too slow: the status still counts
+        except (httpx.HTTPError, zlib.error, StoppedError):  # cut short, too long or too slow: the status still counts
             if status == 200:
                 raise
         if status == 200:
             return
-        if status in _TRY_LATER or status >= 500:
+        refused = classify(call.answer) in (Kind.CLEAR, Kind.CLIENT)  # under any status
+        if not refused and (status in _TRY_LATER or status >= 500):
             after = read_retry_after(response.headers.get("Retry-After"), call.runtime.wall())
-            raise _StoppedError(Unavailable(f"status {status}", self.host, after))
-        raise _StoppedError(Refused(status, call.answer.error, False, self.host))
+            raise StoppedError(Unavailable(f"status {status}", self.host, after))
+        raise StoppedError(Refused(status, call.answer.error, False, self.host))

@@ -1,4 +1,4 @@
-"""How a command ends: each error is one line on stderr and an exit code, whatever its streams can take."""
+"""Errors of a command: one line on stderr and an exit code, even if stdout or stderr cannot be written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().main(*args, **kwargs)
-        except OSError as error:  # a full disk; a reader that has gone is dealt with by click
+        except OSError as error:  # for example a full disk; click handles a closed pipe
             why = error.strerror or type(error).__name__
         _say(f"the output cannot be written: {why}")
         _drop(sys.stdout)
@@ -33,7 +33,7 @@ class Group(click.Group):
 
 
 def _say(error: str) -> None:
-    """Print an error to stderr; the exit code tells it, too, if stderr takes nothing."""
+    """Print an error to stderr; if that fails, the exit code still shows it."""
     try:
         click.echo(f"Error: {error}", err=True)
     except OSError:
@@ -41,5 +41,5 @@ def _say(error: str) -> None:
 
 
 def _drop(stream: TextIO) -> None:
-    """Discard what a stream has not written: the interpreter would fail on it again when it ends, with code 120."""
+    """Discard unwritten output: else the interpreter fails on it again at exit, with code 120."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

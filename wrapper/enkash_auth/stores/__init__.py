@@ -37,8 +37,8 @@ def from_url(url: str) -> Store:
     """Return the store that a URL names: `memory:`, `file:///directory`, `redis://`, `rediss://` or `unix://`.
 
     Redis URLs are redis-py's (`rediss://user:password@host:port/db?ssl_ca_certs=...`, `unix:///path?db=0`), or
-    `redis+sentinel://user:password@host:port,host:port/service/db` (`rediss+sentinel://` with TLS); `valkey` may stand
-    for `redis`. Raises `ConfigurationError`, whose message shows only the URL's scheme.
+    `redis+sentinel://user:password@host:port,host:port/service/db` (`rediss+sentinel://` with TLS). `valkey` means
+    `redis`. Raises `ConfigurationError`, whose message shows only the URL's scheme.
     """
     try:
         return _made(url)

@@ -35,14 +35,14 @@ if left <= 0 or redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', left)
 return 1"""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
-# redis-py lets out whatever its clients meet: a cluster's errors are no RedisError
+# all exceptions: redis-py passes on foreign ones, and those of a cluster are not RedisError
 _store_errors = store_errors("the token store's server failed", Exception)
 
 
 class RedisStore:
-    """Keeps entries in the server or cluster that `client` speaks to; it should have timeouts.
+    """Keeps entries in the server or cluster of `client`, which should have timeouts.
 
-    Raises `ConfigurationError` for a client of asyncio's and for one that decodes its answers.
+    Raises `ConfigurationError` for an asyncio client and for one with `decode_responses`.
     """
 
     _idle = float("inf")
@@ -72,19 +72,19 @@ class RedisStore:
 
     @classmethod
     def from_url(cls, url: str) -> RedisStore:
-        """Return a store on a URL of redis-py's or `redis+sentinel://host:port,host:port/service`.
+        """Return a store for a URL of redis-py or `redis+sentinel://host:port,host:port/service`.
 
-        Connecting and answering have a second each, unless the URL says otherwise. Raises `ConfigurationError` for a
+        Connecting and answering may take 1 s each, unless the URL says otherwise. Raises `ConfigurationError` for a
         URL that redis-py does not understand.
         """
         client, why = None, ""
         try:
             client = client_from_url(url)
-        except Exception as error:  # what redis-py raises depends on the option that is wrong
+        except Exception as error:  # the exception depends on the wrong option
             why = type(error).__name__
         del url  # it may hold a password, which a traceback with locals would show
         if client is None:
-            raise ConfigurationError(f"the token store's URL is neither redis-py's nor a Sentinel's ({why})")
+            raise ConfigurationError(f"the token store's URL is not a URL of redis-py or of a Sentinel ({why})")
         store = cls(client)
         store._idle = _IDLE
         return store

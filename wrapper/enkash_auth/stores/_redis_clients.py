@@ -1,4 +1,4 @@
-"""redis-py's clients: made from a URL, and usable again in a forked child."""
+"""redis-py clients: created from a URL, and repaired in a forked child."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _Sentinel: Any = redis.sentinel.Sentinel
 
 
 def client_from_url(url: str) -> redis.Redis:
-    """Return a client with a second's time to connect and to answer, unless the URL says otherwise.
+    """Return a client that may take 1 s to connect and 1 s to answer, unless the URL says otherwise.
 
     `redis+sentinel://user:password@host:port,host:port/service/db?...` names Sentinels; their own account is
-    `?sentinel_username=...&sentinel_password=...`. `valkey` may stand for `redis` in each scheme.
+    `?sentinel_username=...&sentinel_password=...`. `valkey` means `redis` in each scheme.
     """
-    # a connection that died while it was idle is replaced once; a server that does not answer is not asked again
+    # retry once, for a connection that broke while idle; never retry a server that does not answer
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
     options: dict[str, Any] = {
         "socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "retry": retry, "retry_on_error": []

@@ -22,9 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def _enkash(request: pytest.FixtureRequest) -> Sandbox:
+def _enkash(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     from . import Sandbox
 
+    monkeypatch.setenv("ENKASH_ATTEMPTS", "off")  # no test writes into the user's state folder
     options: dict[str, Any] = {}
     for mark in request.node.iter_markers("enkash"):  # the closest first
         if mark.args:

@@ -46,16 +46,19 @@ class Sandbox(State):
 
     def credentials(self) -> Credentials:
         """The credentials that this server takes."""
-        return Credentials(**{name[7:].lower(): value for name, value in self.environment().items()})
+        return Credentials(
+            self.base_url, self.username, self.password, self.client_id, self.client_secret, self.basic_client_id
+        )
 
     def environment(self) -> dict[str, str]:
-        """The settings a service would need to use this server."""
+        """The settings a service needs to use this server. Its passwords are counted in no file of this user's."""
         settings = {
             "ENKASH_BASE_URL": self.base_url,
             "ENKASH_USERNAME": self.username,
             "ENKASH_PASSWORD": self.password,
             "ENKASH_CLIENT_ID": self.client_id,
             "ENKASH_CLIENT_SECRET": self.client_secret,
+            "ENKASH_ATTEMPTS": "off",
         }
         if self.basic_client_id != self.client_id:
             settings["ENKASH_BASIC_CLIENT_ID"] = self.basic_client_id
