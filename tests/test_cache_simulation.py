@@ -19,7 +19,7 @@ from enkash_auth._policy.classification import classify
 from enkash_auth._policy.lifetime import CLOCK_CHECK, Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Issued, Unavailable
 from enkash_auth._policy.token import Token
-from world import ANSWERS, DIALECTS, HOST, OUTAGES, Machine, Password, World, outcome_of
+from world import ANSWERS, DIALECTS, GRANTS, HOST, OUTAGES, Machine, Password, World, check_grants, outcome_of
 
 
 @dataclass(eq=False)
@@ -62,7 +62,7 @@ class Caches(RuleBasedStateMachine):
         self.callers: list[tuple[SignIn, float]] = []
         self.rejected: list[float] = []
         self.last: Token | None = None
-        self.started_at = self.slept_at = -inf
+        self.reread_at = self.slept_at = -inf
         self.calm()
         self.forget()
 
@@ -226,10 +226,8 @@ class Caches(RuleBasedStateMachine):
             assert world.true < world.ends[token.access_token], "a token past its end"
 
     def granted(self) -> None:
-        """At most two grants a life, and one more while the server is found to be sticky."""
         self.grants.append(self.world.true)
-        if len(self.grants) > 3:
-            assert self.grants[-1] - self.grants[-4] >= floor(self.world.life), "too many grants"
+        check_grants(self.grants, GRANTS, self.world.life)
 
     # how
 
@@ -244,7 +242,7 @@ class Caches(RuleBasedStateMachine):
         now = self.now
         if self.cache.overdue(now.monotonic):
             self.cache = self.cache.given_up(now.monotonic, self.world.chance.random())
-            self.failed_at = now.monotonic
+            self.limit, self.failed_at = -inf, now.monotonic
         decision, serve = self.cache.ask(now, late=late), None
         if isinstance(decision, Start):
             serve = decision.meanwhile
@@ -270,14 +268,14 @@ class Caches(RuleBasedStateMachine):
     def start(self, now: Moment) -> None:
         assert not self.flying(), "two sign-ins at once"
         if now.monotonic < self.limit:
-            assert self.cache.rereads and now.monotonic >= self.started_at + 5, "a limit was not kept"
-        self.started_at = now.monotonic
+            assert self.cache.rereads and now.monotonic >= self.reread_at + 5, "a limit was not kept"
         self.cache = self.cache.started(now)
         pending = self.cache.pending
         if self.cache.suspect:
+            self.reread_at = now.monotonic
             self.reread(pending.number)
         record = self.cache.record
-        due = now.monotonic + (record.seconds_until_next(now) if record else 0.0)
+        due = now.monotonic + (record.seconds_until_request(now, self.cache.timeout) if record else 0.0)
         self.signins.append(SignIn(pending.number, self.login, record, pending.end, due))
 
     def reread(self, number: int) -> None:
@@ -299,7 +297,7 @@ class Caches(RuleBasedStateMachine):
             seconds = outcome.limit.seconds
             self.limit = inf if seconds is None else now.monotonic + seconds
         else:
-            self.failed_at = now.monotonic
+            self.limit, self.failed_at = -inf, now.monotonic
 
 
 TestCaches = Caches.TestCase

@@ -6,19 +6,23 @@ do at once. Nobody but the server knows the dialect in which it refuses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from enkash_auth import Token
 from enkash_auth._engine import Engine
 from enkash_auth._flight import Flight
 from enkash_auth._policy.classification import Kind
+from enkash_auth.errors import UnavailableError
 from enkash_auth.stores import MemoryStore, StoreError
 from test_simulation import Callers
-from world import DIALECTS, OUTAGES, TICK, Fiber, Machine, Outside, World, current_fiber
+from world import DIALECTS, GRANTS, OUTAGES, TICK, Fiber, Machine, Outside, World, check_grants, current_fiber
 
 HANG = 2.0  # seconds that a call of a hanging store costs
 BACKOFF, LONGEST = 30.0, 1800.0  # seconds until the server is asked again, by the first rule and the last
@@ -67,16 +71,18 @@ class Processes(Callers):
     def start(self, world: World, timeout: float, skews: list[float], *, strict: bool = False) -> None:
         self.world, self.timeout, self.strict = world, timeout, strict
         self.store, self.callers, self.served = Lossy(world), [], set[Engine]()
-        self.machines = [Machine(world, skew) for skew in skews]
-        self.engines = [self.starts(machine) for machine in self.machines]
+        self.engines = [self.starts(skew) for skew in skews]
 
-    def starts(self, machine: Machine) -> Engine:
-        return self.world.engine(self.timeout, self.store, machine, self.strict)
+    def starts(self, skew: float) -> Engine:
+        return self.world.engine(self.timeout, self.store, Machine(self.world, skew), self.strict)
+
+    @property
+    def awake(self) -> list[Engine]:
+        return [engine for engine in self.engines if self.world.machines[engine].wakes <= self.world.true]
 
     def calls_come(self) -> None:
-        for engine, machine in zip(self.engines, self.machines, strict=True):
-            if machine.wakes <= self.world.true:
-                self.ask(engine)
+        for engine in self.awake:
+            self.ask(engine)
 
     def passes(self, seconds: float) -> None:
         target = self.world.true + seconds
@@ -116,8 +122,8 @@ class Processes(Callers):
         for caller in [caller for caller in self.callers if caller.flight is fiber.flight]:
             self.go_on(caller)
 
-    def check(self, engine: Engine, token: Token, flight: Flight | None) -> None:
-        super().check(engine, token, flight)
+    def check(self, engine: Engine, token: Token, flight: Flight | None, user: str) -> None:
+        super().check(engine, token, flight, user)
         self.served.add(engine)
 
     def gone(self, engine: Engine) -> None:
@@ -125,8 +131,25 @@ class Processes(Callers):
         self.world.kill(engine)
         self.callers = [caller for caller in self.callers if caller.engine is not engine]
 
+    def killed(self, engine: Engine) -> None:
+        """Another process starts in the place of one that was killed."""
+        self.gone(engine)
+        self.engines[self.engines.index(engine)] = self.starts(self.world.machines[engine].skew)
 
-class Fleets(Processes):
+    def suspended(self, engine: Engine, seconds: float, *, asleep: bool = False) -> None:
+        """The process is stopped, or its whole machine is; what its callers then get is not looked at."""
+        machine = self.world.machines[engine]
+        machine.wakes = self.world.true + seconds
+        machine.asleep += seconds if asleep else 0.0
+        self.callers = [one for one in self.callers if self.world.machines[one.engine] is not machine]
+
+    def emptied(self) -> None:
+        self.store.empty()
+        for book in self.world.books.values():
+            book.torn, book.saved = True, False
+
+
+class Fleets(Processes, RuleBasedStateMachine):
     """Processes, their callers, their store and their server, in any order."""
 
     @initialize(
@@ -159,11 +182,10 @@ class Fleets(Processes):
 
     # what happens
 
+    @precondition(lambda self: self.awake)
     @rule(data=st.data())
     def call(self, data: st.DataObject) -> None:
-        place = data.draw(st.integers(0, len(self.engines) - 1))
-        if self.machines[place].wakes <= self.world.true:
-            self.ask(self.engines[place])
+        self.ask(data.draw(st.sampled_from(self.awake)))
 
     @rule()
     def all_call(self) -> None:
@@ -185,14 +207,13 @@ class Fleets(Processes):
 
     @rule()
     def time_passes_to_a_renewal(self) -> None:
-        lives = [engine.held.cache.record.life for engine in self.engines if engine.held.cache.record]
-        now = [engine.runtime.monotonic() for engine in self.engines if engine.held.cache.record]
-        if lives:
-            self.passes(
-                max(0.0, min(life.lower.monotonic - life.window / 2 - at for life, at in zip(lives, now, strict=True)))
-            )
-            self.calls_come()
-            self.passes(0.01)
+        for engine in self.engines:
+            if record := engine.held.cache.record:
+                renewed = record.life.lower.monotonic - record.life.window / 2
+                self.passes(max(0.0, renewed - engine.runtime.monotonic()))
+                self.calls_come()
+                self.passes(0.01)
+                return
 
     @rule(answers=st.lists(st.sampled_from(["decides", "lost", *OUTAGES]), min_size=1, max_size=3))
     def the_server_will_answer(self, answers: list[str]) -> None:
@@ -214,7 +235,7 @@ class Fleets(Processes):
     def the_server_revokes(self) -> None:
         self.world.revoked |= self.world.ends.keys()
         engine, token, asked = self.last
-        if engine in self.engines:
+        if engine in self.awake:
             engine.reject(token, asked)
         self.trouble()
 
@@ -228,34 +249,28 @@ class Fleets(Processes):
 
     @rule()
     def the_store_is_emptied(self) -> None:
-        self.store.empty()
-        for book in self.world.books.values():
-            book.torn, book.saved = True, False
+        self.emptied()
         self.trouble()
 
     @rule(data=st.data())
     def a_process_is_killed_and_another_starts(self, data: st.DataObject) -> None:
-        place = data.draw(st.integers(0, len(self.engines) - 1))
-        self.gone(self.engines[place])
-        self.machines[place].wakes = 0.0
-        self.engines[place] = self.starts(self.machines[place])
+        self.killed(data.draw(st.sampled_from(self.engines)))
         self.trouble()
 
+    @precondition(lambda self: self.awake)
     @rule(data=st.data())
     def a_process_forks(self, data: st.DataObject) -> None:
         """The child comes in the place of another process; its parent goes on."""
-        parent, place = data.draw(st.permutations(range(len(self.engines))))[:2]
+        parent = data.draw(st.sampled_from(self.awake))
+        place = data.draw(st.sampled_from([one for one in range(len(self.engines)) if self.engines[one] is not parent]))
         self.gone(self.engines[place])
-        self.engines[place], self.machines[place] = self.world.fork(self.engines[parent]), self.machines[parent]
+        self.engines[place] = self.world.fork(parent)
         self.trouble()
 
+    @precondition(lambda self: self.awake)
     @rule(data=st.data(), seconds=st.sampled_from([1.0, 3.0, 7.0, 70.0, 400.0]), asleep=st.booleans())
     def a_process_is_suspended(self, data: st.DataObject, seconds: float, asleep: bool) -> None:
-        """It is stopped, or its whole machine is; what its callers then get is not looked at."""
-        machine = data.draw(st.sampled_from(self.machines))
-        machine.wakes = self.world.true + seconds
-        machine.asleep += seconds if asleep else 0.0
-        self.callers = [one for one in self.callers if self.machines[self.engines.index(one.engine)] is not machine]
+        self.suspended(data.draw(st.sampled_from(self.awake)), seconds, asleep=asleep)
         self.trouble()
 
     @rule(password=st.sampled_from(["p0", "p1", "wrong"]), right=st.sampled_from(["p0", "p1"]))
@@ -263,9 +278,11 @@ class Fleets(Processes):
         self.world.offered, self.world.right_password = ("user", password), right
         self.trouble()
 
+    @precondition(lambda self: self.awake)
     @rule(data=st.data())
     def a_process_is_reset(self, data: st.DataObject) -> None:
-        self.world.reset(data.draw(st.sampled_from(self.engines)), self.engines)
+        with suppress(UnavailableError):  # its store is away, and needed
+            self.world.reset(data.draw(st.sampled_from(self.awake)), self.engines)
         self.trouble()
 
     @rule()
@@ -274,10 +291,8 @@ class Fleets(Processes):
         world = self.world
         world.answers, world.outage, world.locked, world.well, self.store.mood = [], None, False, True, "well"
         world.offered = ("user", world.right_password)
-        for machine in self.machines:
-            machine.wakes = 0.0
         self.trouble()
-        self.passes(self.timeout + 6)
+        self.passes(max(0.0, *(world.machines[one].wakes - world.true for one in self.engines)) + self.timeout + 6)
         book = world.book(world.credentials().fingerprint())
         kinds = [one.kind for one in book.passwords]
         if book.saved and not book.final(kinds):
@@ -289,12 +304,102 @@ class Fleets(Processes):
     # what must hold
 
     def granted(self, token: str) -> None:
-        """At most two grants a life for the whole fleet, one more while the server is found to be sticky."""
+        """No more for the whole fleet than for one process, but after trouble one more for each."""
         if self.store.mood != "well":
             return
         self.grants.append(self.world.true)
-        if len(self.grants) > (allowed := 3 + self.spare):
-            assert self.grants[-1] - self.grants[-1 - allowed] >= int(self.world.life), "too many grants"
+        check_grants(self.grants, GRANTS + self.spare, self.world.life)
+
+
+class TestLimits:
+    """What no client can promise: a third password, each time for another reason (see docs/security.md)."""
+
+    def fleet(self, dialect: str, password: str = "wrong", processes: int = 2) -> Processes:
+        fleet = Processes()
+        fleet.start(World(0, dialect=dialect, offered=("user", password)), 10.0, [0.0] * processes)
+        return fleet
+
+    def proven(self, dialect: str) -> Processes:
+        """Credentials that have worked, until the server's password was changed and the token had expired."""
+        fleet = self.fleet(dialect, "p0")
+        fleet.work(2)
+        fleet.world.right_password = "p1"
+        fleet.passes(301)
+        return fleet
+
+    def flying(self, fleet: Processes, until: Callable[[], bool]) -> None:
+        """Let the first process sign in so far."""
+        fleet.ask(fleet.engines[0])
+        while not until():
+            fleet.step(fleet.ready()[0])
+
+    def test_unproven_credentials_and_a_server_that_is_only_silent(self) -> None:
+        fleet = self.fleet("silence")
+        fleet.work(290)
+        assert fleet.world.failures == 2
+        fleet.work(30)
+        assert fleet.world.failures == 3
+
+    @pytest.mark.parametrize("dialect", ["silence", "server_error"])
+    def test_proven_credentials_whose_refusal_looks_like_an_outage(self, dialect: str) -> None:
+        fleet = self.proven(dialect)
+        fleet.work(60)
+        assert fleet.world.failures >= 3
+
+    def test_proven_credentials_whose_process_is_killed_before_the_answer(self) -> None:
+        fleet = self.proven("maybe")
+        self.flying(fleet, lambda: fleet.world.failures == 1)
+        fleet.killed(fleet.engines[0])
+        fleet.work(400, 5)
+        assert fleet.world.failures == 3
+
+    def test_another_wrong_password(self) -> None:
+        fleet = self.fleet("maybe")
+        fleet.work(70)
+        fleet.world.offered = "user", "wrong, too"
+        fleet.work(70)
+        assert fleet.world.failures >= 3
+
+    def test_a_reset(self) -> None:
+        fleet = self.fleet("maybe")
+        fleet.work(70)
+        fleet.world.reset(fleet.engines[0], fleet.engines)
+        fleet.work(400, 5)
+        assert fleet.world.failures == 3
+
+    def test_a_store_that_is_emptied_in_mid_flight(self) -> None:
+        fleet = self.fleet("maybe")
+        self.flying(fleet, lambda: fleet.world.failures == 1)
+        fleet.emptied()
+        fleet.killed(fleet.engines[0])
+        fleet.work(70)
+        assert fleet.world.failures == 3
+
+    def test_several_machines_without_a_store(self) -> None:
+        fleet = self.fleet("clear", processes=3)
+        fleet.world.well = False
+        fleet.engines = [fleet.world.engine(10.0) for _ in fleet.engines]
+        fleet.work(400, 5)
+        assert fleet.world.failures == 3
+
+    def test_a_password_that_leaves_late_was_counted(self) -> None:
+        fleet = self.fleet("maybe")
+        self.flying(fleet, lambda: any(book.passwords for book in fleet.world.books.values()))
+        fleet.suspended(fleet.engines[0], 3600)
+        fleet.work(3500, 50)
+        assert fleet.world.failures == 1
+        fleet.work(400, 60)
+        assert fleet.world.failures == 2
+
+    def test_a_refusal_in_the_words_of_a_busy_server(self) -> None:
+        fleet = self.fleet("busy")
+        fleet.work(60)
+        assert fleet.world.failures >= 3
+
+    def test_a_refusal_of_the_client_that_counts_against_the_user(self) -> None:
+        fleet = self.proven("client")
+        fleet.work(400, 5)
+        assert fleet.world.failures == 3
 
 
 TestFleets = Fleets.TestCase

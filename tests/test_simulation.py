@@ -7,8 +7,7 @@ Hypothesis prints the steps of a failing run and replays them; `--hypothesis-see
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import floor
+from dataclasses import dataclass, replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from enkash_auth._engine import Engine
 from enkash_auth._flight import Flight
 from enkash_auth._policy.lifetime import CLOCK_CHECK, TokenRecord
 from enkash_auth.errors import ProtocolError, RefusedError, UnavailableError
-from world import DIALECTS, OUTAGES, TICK, Fiber, Machine, World
+from world import DIALECTS, GRANTS, OUTAGES, TICK, Fiber, Machine, World, check_grants
 
 
 @dataclass(eq=False)
@@ -27,8 +26,9 @@ class Caller:
     """One call of `token()` that waits; its deadline is on its machine's clock."""
 
     engine: Engine
-    flight: Flight
+    flight: Flight | None  # that it waits for
     deadline: float
+    user: str  # when it called
 
     @property
     def left(self) -> float:
@@ -36,7 +36,7 @@ class Caller:
         return min(self.deadline, self.flight.end) - self.engine.runtime.monotonic()
 
 
-class Callers(RuleBasedStateMachine):
+class Callers:
     """What this simulation and the fleet's share: calls of `token()`, and what each must bring."""
 
     world: World
@@ -45,40 +45,38 @@ class Callers(RuleBasedStateMachine):
     last: tuple[Engine, Token, float] | None = None
 
     def ask(self, engine: Engine) -> None:
-        now = engine.runtime.monotonic()
-        if now < engine.held.until:
-            self.check(engine, engine.held.token, None)
-            self.last = engine, engine.held.token, now
+        now, user = engine.runtime.monotonic(), engine.held.account.credentials.username
+        if now < engine.until:
+            self.check(engine, engine.token, None, user)
+            self.last = engine, engine.token, now
             return
-        self.settle(engine, engine.join_or_start, now + self.timeout, None)
+        self.settle(engine.join_or_start, Caller(engine, None, now + self.timeout, user))
 
     def go_on(self, caller: Caller) -> None:
         self.callers.remove(caller)
-        engine, flight, deadline = caller.engine, caller.flight, caller.deadline
-        self.settle(engine, lambda: engine.after_wait(flight, deadline), deadline, flight)
+        self.settle(lambda: caller.engine.after_wait(caller.flight, caller.deadline), caller)
 
-    def settle(self, engine: Engine, ask: Callable[[], Token | Flight], deadline: float, flight: Flight | None) -> None:
-        asked = engine.runtime.monotonic()
+    def settle(self, ask: Callable[[], Token | Flight], caller: Caller) -> None:
+        engine, flight = caller.engine, caller.flight
+        now = engine.runtime.monotonic()
+        in_time = now <= caller.deadline + 3 * TICK or (flight and flight.outcome)
         try:
             got = ask()
         except (RefusedError, UnavailableError, ProtocolError):
-            return self.answered(asked, deadline, flight)
+            assert in_time, "a caller was answered past its deadline"
+            return
         if isinstance(got, Flight):
-            assert asked < deadline, "a caller waits past its deadline"
-            self.callers.append(Caller(engine, got, deadline))
-            return None
-        self.check(engine, got, flight)
-        self.last = engine, got, asked
-        return self.answered(asked, deadline, flight)
-
-    def answered(self, now: float, deadline: float, flight: Flight | None) -> None:
-        in_time = now <= deadline + 3 * TICK or flight is None or flight.outcome is not None
+            assert now < caller.deadline, "a caller waits past its deadline"
+            self.callers.append(replace(caller, flight=got))
+            return
         assert in_time, "a caller was answered past its deadline"
+        self.check(engine, got, flight, caller.user)
+        self.last = engine, got, now
 
-    def check(self, engine: Engine, token: Token, flight: Flight | None) -> None:
+    def check(self, engine: Engine, token: Token, flight: Flight | None, user: str) -> None:
         """Never a token past its end; it may be in its last second only for those who waited for it."""
         world, name = self.world, token.access_token
-        assert world.owners[name] == engine.held.account.credentials.username, "another account's token"
+        assert world.owners[name] in (user, engine.held.account.credentials.username), "another account's token"
         if flight and isinstance(flight.outcome, TokenRecord) and flight.outcome.single_use:
             return
         assert name in world.revoked or world.true < world.ends[name] + TICK * CLOCK_CHECK, "a token past its end"
@@ -88,7 +86,7 @@ class Callers(RuleBasedStateMachine):
             self.world.stop()
 
 
-class Lives(Callers):
+class Lives(Callers, RuleBasedStateMachine):
     """Callers, sign-ins, forks, faults, resets and rotations in one process."""
 
     @initialize(
@@ -196,10 +194,8 @@ class Lives(Callers):
             assert len([one for one in flights if one.number >= valid and now < one.end]) <= 1, "two sign-ins at once"
 
     def granted(self, token: str) -> None:
-        """At most two grants a life, one more while the server is found to be sticky."""
         self.grants.append(self.world.true)
-        if len(self.grants) > 3:
-            assert self.grants[-1] - self.grants[-4] >= floor(self.world.life), "too many grants"
+        check_grants(self.grants, GRANTS, self.world.life)
 
     # how
 

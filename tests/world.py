@@ -46,6 +46,14 @@ DIALECTS = ("clear", "client", "maybe", "envelope", "unauthorized", "server_erro
 OUTAGES = ("client", "unauthorized", "server_error", "silence", "busy", "unreachable")
 
 
+GRANTS = 5  # a life, at most: the first, a renewal, and three looks at a sticky server
+
+
+def check_grants(grants: list[float], allowed: int, life: float) -> None:
+    if len(grants) > allowed:
+        assert grants[-1] - grants[-1 - allowed] >= floor(life), "too many grants"
+
+
 def outcome_of(answer: Answer, token: str = "", life: float = 0) -> Outcome:
     """Return what the gateway makes of an answer."""
     if answer.token:
@@ -129,7 +137,7 @@ class Outside:
 class Machine(Outside):
     """One process's: clocks that are wrong by `skew`, each the other way, and how long it was suspended."""
 
-    world: World
+    world: World = field(repr=False)
     skew: float = 0.0
     asleep: float = 0.0
     wakes: float = 0.0  # true time until which the process is stopped
@@ -162,6 +170,10 @@ class Machine(Outside):
         return Moment(self.monotonic(), self.wall())
 
 
+class _Thread(Outside, threading.Thread):
+    pass
+
+
 class _Killed(BaseException):
     """Ends the fiber of a sign-in that nobody advances any more."""
 
@@ -177,7 +189,7 @@ class Fiber:
         self.error: BaseException | None = None
         self._run = run
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
-        threading.Thread(target=self._main, daemon=True).start()
+        _Thread(target=self._main, daemon=True).start()
 
     @property
     def left(self) -> float:
@@ -255,6 +267,7 @@ class World(Outside):
     current: dict[str, str] = field(default_factory=dict)
     failures: int = 0  # in a row, as the server counts them
     books: dict[str, Book] = field(default_factory=dict)  # by fingerprint
+    machines: dict[Engine, Machine] = field(default_factory=dict)
     fibers: list[Fiber] = field(default_factory=list)
     on_grant: Callable[[str], None] = lambda token: None
 
@@ -271,11 +284,14 @@ class World(Outside):
     def engine(
         self, timeout: float, store: Store | None = None, machine: Machine | None = None, strict: bool = False
     ) -> Engine:
-        runtime, account = (machine or Machine(self)).runtime(), Account.of(self.credentials(), self.gateway)
+        machine = machine or Machine(self)
+        runtime, account = machine.runtime(), Account.of(self.credentials(), self.gateway)
         direct = Direct(runtime, Attempts(None, runtime))
         signer = direct if store is None else Shared(direct, store, timeout=timeout, strict=strict)
         cache = TokenCache(account.identity, timeout, rereads=True)
-        return Engine(cache, account, signer, runtime, source=self.credentials)
+        engine = Engine(cache, account, signer, runtime, source=self.credentials)
+        self.machines[engine] = machine
+        return engine
 
     def gateway(self, credentials: Credentials) -> Any:
         return Gateway(self, credentials)
@@ -300,17 +316,20 @@ class World(Outside):
     def reset(self, engine: Engine, engines: Iterable[Engine]) -> None:
         """A person resets: what is under way counts no more."""
         held = engine.held.account.identity.fingerprint
-        engine.reset()
         for fiber in self.fibers:
             fiber.excused = True
-        for fingerprint in {held, engine.held.account.identity.fingerprint}:
-            self.book(fingerprint).resets(self.true, engines, well=self.well)
+        try:
+            engine.reset()
+        finally:
+            for fingerprint in {held, engine.held.account.identity.fingerprint}:
+                self.book(fingerprint).resets(self.true, engines, well=self.well)
 
     def fork(self, engine: Engine) -> Engine:
         """Return the child of a process, which knows what its parent knew."""
         child = copy.copy(engine)
         child.signer = copy.deepcopy(engine.signer)
         child.after_fork()
+        self.machines[child] = self.machines[engine]
         for book in self.books.values():
             for password in book.passwords:
                 password.by |= {child} if engine in password.by else set()
@@ -331,7 +350,7 @@ class World(Outside):
 class Gateway:
     """Stands in for the gateway: it connects, then the request is on its way there, then the answer on its way back."""
 
-    host, lead = HOST, 0.0
+    host, lead = HOST, 1.0
 
     def __init__(self, world: World, credentials: Credentials) -> None:
         self.world, self.fingerprint = world, credentials.fingerprint()
@@ -347,6 +366,7 @@ class Gateway:
         world, fiber = self.world, current_fiber()
         assert fiber
         fiber.hold()
+        runtime.pause(max(0.0, leaves - runtime.monotonic()))
         sent = runtime.now()
         if world.outage == "unreachable" or sent.until(deadline) <= 0:
             late = world.outage != "unreachable"
