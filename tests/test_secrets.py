@@ -151,9 +151,12 @@ def test_nothing_shows_or_pickles_a_secret(server: Server) -> None:
 
 def test_no_library_logs_a_secret_over_a_real_connection(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    with Sandbox(latency=0) as sandbox:
-        with TokenProvider(sandbox.credentials()) as provider, httpx.Client(auth=EnkashAuth(provider)) as client:
-            assert client.get(f"{sandbox.base_url}/api/echo").status_code == 200
-            secrets = [sandbox.password, sandbox.client_secret, provider.token().access_token]
+    with (
+        Sandbox(latency=0) as sandbox,
+        TokenProvider(sandbox.credentials()) as provider,
+        httpx.Client(auth=EnkashAuth(provider)) as client,
+    ):
+        assert client.get(f"{sandbox.base_url}/api/echo").status_code == 200
+        secrets = [sandbox.password, sandbox.client_secret, provider.token().access_token]
     assert "httpcore" in {record.name.partition(".")[0] for record in caplog.records}
     assert not [secret for secret in secrets if secret in caplog.text]
