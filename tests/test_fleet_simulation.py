@@ -49,7 +49,7 @@ class Lossy(Outside, MemoryStore):
             fiber.hold(fiber.machine.monotonic() + HANG)
         done = True if write and self.mood == "forgets" else do(self.world.true - called)
         if self.mood == "hangs":
-            raise TimeoutError
+            raise StoreError(self.mood)
         return done
 
     def load(self, key: str) -> Any:

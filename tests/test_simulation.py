@@ -46,9 +46,9 @@ class Callers:
 
     def ask(self, engine: Engine) -> None:
         now, user = engine.runtime.monotonic(), engine.held.account.credentials.username
-        if now < engine.until:
-            self.check(engine, engine.token, None, user)
-            self.last = engine, engine.token, now
+        if now < engine.held.until:
+            self.check(engine, engine.held.token, None, user)
+            self.last = engine, engine.held.token, now
             return
         self.settle(engine.join_or_start, Caller(engine, None, now + self.timeout, user))
 

@@ -88,7 +88,7 @@ class Book:
     not_before: dict[Hashable, float] = field(default_factory=dict)
 
     def leaves(self, password: Password, by: Hashable) -> None:
-        left = [one for one in self.passwords if one.left]
+        left = [one for one in self.passwords if one.left and not (self.torn and one.kind is Kind.RESET)]
         self._check(password.at, [(one.kind, one.at) for one in left if by in one.by], "a process")
         if not self.torn:
             self._check(password.at, [(one.kind if one.known else Kind.OPEN, one.at) for one in left], "the fleet")
@@ -170,10 +170,6 @@ class Machine(Outside):
         return Moment(self.monotonic(), self.wall())
 
 
-class _Thread(Outside, threading.Thread):
-    pass
-
-
 class _Killed(BaseException):
     """Ends the fiber of a sign-in that nobody advances any more."""
 
@@ -189,7 +185,7 @@ class Fiber:
         self.error: BaseException | None = None
         self._run = run
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
-        _Thread(target=self._main, daemon=True).start()
+        threading.Thread(target=self._main, daemon=True).start()
 
     @property
     def left(self) -> float:
@@ -327,7 +323,7 @@ class World(Outside):
     def fork(self, engine: Engine) -> Engine:
         """Return the child of a process, which knows what its parent knew."""
         child = copy.copy(engine)
-        child.signer = copy.deepcopy(engine.signer)
+        child.held, child.signer = copy.copy(engine.held), copy.deepcopy(engine.signer)
         child.after_fork()
         self.machines[child] = self.machines[engine]
         for book in self.books.values():
