@@ -222,9 +222,20 @@ def test_a_request_is_repeated_once_with_the_same_token_too(
     assert len(server.requests) == 3  # no sign-in where the token was answered in this call, and then the brake
 
 
+def test_the_same_token_is_sent_again_when_its_row_is_back(
+    provider: TokenProvider, api: Api, server: Server, clock: Clock
+) -> None:
+    server.answer, clock.spawn = lambda _: issued("same"), lambda run: run()
+    provider.token()
+    back = clock.monotonic + 0.02
+    api.answer = lambda _: httpx.Response(200 if clock.monotonic > back else 401)
+    with httpx.Client(auth=EnkashAuth(provider), transport=httpx.MockTransport(api)) as client:
+        assert client.get("https://token.example/a").status_code == 200
+
+
 def test_a_neighbour_that_signs_in_ten_times_a_second_is_survived() -> None:
     answers: list[int] = []
-    with Sandbox(row_gap=0.01) as sandbox, EnkashAuth(TokenProvider(sandbox.credentials())) as auth:
+    with Sandbox(row_gap=0.003) as sandbox, EnkashAuth(TokenProvider(sandbox.credentials())) as auth:
         url, ended = f"{sandbox.base_url}/api/echo", threading.Event()
 
         def call() -> None:
