@@ -394,7 +394,6 @@ def test_a_reset_reads_the_source_first(
         fleet.named = wrong
         fleet.refused(old)
         fleet.named = fleet.right
-        fleet.refused(old)  # without asking
         sandbox.unlock()
         before = sandbox.attempts_refused
         (old if who == "own" else sibling).reset()
