@@ -165,16 +165,18 @@ def test_a_sign_in_from_before_a_reset_moves_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cache", "outcome", "alike"),
+    ("cache", "outcome", "requests", "news"),
     [
-        rule("the same limit again", PAUSED, FINAL, True),
-        rule("the first limit", EMPTY, FINAL, False),
-        rule("trouble after trouble", evolve(EMPTY, backoff=ONCE), TROUBLE, False),
-        rule("a token", PAUSED, HELD, False),
+        rule("the same limit again is none", PAUSED, FINAL, 0, False),
+        rule("the first limit", EMPTY, FINAL, 0, True),
+        rule("a request that was refused again", PAUSED, FINAL, 1, True),
+        rule("trouble after trouble", evolve(EMPTY, backoff=ONCE), TROUBLE, 0, True),
+        rule("waiting for another process is none", EMPTY, WAITED, 0, False),
+        rule("a token", PAUSED, HELD, 0, True),
     ],
 )
-def test_blocked_alike(cache: TokenCache, outcome: TokenRecord | Failure, alike: bool) -> None:
-    assert cache.blocked_alike(outcome) is alike
+def test_is_news(cache: TokenCache, outcome: TokenRecord | Failure, requests: int, news: bool) -> None:
+    assert cache.is_news(Result("ours", outcome, requests)) is news
 
 
 def test_a_rejected_token_costs_the_brake_one() -> None:

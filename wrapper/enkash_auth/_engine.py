@@ -113,7 +113,7 @@ class Engine:
             if self.held.cache.suspect:
                 self._reread(flight)
             result = self.signer.sign_in(self._given(flight))
-            known = not result.requests and self.held.cache.blocked_alike(result.outcome)
+            news = self.held.cache.is_news(result)
             alive = self.held.finish(flight, result)
             self._grants += result.requests > 0
         except BaseException as error:
@@ -124,7 +124,7 @@ class Engine:
             return []
         with self.held.lock:
             events, self._events = self._events + self.signer.take_events(), []
-        if not known:
+        if news:
             seconds = self.runtime.monotonic() - began
             event = Event("issued", self.held.account.identity.host, seconds, result.requests, self._grants)
             events += describe(event, result.outcome, alive)

@@ -150,10 +150,13 @@ class TokenCache:
         suspect = self.suspect or isinstance(outcome, Refused) or outcome.limit is not None
         return evolve(self, pending=pending, backoff=backoff, suspect=suspect)
 
-    def blocked_alike(self, outcome: TokenRecord | Failure) -> bool:
-        """Whether an outcome repeats the limit on attempts that is in force already, so that it is no event."""
-        before = self.backoff.failure
-        return bool(before and before.limit and not isinstance(outcome, TokenRecord) and outcome.limit)
+    def is_news(self, result: Result) -> bool:
+        """Whether an outcome is an event: not if another process signs in, or the limit in force is repeated."""
+        before, outcome = self.backoff.failure, result.outcome
+        if result.requests or isinstance(outcome, TokenRecord):
+            return True
+        waited = isinstance(outcome, Unavailable) and outcome.late
+        return not waited and not (outcome.limit and before and before.limit)
 
     def moved(self, identity: Identity, number: int) -> TokenCache:
         """Sign-in `number` uses other credentials; another account's token is dropped."""
