@@ -208,12 +208,12 @@ def test_a_second_revocation_within_a_minute_is_repaired(
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_request_is_repeated_once_with_the_same_token_too(
-    send: Send, provider: TokenProvider, api: Api, server: Server, clock: Clock, held: bool
+    send: Send, provider: TokenProvider, api: Api, server: Server, held: bool
 ) -> None:
     server.answer = lambda _: issued("same")
     if held:
         provider.token()
-    auth, clock.spawn = EnkashAuth(provider), lambda run: run()
+    auth = EnkashAuth(provider)
     for request in range(1, 6):  # a server that deletes and inserts the token at each sign-in, or one that refuses it
         said = iter([401, 200 if request % 2 else 401])
         api.answer = lambda _, said=said: httpx.Response(next(said))  # type: ignore[misc]
@@ -223,9 +223,9 @@ def test_a_request_is_repeated_once_with_the_same_token_too(
 
 
 def test_the_same_token_is_sent_again_when_its_row_is_back(
-    provider: TokenProvider, api: Api, server: Server, clock: Clock
+    clock: Clock, provider: TokenProvider, api: Api, server: Server
 ) -> None:
-    server.answer, clock.spawn = lambda _: issued("same"), lambda run: run()
+    server.answer = lambda _: issued("same")
     provider.token()
     back = clock.monotonic + 0.02
     api.answer = lambda _: httpx.Response(200 if clock.monotonic > back else 401)
