@@ -23,7 +23,7 @@ _SET = 0.1  # seconds by which the clocks part where one was set or stood still
 _STICKY_FOR = 86_400.0  # seconds until a server that was found to be sticky is asked early again
 LOOKS, _LOOKS_FROM = 3, 8.0  # for one token, at most; in the renewal window or so many seconds before the end
 _NEAR, _MARGIN = 0.15, 0.025  # seconds beside round trips: between serving and asking; by which one trip is slower
-_KNOWN = 3  # lives in a row that must have ended as foretold
+_KNOWN = 2  # lives in a row that must have ended as foretold
 _UNSTATED, _HOUR = 300.0, 3600.0  # seconds; "valid for 5 minutes", portal page api-24480514; one that came back so
 
 # a caller gets: the token; the token, while a renewal starts in the background; the next token, after a wait
