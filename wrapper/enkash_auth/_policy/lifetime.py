@@ -175,7 +175,7 @@ class TokenRecord:
     def seconds_until_request(self, now: Moment, left: float) -> float:
         """Return the seconds until a request can bring another token, or until a look that ends in the time `left`."""
         if self.alive(now):
-            look = (self.look(now) if self.sticky(now) else None) or 0.0
+            look = (self.look(now) or 0.0) if self.sticky(now) and not self.rejected else 0.0
             return next((seconds for seconds in (look, look % 1.0) if seconds < left / 2), 0.0)
         if not (self.sticky(now) or self.single_use):
             return 0.0
