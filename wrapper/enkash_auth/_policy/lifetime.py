@@ -23,7 +23,7 @@ _SET = 0.1  # seconds by which the clocks part where one was set or stood still
 _STICKY_FOR = 86_400.0  # seconds until a server that was found to be sticky is asked early again
 LOOKS, _LOOKS_FROM = 3, 8.0  # for one token, at most; in the renewal window or so many seconds before the end
 _NEAR, _MARGIN = 0.15, 0.025  # seconds beside round trips: between serving and asking; by which one trip is slower
-_KNOWN = 3  # lives in a row that must have ended as foretold
+_KNOWN = 2  # lives in a row that must have ended as foretold
 _UNSTATED, _HOUR = 300.0, 3600.0  # seconds; "valid for 5 minutes", portal page api-24480514; one that came back so
 
 # a caller gets: the token; the token, while a renewal starts in the background; the next token, after a wait
@@ -175,7 +175,7 @@ class TokenRecord:
     def seconds_until_request(self, now: Moment, left: float) -> float:
         """Return the seconds until a request can bring another token, or until a look that ends in the time `left`."""
         if self.alive(now):
-            look = (self.look(now) if self.sticky(now) else None) or 0.0
+            look = (self.look(now) or 0.0) if self.sticky(now) and not self.rejected else 0.0
             return next((seconds for seconds in (look, look % 1.0) if seconds < left / 2), 0.0)
         if not (self.sticky(now) or self.single_use):
             return 0.0
