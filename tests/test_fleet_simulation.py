@@ -139,8 +139,7 @@ class Processes(Callers):
     def suspended(self, engine: Engine, seconds: float, *, asleep: bool = False) -> None:
         """The process is stopped, or its whole machine is; what its callers then get is not looked at."""
         machine = self.world.machines[engine]
-        machine.wakes = self.world.true + seconds
-        machine.asleep += seconds if asleep else 0.0
+        machine.stop(seconds, asleep=asleep)
         self.callers = [one for one in self.callers if self.world.machines[one.engine] is not machine]
 
     def emptied(self) -> None:

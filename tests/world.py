@@ -66,7 +66,7 @@ def outcome_of(answer: Answer, token: str = "", life: float = 0) -> Outcome:
 
 @dataclass(eq=False)
 class Password:
-    """One that has left, or, if not `left`, one that was written before its process was killed. A reset is one, too."""
+    """One that has left. If not `left`, it may not have: its process was killed, or its sign-in began before a reset."""
 
     at: float
     by: set[Hashable]
@@ -88,12 +88,14 @@ class Book:
     not_before: dict[Hashable, float] = field(default_factory=dict)
 
     def leaves(self, password: Password, by: Hashable) -> None:
-        left = [one for one in self.passwords if one.left and not (self.torn and one.kind is Kind.RESET)]
+        self.passwords.append(password)
+        if not password.left:
+            return
+        left = [one for one in self.passwords[:-1] if one.left and not (self.torn and one.kind is Kind.RESET)]
         self._check(password.at, [(one.kind, one.at) for one in left if by in one.by], "a process")
         if not self.torn:
             self._check(password.at, [(one.kind if one.known else Kind.OPEN, one.at) for one in left], "the fleet")
         assert password.at >= self.not_before.get(by, 0.0), "asked before Retry-After had passed"
-        self.passwords.append(password)
 
     def _check(self, now: float, sent: list[tuple[Kind, float]], who: str) -> None:
         kinds = [kind for kind, _ in sent]
@@ -141,6 +143,14 @@ class Machine(Outside):
     skew: float = 0.0
     asleep: float = 0.0
     wakes: float = 0.0  # true time until which the process is stopped
+    slept_at: float = -inf  # on its own clock
+
+    def stop(self, seconds: float, *, asleep: bool) -> None:
+        """Stop the process, or the whole machine, which its monotonic clock does not count."""
+        self.wakes = self.world.true + seconds
+        if asleep:
+            self.slept_at = self.monotonic()
+            self.asleep += seconds
 
     def monotonic(self) -> float:
         return self.world.true - self.asleep - self.skew
@@ -368,8 +378,8 @@ class Gateway:
             late = world.outage != "unreachable"
             return Reply(Unavailable("the connection failed", HOST, late=late), ANSWERS["unreachable"], sent)
         book, password = world.book(self.fingerprint), Password(world.true, {fiber.engine}, self.fingerprint)
-        if not fiber.excused:
-            book.leaves(password, fiber.engine)
+        password.left = not fiber.excused
+        book.leaves(password, fiber.engine)
         runtime.pause(world.latency / 2)
         saying = world.answers.pop(0) if world.answers else world.outage
         saying = "silence" if saying == "unreachable" else saying
