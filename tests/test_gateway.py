@@ -16,7 +16,9 @@ from conftest import Clock, Server, credentials, grant, issued
 from enkash_auth import TokenProvider
 from enkash_auth._policy.classification import Kind, classify
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
+from enkash_auth._runtime import Runtime
 from enkash_auth._signin.answers import read_retry_after
+from enkash_auth._signin.call import Call, Form, StoppedError
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.testing import Sandbox
 
@@ -288,3 +290,11 @@ def test_a_clear_refusal_is_one_under_any_status(server: Server, status: int) ->
             with pytest.raises(RefusedError, match="wrong password or locked account"):
                 provider.token()
     assert len(server.requests) == 1
+
+
+def test_no_body_leaves_after_the_deadline() -> None:
+    now = Runtime().now()
+    call = Call(now.after(-1), Runtime(), now, allowed=0.0, leaves=0.0, left=True)
+    with pytest.raises(StoppedError):
+        list(Form(b"password", call, "host"))
+    assert not call.left
