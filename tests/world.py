@@ -66,7 +66,7 @@ def outcome_of(answer: Answer, token: str = "", life: float = 0) -> Outcome:
 
 @dataclass(eq=False)
 class Password:
-    """One that has left. If not `left`, it may not have: its process was killed, or its sign-in began before a reset."""
+    """One that has left. If not `left`, perhaps it has not: its process was killed, or a reset came before it."""
 
     at: float
     by: set[Hashable]
