@@ -1,0 +1,117 @@
+"""Corners that only a long run or a random search reached: each has a test of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from conftest import Clock, Server, credentials, issued
+from enkash_auth import Credentials, EnkashAuth, TokenProvider
+from enkash_auth._policy.outcome import Limit, Refused
+from enkash_auth._settings.environment import attempts_path
+from enkash_auth.cli import main
+from enkash_auth.testing import Sandbox
+
+
+@pytest.mark.parametrize("way", ["sync", "async"])
+def test_a_request_is_not_repeated_once_the_token_belongs_to_another_host(server: Server, way: str) -> None:
+    urls = ["https://token.example"]
+    request = httpx.Request("GET", "https://token.example/a")
+
+    async def run(auth: EnkashAuth, refused: httpx.Response, provider: TokenProvider) -> None:
+        flow = auth.async_auth_flow(request)
+        await flow.asend(None)
+        urls[0] = "https://other.example"
+        provider.reset()
+        with suppress(StopAsyncIteration):
+            pytest.fail(f"sent again: {await flow.asend(refused)}")
+
+    with TokenProvider(lambda: credentials(base_url=urls[0]), transport=server.transport) as provider:
+        auth, refused = EnkashAuth(provider), httpx.Response(401, request=request)
+        if way == "async":
+            asyncio.run(run(auth, refused, provider))
+            return
+        flow = auth.sync_auth_flow(request)
+        next(flow)
+        urls[0] = "https://other.example"
+        provider.reset()
+        with suppress(StopIteration):
+            pytest.fail(f"sent again: {flow.send(refused)}")
+
+
+def test_an_attempt_without_an_answer_is_called_so() -> None:
+    said = str(Refused(0, None, True, "h", Limit("open", 2, None)).to_exception())
+    assert "gave no answer to a password" in said
+
+
+def test_attempts_are_kept_in_the_users_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ENKASH_ATTEMPTS")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert attempts_path() == tmp_path / "enkash-auth" / "attempts.db"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert attempts_path() == tmp_path / ".local" / "state" / "enkash-auth" / "attempts.db"
+
+
+def test_without_a_home_attempts_are_kept_in_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("ENKASH_ATTEMPTS")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert attempts_path() is None
+
+
+def test_the_request_to_a_proxy_is_not_the_sign_in(server: Server) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        connect: Any = SimpleNamespace(method=b"CONNECT")
+        request.extensions["trace"]("http11.send_request_headers.started", {"request": connect})
+        return issued("t")
+
+    server.answer = answer
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        assert provider.token().access_token == "t"
+
+
+def test_another_process_reset_lets_the_credentials_that_the_source_names_now_through(
+    server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+    server.answer = lambda r: issued("t") if b"password=new" in r.content else httpx.Response(503)
+    passwords = ["canary-pass"]
+
+    def source() -> Credentials:
+        return credentials(password=passwords[0])
+
+    with TokenProvider(source, transport=server.transport) as one:
+        with suppress(Exception):
+            one.token()
+        with TokenProvider(credentials(), transport=server.transport) as other:
+            other.reset()
+        passwords[0] = "new"
+        clock.passes(60)
+        assert one.token().access_token == "t"
+
+
+def test_the_doctor_with_a_file_of_attempts_warns_of_no_attempts(
+    environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Sandbox() as sandbox:
+        for name, value in sandbox.environment().items():
+            environment.setenv(name, value)
+        environment.delenv("ENKASH_TOKEN_STORE", raising=False)
+        environment.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+        environment.setattr(sys, "argv", ["enkash-auth", "doctor", "--json"])
+        with pytest.raises(SystemExit):
+            main()
+    about = [finding["about"] for finding in json.loads(capsys.readouterr().out)["findings"]]
+    assert "attempts" not in about and "refusal" in about
