@@ -13,8 +13,9 @@ from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
 from enkash_auth._signin.gateway import Reply
 
-settings.register_profile("short", max_examples=100, stateful_step_count=50)
-settings.register_profile("deep", max_examples=3000, stateful_step_count=100)
+# the same examples in each run: the gate fails for a change, not by chance; `nox -s simulation` searches at random
+settings.register_profile("short", max_examples=100, stateful_step_count=50, derandomize=True)
+settings.register_profile("deep", max_examples=3000, stateful_step_count=100, derandomize=False)
 settings.register_profile("mutation", settings.get_profile("deep"), phases=[Phase.generate])  # no time for shrinking
 settings.load_profile("short")
 

@@ -16,6 +16,7 @@ from conftest import Clock, Server, credentials, grant, issued
 from enkash_auth import TokenProvider
 from enkash_auth._policy.classification import Kind, classify
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
+from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime
 from enkash_auth._signin.answers import read_retry_after
 from enkash_auth._signin.call import Call, Form, StoppedError
@@ -298,3 +299,13 @@ def test_no_body_leaves_after_the_deadline() -> None:
     with pytest.raises(StoppedError):
         list(Form(b"password", call, "host"))
     assert not call.left
+
+
+def test_a_header_is_held_back_until_its_time(clock: Clock) -> None:
+    with Sandbox() as sandbox, TokenProvider(sandbox.credentials()) as provider:
+        gateway, runtime = engine_of(provider).held.account.gateway, clock.runtime
+        leaves = runtime.monotonic() + 0.4
+        reply = gateway.grant(runtime.now().after(5), runtime, leaves)
+    assert isinstance(reply.outcome, Issued)
+    assert clock.pauses == [pytest.approx(0.4)]
+    assert reply.sent.monotonic == pytest.approx(leaves)
