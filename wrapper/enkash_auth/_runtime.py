@@ -109,15 +109,15 @@ def logs_held_back() -> Iterator[None]:
 
 def call_within(seconds: float, call: Callable[[], T]) -> T:
     """Return what `call` returns, raise what it raises; raise `TimeoutError` if that takes longer."""
-    ended, outcome = threading.Event(), list[tuple[bool, Any]]()
+    ended, outcome, records = threading.Event(), list[tuple[bool, Any]](), _later.records
 
     def run() -> None:
-        with logs_held_back():
-            try:
-                outcome.append((True, call()))
-            except Exception as error:
-                outcome.append((False, error))
-            ended.set()
+        _later.records = records
+        try:
+            outcome.append((True, call()))
+        except Exception as error:
+            outcome.append((False, error))
+        ended.set()
 
     start_thread(run, "enkash-auth-store")
     if not ended.wait(seconds):
