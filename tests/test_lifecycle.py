@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, issued
+from conftest import Clock, Server, credentials, issued, wait_for_sign_ins
 from enkash_auth import Token, TokenProvider
 from enkash_auth._provider import engine_of
 from enkash_auth.errors import RefusedError, UnavailableError
@@ -37,7 +37,9 @@ def run(environment: pytest.MonkeyPatch) -> Callable[..., subprocess.Popen[str]]
     def start(sandbox: Sandbox, script: str, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", HEADER + textwrap.dedent(script), *arguments]
         env = {**sandbox.environment(), **os.environ}
-        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     return start
 
@@ -110,6 +112,61 @@ def test_a_child_does_not_repeat_its_parents_refusal(run: Run, environment: pyte
     with Sandbox() as sandbox:
         assert finish(run(sandbox, script)).split() == ["refused", "refused"]
     assert sandbox.token_requests == 1
+
+
+def test_a_process_that_was_frozen_in_a_sign_in_has_its_token_after_the_thaw(run: Run) -> None:
+    """Longer than its timeout: neither who waited nor who comes first hears that the server does not answer."""
+    script = """
+        from concurrent.futures import ThreadPoolExecutor
+        provider = TokenProvider.from_env(timeout=1)
+        with ThreadPoolExecutor(4) as pool:
+            waiting = [pool.submit(provider.token) for _ in range(3)]
+            print("waiting", flush=True)
+            sys.stdin.readline()
+            print({provider.token().access_token} | {call.result().access_token for call in waiting})
+    """
+    with Sandbox(latency=0.6) as sandbox:
+        process = run(sandbox, script)
+        assert process.stdout and process.stdin and process.stdout.readline() == "waiting\n"
+        while not sandbox.token_requests:
+            threading.Event().wait(0.001)
+        process.send_signal(signal.SIGSTOP)
+        wait_out = threading.Event()
+        threading.Timer(2, wait_out.set).start()
+        wait_out.wait()
+        process.stdin.write("now\n")
+        process.stdin.flush()
+        process.send_signal(signal.SIGCONT)
+        assert finish(process).startswith("{")
+    assert sandbox.token_requests == 2
+
+
+@pytest.mark.parametrize("clocks", [("monotonic", "wall"), ("wall",)], ids=["frozen", "asleep"])
+def test_the_first_caller_after_a_thaw_has_a_fresh_token(server: Server, clock: Clock, clocks: tuple[str, ...]) -> None:
+    """The renewal that was under way has ended without an answer meanwhile, or never will."""
+    asked, go = threading.Event(), threading.Event()
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        provider.token()
+
+        def answer(_: httpx.Request) -> httpx.Response:
+            if len(server.requests) == 2:
+                asked.set()
+                go.wait(5)
+                raise httpx.ReadTimeout("")
+            return issued("fresh")
+
+        server.answer = answer
+        clock.passes(299)
+        provider.token()
+        asked.wait(5)
+        for name in clocks:
+            setattr(clock, name, getattr(clock, name) + 300)
+        if clocks == ("wall",):
+            go.set()
+            wait_for_sign_ins()
+            clock.monotonic += 20  # by then both clocks are read
+        assert provider.token().access_token == "fresh"
+        go.set()
 
 
 def test_interpreter_exit_does_not_hang_on_a_grant(run: Run) -> None:

@@ -116,13 +116,18 @@ def test_a_waiter_that_overslept_gets_no_dead_token(server: Server, provider: To
     assert provider.token().access_token == "canary-token-2"
 
 
-def test_a_waiter_that_overslept_its_deadline_hears_so(provider: TokenProvider, clock: Clock) -> None:
+def test_a_waiter_that_overslept_its_deadline_waits_for_one_more_sign_in(provider: TokenProvider, clock: Clock) -> None:
     flight = engine_of(provider).join_or_start()
     assert isinstance(flight, Flight)
     wait_for_sign_ins()
     clock.passes(300)
+    following = engine_of(provider).after_wait(flight, clock.monotonic - 290)
+    assert isinstance(following, Flight) and following is not flight
+    assert following.bound(clock.monotonic - 290) == following.end
+    wait_for_sign_ins()
+    clock.passes(300)
     with pytest.raises(UnavailableError):
-        engine_of(provider).after_wait(flight, clock.monotonic)
+        engine_of(provider).after_wait(following, clock.monotonic - 590)
 
 
 def test_a_refused_renewal_is_not_tried_again(server: Server, provider: TokenProvider, clock: Clock, ask: Ask) -> None:
@@ -644,7 +649,7 @@ def test_a_waiter_that_comes_after_the_landing_does_not_wait() -> None:
 
 def test_a_closed_loop_is_passed_over() -> None:
     flight = Flight(Runtime(), Pending(0, FAR))
-    asyncio.run(waited(flight, 0.0))
+    asyncio.run(waited(flight, flight.began))
     flight.finish(Malformed("landed", "host"))
     assert flight.outcome
 
@@ -652,6 +657,7 @@ def test_a_closed_loop_is_passed_over() -> None:
 @pytest.mark.parametrize("deadline", [0.0, float("inf")])
 def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> None:
     flight = Flight(Runtime(), Pending(0, Moment(0.0, 0.0) if deadline else FAR))
+    deadline = deadline or flight.began
     flight.wait(deadline)
     asyncio.run(waited(flight, deadline))
     assert flight.outcome is None

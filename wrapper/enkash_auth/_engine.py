@@ -86,7 +86,8 @@ class Engine:
         """Return what a caller gets that has waited: the token, an error, or the next flight to wait for."""
         if flight.outcome is None and flight.runs_here():
             raise self._reentrant().to_exception()
-        got = after_wait(flight.outcome, self.runtime.now(), deadline=deadline, end=flight.end)
+        now, end = self.runtime.now(), flight.deadline
+        got = after_wait(flight.outcome, now, deadline=deadline, began=flight.began, end=end)
         if isinstance(got, Again):
             return self.join_or_start(late=got.late)
         if isinstance(got, Token):

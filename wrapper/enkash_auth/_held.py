@@ -67,7 +67,7 @@ class Held:
     def give_up(self, now: Moment) -> None:
         """Give up a flight that may never end; its connection is cut, so that its thread ends."""
         self.account.gateway.abandon()  # waits for nothing
-        self.cache, self.flight = self.cache.given_up(now.monotonic, self._runtime.draw()), None
+        self.cache, self.flight = self.cache.given_up(now, self._runtime.draw()), None
 
     def move_to(self, account: Account, number: int | None = None) -> bool:
         """Use another account, unless flight `number` began before a reset; return whether that was done."""
