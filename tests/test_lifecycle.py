@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, issued, wait_for_sign_ins
+from conftest import Clock, Server, credentials, grant, issued, wait_for_sign_ins
 from enkash_auth import Token, TokenProvider
+from enkash_auth._policy.outcome import Issued
 from enkash_auth._provider import engine_of
-from enkash_auth.errors import RefusedError, UnavailableError
+from enkash_auth.errors import ConfigurationError, RefusedError, UnavailableError
 from enkash_auth.testing import Sandbox
 
 HEADER = """
@@ -75,6 +76,57 @@ def test_a_child_forked_at_any_moment_of_a_sign_in_has_a_token(run: Run, delay: 
         tokens = finish(run(sandbox, FORK, str(delay))).split()
     assert len(tokens) == 2
     assert sandbox.token_requests == 2  # parent and child
+
+
+@pytest.mark.parametrize("delay", [0, 30, 80, 150])
+def test_a_child_forked_while_a_thread_makes_the_first_provider_can_make_its_own(delay: int) -> None:
+    """It would wait for ever for a module that the thread was importing."""
+    script = f"""
+        import os, signal, threading, time, warnings
+        from enkash_auth import Credentials, TokenProvider
+        warnings.simplefilter("ignore", DeprecationWarning)
+        credentials = Credentials("https://token.example", "u", "p", "i", "s")
+        thread = threading.Thread(target=TokenProvider, args=[credentials])
+        thread.start()
+        time.sleep({delay / 1000})
+        child = os.fork()
+        if child == 0:
+            signal.alarm(15)
+            TokenProvider(credentials)
+            os._exit(0)
+        thread.join()
+        assert os.waitpid(child, 0)[1] == 0
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=60)
+
+
+def test_a_provider_that_cannot_be_made_again_keeps_no_other_from_starting_in_a_child(
+    server: Server, environment: pytest.MonkeyPatch
+) -> None:
+    with TokenProvider(credentials()) as spoilt, TokenProvider(credentials(), transport=server.transport) as other:
+        environment.setenv("HTTPS_PROXY", "ftp://proxy")
+        environment.delenv("https_proxy", raising=False)
+        for provider in (spoilt, other):
+            engine_of(provider).after_fork()  # what os.fork() calls in the child
+        assert other.token().access_token == "canary-token-1"
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
+                spoilt.token()
+        environment.delenv("HTTPS_PROXY")
+        engine_of(spoilt).join_or_start()
+
+
+def test_a_fork_makes_no_connections_and_closes_none_of_the_parents(server: Server) -> None:
+    """There may be 1,000 providers, and most are not used in the child."""
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        gateway = engine_of(provider).held.account.gateway
+        engine_of(provider).after_fork()
+        assert engine_of(provider).held.account.gateway is gateway
+        provider.token()
+        assert engine_of(provider).held.account.gateway is not gateway
+        engine_of(provider).after_fork()
+        provider.close()
+        assert isinstance(grant(provider).outcome, Issued)
 
 
 @pytest.mark.parametrize("fault", ["none", "html_502", "rate_limited", "raw"])
