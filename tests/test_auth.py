@@ -1,10 +1,12 @@
 """A token goes only where it belongs."""
 
 import asyncio
+import tempfile
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -271,19 +273,35 @@ def test_a_request_that_was_dealt_with_before_a_redirect_is_not_made_twice(
     assert provider.token() is not token  # given up all the same
 
 
-def test_a_stream_is_not_repeated(provider: TokenProvider) -> None:
-    class Wire(httpx.BaseTransport):
-        calls = 0
+class Wire(httpx.BaseTransport):
+    """Answers 401; unlike MockTransport, it leaves the body a stream."""
 
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            self.calls += 1
-            return httpx.Response(401)
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
 
-    wire, token = Wire(), provider.token()  # unlike MockTransport, it does not read the body first
-    with httpx.Client(auth=EnkashAuth(provider), transport=wire) as client:
-        client.post("https://token.example/a", content=iter([b"x"]))
-    assert wire.calls == 1
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        self.bodies.append(b"".join(request.stream))
+        return httpx.Response(401)
+
+
+@pytest.mark.parametrize("body", ["content", "pipe"])
+def test_a_stream_is_not_repeated(provider: TokenProvider, body: str) -> None:
+    wire, token = Wire(), provider.token()
+    with httpx.Client(auth=EnkashAuth(provider), transport=wire) as client, tempfile.TemporaryFile() as file:
+        given: dict[str, Any] = {"content": iter([b"x"])} if body == "content" else {"files": {"f": file}}
+        client.post("https://token.example/a", **given)
+    assert len(wire.bodies) == 1
     assert provider.token() is not token  # the next request gets another
+
+
+@pytest.mark.parametrize("file", [b"x" * 9, BytesIO(b"x" * 9), ("name", b"x" * 9, "text/plain")])
+def test_a_multipart_form_from_memory_is_repeated(provider: TokenProvider, file: Any) -> None:
+    wire = Wire()
+    with httpx.Client(auth=EnkashAuth(provider), transport=wire) as client:
+        client.post("https://token.example/a", data={"a": "b"}, files={"f": file})
+    assert len(wire.bodies) == 2 and wire.bodies[0] == wire.bodies[1]
+    assert b"x" * 9 in wire.bodies[1]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import suppress
 from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import httpx
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .stores import Store
 
 _ROW_GAP = 0.05  # seconds: a JDBC token store deletes a living token at each sign-in, and inserts it again
+_IN_MEMORY = bytes, str, BytesIO  # httpx and httpx2 rewind the last
 _SIGNED = "enkash_auth.signed"  # the Authorization header that this package has set
 
 
@@ -102,8 +104,9 @@ class EnkashAuth(httpx.Auth):
             return False  # an API that redirects has handled the request: no second payment
         try:
             return request.content is not None
-        except RuntimeError:  # RequestNotRead of httpx or httpx2: a stream cannot be sent twice
-            return False
+        except RuntimeError:  # RequestNotRead of httpx or httpx2: a stream, which can be sent twice only from memory
+            fields: list[Any] = getattr(request.stream, "fields", [])  # of a multipart form
+            return bool(fields) and all(isinstance(getattr(one, "file", b""), _IN_MEMORY) for one in fields)
 
     @property  # type: ignore[misc]  # read-only, as in unittest.mock
     def __class__(self) -> type[Any]:  # pyright: ignore
