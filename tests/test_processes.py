@@ -62,7 +62,7 @@ class Crowd:
 Start = Callable[..., Crowd]
 
 
-@pytest.fixture(params=["file", "valkey"])
+@pytest.fixture(params=["file", pytest.param("valkey", marks=pytest.mark.thorough)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "file":
         yield f"file://{tmp_path}/store"
@@ -89,7 +89,7 @@ def tokens(answers: Answers) -> set[str]:
     return {got for _, got, _ in answers}
 
 
-@pytest.mark.parametrize("method", ["fork", "preload"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("preload", marks=pytest.mark.thorough)])
 def test_20_processes_cost_one_request_at_the_start_and_one_at_expiry(start: Start, method: str) -> None:
     with Sandbox(life=3, latency=0.2) as sandbox:
         crowd = start(sandbox, method=method)
