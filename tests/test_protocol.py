@@ -9,7 +9,9 @@ import pytest
 from attrs import evolve
 
 from conftest import Clock, credentials
-from enkash_auth._fleet.protocol import Delete, Ended, Lease, Member, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._fleet.commands import Delete, Ended, Lease, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._fleet.member import Member
+from enkash_auth._fleet.protocol import sign_in
 from enkash_auth._fleet.sealed import Sealed
 from enkash_auth._policy.attempts import Ledger
 from enkash_auth._policy.classification import Answer, Kind, classify
@@ -51,7 +53,7 @@ class Process:
 
     def sign_in(self, record: TokenRecord | None = None, reachable: bool = True) -> Ended:
         now = self.clock.runtime.now()
-        return self.carry_out(self.member.sign_in(record, now, now.after(self.timeout), reachable=reachable))
+        return self.carry_out(sign_in(self.member, record, now, now.after(self.timeout), reachable=reachable))
 
     def reset(self) -> None:
         self.carry_out(self.member.reset(self.fleet.new_id(), self.clock.runtime.now()))
