@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from enkash_auth import Credentials, TokenProvider
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
 from enkash_auth._signin.gateway import Reply
+from enkash_auth.errors import RefusedError
 
 # the same examples in each run: the gate fails for a change, not by chance; `nox -s simulation` searches at random
 settings.register_profile("short", max_examples=100, stateful_step_count=50, derandomize=True)
@@ -29,6 +31,7 @@ CANARIES = {
     "client_id": "canary-id",
     "client_secret": "canary-s3",
 }
+REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
@@ -51,6 +54,13 @@ class Server:
 
 def issued(access_token: str, expires_in: object = 300) -> httpx.Response:
     return httpx.Response(200, json={"access_token": access_token, "expires_in": expires_in})
+
+
+def failure(provider: TokenProvider, kind: type[Exception] = RefusedError) -> Any:
+    """Return the error that a caller gets instead of a token."""
+    with pytest.raises(kind) as caught:
+        provider.token()
+    return caught.value
 
 
 def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:
@@ -117,3 +127,12 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[p
         monkeypatch.delenv(f"ENKASH_{name}_FILE", raising=False)
     monkeypatch.setenv("ENKASH_SECRETS_DIR", str(tmp_path))
     yield monkeypatch
+
+
+@pytest.fixture
+def configured(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment with all that `Credentials.load` needs."""
+    for name in ("USERNAME", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET"):
+        environment.setenv(f"ENKASH_{name}", "x")
+    environment.setenv("ENKASH_BASE_URL", "https://token.example")
+    return environment
