@@ -47,6 +47,17 @@ class Server:
         self.answer: Answer = lambda request: issued(f"canary-token-{len(self.requests)}")
         self.transport = httpx.MockTransport(self._handle)
 
+    def hold(self, answer: httpx.Response) -> threading.Event:
+        """Answer from now on when the event is set that this returns."""
+        go = threading.Event()
+
+        def held(_: httpx.Request) -> httpx.Response:
+            go.wait(5)
+            return answer
+
+        self.answer = held
+        return go
+
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         return self.answer(request)
@@ -78,7 +89,7 @@ def wait_for_sign_ins() -> None:
 class Clock:
     """Both clocks of the providers that a test makes, moved by hand; a pause moves them.
 
-    `on_look` is called when a provider reads them, as a signal handler might be; `spawn` starts its sign-ins.
+    `on_look` is called when a provider reads them; `spawn` starts its sign-ins.
     """
 
     def __init__(self) -> None:
@@ -91,6 +102,15 @@ class Clock:
     def _look(self) -> float:
         self.on_look()
         return self.wall
+
+    def interrupt(self, run: Callable[[], object]) -> None:
+        """Call `run` once, when a provider reads the clocks next: as a signal handler or a finalizer would be."""
+
+        def once() -> None:
+            self.on_look = lambda: None
+            run()
+
+        self.on_look = once
 
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -118,6 +138,13 @@ def clock() -> Iterator[Clock]:
 @pytest.fixture
 def server() -> Server:
     return Server()
+
+
+@pytest.fixture
+def provider(server: Server, clock: Clock) -> Iterator[TokenProvider]:
+    """A provider whose time is moved by hand."""
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        yield provider
 
 
 @pytest.fixture

@@ -150,6 +150,7 @@ class Engine:
         outcome = Unavailable(reason, identity.host)
         self.held.finish(flight, Result(identity.fingerprint, outcome))
         flight.finish(outcome)
+        flight.published.set()  # there is no event that closing has to wait for
 
     # 401s, resets, ends
 
