@@ -102,6 +102,21 @@ def test_a_waiter_that_overslept_gets_no_dead_token(provider: TokenProvider, clo
     assert provider.token().access_token == "canary-token-2"
 
 
+def test_a_late_caller_waits_for_one_more_sign_in_and_no_third(
+    server: Server, provider: TokenProvider, clock: Clock
+) -> None:
+    """After a second sign-in without an answer the back-off is for late callers, too."""
+    go = server.hold(httpx.Response(503))
+    first = start(provider)
+    clock.passes(10)
+    second = engine_of(provider).after_wait(first, clock.monotonic + 15)
+    assert isinstance(second, Flight) and second is not first
+    clock.passes(10)
+    with pytest.raises(UnavailableError, match="within 10 s"):
+        engine_of(provider).after_wait(second, clock.monotonic + 5)
+    go.set()
+
+
 def test_a_sticky_server_is_asked_three_times_early_and_then_at_the_end(
     server: Server, provider: TokenProvider, clock: Clock, ask: Ask
 ) -> None:
