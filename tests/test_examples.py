@@ -29,7 +29,7 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-GUIDE = ROOT / "docs" / "examples.md"
+PAGES = [ROOT / "docs" / "examples.md", ROOT / "docs" / "recipes.md"]
 ECHO = "{'ok': True}\n"
 
 
@@ -251,9 +251,9 @@ SHOWN = sorted(set(EXAMPLES.glob("*.py")) - {EXAMPLES / "demo.py"})
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)
-def test_the_guide_shows_an_example_as_it_is(path: Path) -> None:
-    shown = f"```python\n{path.read_text()}```\n" in GUIDE.read_text()
-    assert shown, f"docs/examples.md does not show {path.name} as it is now"
+def test_a_page_shows_an_example_as_it_is(path: Path) -> None:
+    shown = f"```python\n{path.read_text()}```\n" in "".join(page.read_text() for page in PAGES)
+    assert shown, f"neither docs/examples.md nor docs/recipes.md shows {path.name} as it is now"
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)
