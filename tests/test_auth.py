@@ -72,11 +72,6 @@ FOREIGN = [
 ]
 
 
-def test_the_token_goes_to_the_base_urls_origin(send: Send, provider: TokenProvider, api: Api) -> None:
-    send(EnkashAuth(provider), "https://token.example:443/a")
-    assert api.seen == [("https://token.example/a", "Bearer canary-token-1")]
-
-
 @pytest.mark.parametrize("url", FOREIGN)
 def test_a_foreign_origin_gets_no_token(send: Send, provider: TokenProvider, api: Api, url: str) -> None:
     api.answer = lambda _: httpx.Response(401)
@@ -109,26 +104,6 @@ def test_a_request_that_is_sent_again_elsewhere_leaves_the_token_behind(
     assert [token for _, token in api.seen] == ["Bearer canary-token-1", None, "Bearer canary-token-1"]
 
 
-def test_a_foreign_request_keeps_an_authorization_of_its_own(send: Send, provider: TokenProvider, api: Api) -> None:
-    send(EnkashAuth(provider), "https://other.example/a", headers={"Authorization": "Basic b3Ro"})
-    assert api.seen == [("https://other.example/a", "Basic b3Ro")]
-
-
-def test_a_base_url_that_changes_takes_the_token_along(send: Send, api: Api, server: Server, clock: Clock) -> None:
-    server.answer = lambda request: (
-        httpx.Response(401) if request.url.host == "old.example" else issued("canary-token-new")
-    )
-    settings = [credentials(base_url=f"https://{host}.example") for host in ("new", "old")]
-    with TokenProvider(settings.pop, transport=server.transport) as provider:
-        auth = EnkashAuth(provider)
-        with pytest.raises(RefusedError):
-            provider.token()
-        clock.passes(5)
-        for host in ("old", "old", "new"):  # the first of them signs in at the new one
-            send(auth, f"https://{host}.example/a")
-    assert [token for _, token in api.seen] == [None, None, "Bearer canary-token-new"]
-
-
 def test_a_host_in_letters_of_its_own_gets_the_token(send: Send, server: Server, api: Api) -> None:
     for url in ("https://xn--bcher-kva.example", "https://bücher.example", "https://api.bücher.example"):
         with TokenProvider(credentials(base_url=url), transport=server.transport) as provider:
@@ -151,25 +126,10 @@ def test_a_401_to_a_request_without_the_token_costs_nothing(
     assert len(server.requests) == 1
 
 
-def test_listed_origins_replace_the_default(send: Send, provider: TokenProvider, api: Api) -> None:
-    auth = EnkashAuth(provider, origins=["https://api.example"])
-    send(auth, "https://api.example/a")
-    send(auth, "https://token.example/a")
-    assert [token for _, token in api.seen] == ["Bearer canary-token-1", None]
-
-
 @pytest.mark.parametrize("origins", ["https://api.example", ["http://api.example"], ["api.example"]])
 def test_wrong_origins_are_refused(provider: TokenProvider, origins: Any) -> None:
     with pytest.raises(ConfigurationError, match="origin"):
         EnkashAuth(provider, origins=origins)
-
-
-def test_a_401_fetches_once_and_repeats_once(send: Send, provider: TokenProvider, api: Api, server: Server) -> None:
-    provider.token()
-    api.answer = lambda _: httpx.Response(401)
-    assert send(EnkashAuth(provider), "https://token.example/a", content=b"x").status_code == 401
-    assert [token for _, token in api.seen] == ["Bearer canary-token-1", "Bearer canary-token-2"]
-    assert len(server.requests) == 2
 
 
 def test_a_token_minted_in_this_call_is_not_replaced(
@@ -256,34 +216,6 @@ def test_a_neighbour_that_signs_in_ten_times_a_second_is_survived() -> None:
                 pool.submit(run)
     assert sandbox.api_unauthorized
     assert set(answers) == {200}
-
-
-@pytest.mark.parametrize("status", [303, 307])
-def test_a_request_that_was_dealt_with_before_a_redirect_is_not_made_twice(
-    send: Send, provider: TokenProvider, api: Api, status: int
-) -> None:
-    api.answer = lambda request: (
-        httpx.Response(status, headers={"Location": "/result"}) if request.url.path == "/pay" else httpx.Response(401)
-    )
-    token = provider.token()
-    assert send(EnkashAuth(provider), "https://token.example/pay").status_code == 401
-    assert [url for url, _ in api.seen] == ["https://token.example/pay", "https://token.example/result"]
-    assert provider.token() is not token  # given up all the same
-
-
-def test_a_stream_is_not_repeated(provider: TokenProvider) -> None:
-    class Wire(httpx.BaseTransport):
-        calls = 0
-
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            self.calls += 1
-            return httpx.Response(401)
-
-    wire, token = Wire(), provider.token()  # unlike MockTransport, it does not read the body first
-    with httpx.Client(auth=EnkashAuth(provider), transport=wire) as client:
-        client.post("https://token.example/a", content=iter([b"x"]))
-    assert wire.calls == 1
-    assert provider.token() is not token  # the next request gets another
 
 
 @pytest.fixture

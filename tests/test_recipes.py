@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from api_server import Asked, serving
 from conftest import Clock
 from enkash_auth import Credentials, TokenProvider, errors
 from enkash_auth._settings.environment import REQUIRED
@@ -21,31 +19,7 @@ from test_examples import EXAMPLES, imported
 
 pytestmark = pytest.mark.once  # the servers' own clients are tested elsewhere
 
-Answer = Callable[[BaseHTTPRequestHandler], tuple[int, object]]
-
-
-@contextmanager
-def serving(answer: Answer) -> Iterator[str]:
-    """Answer each request with a status and JSON; yield the server's URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, value = answer(self)
-            body = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+Said = tuple[int, dict[str, str], bytes]
 
 
 class Secret:
@@ -56,20 +30,17 @@ class Secret:
         said = {name.removeprefix("ENKASH_").lower(): value for name, value in sandbox.environment().items()}
         self.value = {name: said[name] for name in REQUIRED}
 
-    def vault(self, request: BaseHTTPRequestHandler) -> tuple[int, object]:
+    def vault(self, request: Asked, _: bytes) -> Said:
         if not self.up or (request.path, request.headers["X-Vault-Token"]) != ("/v1/secret/data/enkash", "s.token"):
-            return 403, {"errors": ["permission denied"]}
-        return 200, {"data": {"data": self.value, "metadata": {"version": 1}}}
+            return 403, {}, b'{"errors": ["permission denied"]}'
+        return 200, {}, json.dumps({"data": {"data": self.value, "metadata": {"version": 1}}}).encode()
 
-    def aws(self, request: BaseHTTPRequestHandler) -> tuple[int, object]:
-        asked = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
+    def aws(self, request: Asked, body: bytes) -> Said:
         signed = request.headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKID/")
-        operation = request.headers["X-Amz-Target"]
-        if not (
-            self.up and signed and operation == "secretsmanager.GetSecretValue" and asked == {"SecretId": "enkash"}
-        ):
-            return 400, {"__type": "AccessDeniedException", "Message": "no"}
-        return 200, {"Name": "enkash", "SecretString": json.dumps(self.value)}
+        wanted = request.headers["X-Amz-Target"] == "secretsmanager.GetSecretValue"
+        if not (self.up and signed and wanted and json.loads(body) == {"SecretId": "enkash"}):
+            return 400, {}, b'{"__type": "AccessDeniedException", "Message": "no"}'
+        return 200, {}, json.dumps({"Name": "enkash", "SecretString": json.dumps(self.value)}).encode()
 
 
 @pytest.fixture(params=["vault", "aws"])
