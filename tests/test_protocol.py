@@ -9,7 +9,9 @@ import pytest
 from attrs import evolve
 
 from conftest import Clock, credentials
-from enkash_auth._fleet.protocol import Delete, Ended, Lease, Member, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._fleet.commands import Delete, Ended, Lease, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._fleet.member import Member
+from enkash_auth._fleet.protocol import sign_in
 from enkash_auth._fleet.sealed import Sealed
 from enkash_auth._policy.attempts import Ledger
 from enkash_auth._policy.classification import Answer, Kind, classify
@@ -51,7 +53,7 @@ class Process:
 
     def sign_in(self, record: TokenRecord | None = None, reachable: bool = True) -> Ended:
         now = self.clock.runtime.now()
-        return self.carry_out(self.member.sign_in(record, now, now.after(self.timeout), reachable=reachable))
+        return self.carry_out(sign_in(self.member, record, now, now.after(self.timeout), reachable=reachable))
 
     def reset(self) -> None:
         self.carry_out(self.member.reset(self.fleet.new_id(), self.clock.runtime.now()))
@@ -145,8 +147,10 @@ def token(ended: Ended) -> str:
     return ended.outcome.token.access_token
 
 
-def test_a_siblings_token_is_adopted(fleet: Fleet) -> None:
-    assert token(fleet.process().sign_in()) == token(fleet.process().sign_in()) == "t1"
+def test_a_siblings_token_is_adopted_without_the_lease(fleet: Fleet) -> None:
+    first, second = fleet.process(), fleet.process()
+    assert token(first.sign_in()) == token(second.sign_in()) == "t1"
+    assert not any(isinstance(command, Lease) for command in second.commands)
     assert fleet.ledger() == Ledger((), True, "", 1)
 
 
@@ -487,6 +491,21 @@ class TestWithoutTheStore:
             clock.passes(301)
             fleet.answers = [] if at else [SILENT]
             assert token(process.sign_in())
+
+    def test_the_lease_is_given_back_before_the_store_is_done_without(self, fleet: Fleet, clock: Clock) -> None:
+        process = fleet.process()
+        process.sign_in()
+        clock.passes(301)
+        process.commands.clear()
+
+        def before(command: Any) -> None:
+            if isinstance(command, Read) and any(isinstance(one, Lease) for one in process.commands):
+                raise StoreError("away")
+
+        process.before = before
+        assert token(process.sign_in()) == "t2"
+        order = [type(command) for command in process.commands]
+        assert order.index(Lease) < order.index(Release) < order.index(Send)
 
     @pytest.mark.parametrize("at", [(), (Save,)])
     @pytest.mark.parametrize("proven", [False, True])
