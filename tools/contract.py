@@ -131,18 +131,21 @@ def report(root: Path, credentials: Credentials, client: httpx.Client) -> Iterat
         pairs = zip(answers, seen["answers"], strict=True)
         if found := sorted({one for answer, shape in pairs for one in spec.differences(answer, shape)}):
             yield from _named(f"{DIFFERS} {SPEC}; edit these lines:", found)
-        if found := spec.open_questions(seen):
-            yield from _named(f"{SPEC} leaves this open; add 'observed on {seen['host']}' to these lines:", found)
-        before = [one for one in observations.read(root) if one["host"] == seen["host"]]
-        if before and (changed := observations.changes(before[-1], seen)):
-            yield f"changed since {before[-1]['date']}:"
-            yield from (f"  {line}" for line in changed)
         if is_loopback(seen["host"]):
             yield "not saved: this host is the machine itself"
         else:
-            yield f"saved as {observations.save(root, seen)} and on {observations.PAGE}: commit both"
+            yield from _kept(root, spec, seen)
     if failure:
         raise failure.to_exception()
+
+
+def _kept(root: Path, spec: Spec, seen: Observation) -> Iterator[str]:
+    if found := spec.open_questions(seen):
+        yield from _named(f"{SPEC} leaves this open; add 'observed on {seen['host']}' to these lines:", found)
+    before = [one for one in observations.read(root) if one["host"] == seen["host"]]
+    if before and (changed := observations.changes(before[-1], seen)):
+        yield from (f"changed since {before[-1]['date']}:", *(f"  {line}" for line in changed))
+    yield f"saved as {observations.save(root, seen)} and on {observations.PAGE}: commit both"
 
 
 def _named(title: str, found: Findings) -> Iterator[str]:
