@@ -11,12 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, failure, issued, wait_for_sign_ins
+from conftest import Clock, Heard, Server, credentials, failure, issued
 from enkash_auth import Credentials, EnkashAuth, TokenProvider
 from enkash_auth._fleet.shared import look
 from enkash_auth._runtime import Runtime
 from enkash_auth.errors import ConfigurationError, RefusedError
-from enkash_auth.events import Event
 from enkash_auth.stores import MemoryStore
 from enkash_auth.testing import Sandbox
 
@@ -287,14 +286,13 @@ class Countable(MemoryStore):
 
 
 def test_from_env_hands_on_what_a_provider_takes(configured: pytest.MonkeyPatch, api: Api, server: Server) -> None:
-    heard: list[Event] = []
+    heard = Heard()
     store = Countable()
     configured.setenv("ENKASH_TOKEN_STORE", "file:///not/used")
-    with EnkashAuth.from_env(transport=server.transport, on_event=heard.append, store=store) as auth:
+    with EnkashAuth.from_env(transport=server.transport, on_event=heard, store=store) as auth:
         api.send(auth=auth)
     assert api.seen == [(URL, FIRST)]
-    wait_for_sign_ins()
-    assert [event.kind for event in heard] == ["issued"]
+    assert heard.kinds == ["issued"]
     assert look(store, Credentials.load(), Runtime())[0]
 
 
