@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Clock, Heard, Server, credentials, failure, issued
+from conftest import Clock, Heard, Server, credentials, issued
 from enkash_auth import Credentials, EnkashAuth, TokenProvider
 from enkash_auth._fleet.shared import look
 from enkash_auth._runtime import Runtime
@@ -20,7 +20,7 @@ from enkash_auth.stores import MemoryStore
 from enkash_auth.testing import Sandbox
 
 URL = "https://token.example/a"  # of the origin that has the token
-FIRST, SECOND = "Bearer canary-token-1", "Bearer canary-token-2"
+FIRST = "Bearer canary-token-1"
 
 
 class Api:
@@ -80,11 +80,6 @@ FOREIGN = [
 ]
 
 
-def test_the_token_goes_to_the_base_urls_origin(api: Api) -> None:
-    api.send("https://token.example:443/a")
-    assert api.seen == [(URL, FIRST)]
-
-
 @pytest.mark.parametrize("url", FOREIGN)
 def test_a_foreign_origin_gets_no_token(api: Api, url: str) -> None:
     api.answer = unauthorized
@@ -109,37 +104,6 @@ def test_a_request_that_is_sent_again_elsewhere_leaves_the_token_behind(api: Api
     assert api.tokens == [FIRST, None, FIRST]
 
 
-def test_a_foreign_request_keeps_an_authorization_of_its_own(api: Api) -> None:
-    api.send("https://other.example/a", headers={"Authorization": "Basic b3Ro"})
-    assert api.seen == [("https://other.example/a", "Basic b3Ro")]
-
-
-def test_a_base_url_that_changes_takes_the_token_along(api: Api, server: Server, clock: Clock) -> None:
-    server.answer = lambda request: issued("new") if request.url.host == "new.example" else unauthorized(request)
-    settings = [credentials(base_url=f"https://{host}.example") for host in ("new", "old")]
-    with TokenProvider(settings.pop, transport=server.transport) as provider:
-        auth = EnkashAuth(provider)
-        failure(provider)
-        clock.passes(5)
-        for host in ("old", "old", "new"):  # the first of them signs in at the new one
-            api.send(f"https://{host}.example/a", auth)
-    assert api.tokens == [None, None, "Bearer new"]
-
-
-def test_a_request_is_not_repeated_once_the_token_belongs_to_another_host(api: Api, server: Server) -> None:
-    urls = ["https://token.example"]
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        urls[0] = "https://other.example"
-        provider.reset()
-        return unauthorized(request)
-
-    api.answer = answer
-    with TokenProvider(lambda: credentials(base_url=urls[0]), transport=server.transport) as provider:
-        assert api.send(auth=EnkashAuth(provider)) == 401
-    assert api.tokens == [FIRST]
-
-
 def test_a_host_in_letters_of_its_own_gets_the_token(api: Api, server: Server) -> None:
     for url in ("https://xn--bcher-kva.example", "https://bücher.example", "https://api.bücher.example"):
         with TokenProvider(credentials(base_url=url), transport=server.transport) as provider:
@@ -155,25 +119,10 @@ def test_a_401_to_a_request_without_the_token_costs_nothing(api: Api, provider: 
     assert len(server.requests) == 1
 
 
-def test_listed_origins_replace_the_default(api: Api, provider: TokenProvider) -> None:
-    auth = EnkashAuth(provider, origins=["https://api.example"])
-    api.send("https://api.example/a", auth)
-    api.send(URL, auth)
-    assert api.tokens == [FIRST, None]
-
-
 @pytest.mark.parametrize("origins", ["https://api.example", ["http://api.example"], ["api.example"]])
 def test_wrong_origins_are_refused(provider: TokenProvider, origins: Any) -> None:
     with pytest.raises(ConfigurationError, match="origin"):
         EnkashAuth(provider, origins=origins)
-
-
-def test_a_401_fetches_once_and_repeats_once(api: Api, provider: TokenProvider, server: Server) -> None:
-    provider.token()
-    api.answer = unauthorized
-    assert api.send(content=b"x") == 401
-    assert api.tokens == [FIRST, SECOND]
-    assert len(server.requests) == 2
 
 
 def test_an_api_that_always_says_401_costs_two_grants_and_one_more_a_minute(
@@ -247,32 +196,6 @@ def test_a_neighbour_that_signs_in_ten_times_a_second_is_survived() -> None:
                 pool.submit(run)
     assert sandbox.api_unauthorized
     assert set(answers) == {200}
-
-
-@pytest.mark.parametrize("status", [303, 307])
-def test_a_request_that_was_dealt_with_before_a_redirect_is_not_made_twice(
-    api: Api, provider: TokenProvider, status: int
-) -> None:
-    api.answer = redirecting("/result", status)
-    token = provider.token()
-    assert api.send() == 401
-    assert [url for url, _ in api.seen] == [URL, "https://token.example/result"]
-    assert provider.token() is not token  # given up all the same
-
-
-def test_a_stream_is_not_repeated(provider: TokenProvider) -> None:
-    class Wire(httpx.BaseTransport):
-        calls = 0
-
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            self.calls += 1
-            return httpx.Response(401)
-
-    wire, token = Wire(), provider.token()  # unlike MockTransport, it does not read the body first
-    with httpx.Client(auth=EnkashAuth(provider), transport=wire) as client:
-        client.post(URL, content=iter([b"x"]))
-    assert wire.calls == 1
-    assert provider.token() is not token  # the next request gets another
 
 
 class Countable(MemoryStore):

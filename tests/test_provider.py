@@ -391,12 +391,9 @@ class TestInterrupts:
         with pytest.raises(KeyboardInterrupt):
             ask(provider)
         clock.spawn = spawn
-        with pytest.raises(UnavailableError, match="cut short"):
-            ask(provider)  # at once
+        assert ask(provider).access_token == "canary-token-1"  # at once: the next caller starts it
         started[0]()  # a thread that comes after all
-        assert not server.requests
-        clock.passes(1)
-        assert ask(provider).access_token == "canary-token-1"
+        assert len(server.requests) == 1
 
     def test_an_interrupt_of_the_caller_that_started_a_flight_does_not_touch_the_flight(
         self, server: Server, provider: TokenProvider, clock: Clock, ask: Ask
@@ -434,7 +431,7 @@ class TestInterrupts:
             ask(provider)
         assert server.requests == []
         ended = engine_of(provider).held.ended
-        assert ended and ended.published.is_set()  # no event is due: closing waits for none
+        assert ended and ended.published.wait(0)  # no event is due: closing waits for none
 
     def test_a_signal_handlers_error_while_a_thread_starts_does_not_sign_in_twice(
         self, server: Server, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch

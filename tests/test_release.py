@@ -651,6 +651,20 @@ def test_the_guide_s_commands_run_and_take_our_package(
     assert said.splitlines()[-1].split()[0] == VERSION
 
 
+@pytest.mark.parametrize(("page", "place"), [(README, ".venv"), (ROOT / "docs" / "index.md", "venv")])
+def test_the_first_page_installs_from_an_index_of_own_packages_only(
+    published: str, tagged: Path, internal: Index, public: Index, tmp_path: Path, page: Path, place: str
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(tagged / "dist", own)
+    script = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)[1]
+    environment = service(tmp_path, "pip", internal, public)
+    with pypiserver(own, ".") as index:
+        script = script.replace(PLACEHOLDER, f"{index.url}simple/")
+        ok(run("bash", "-euc", script, cwd=tmp_path, only=environment))
+    assert installed(tmp_path / place / "bin" / "python") == VERSION
+
+
 def test_the_guide_s_warning_is_true(published: str, internal: Index, public: Index, tmp_path: Path) -> None:
     (command,) = re.findall(r"`(pip install --extra-index-url .*?)`", GUIDE.read_text())
     environment = service(tmp_path, "pip", internal, public)
