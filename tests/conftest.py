@@ -116,15 +116,6 @@ class Clock:
         self.on_look()
         return self.wall
 
-    def interrupt(self, run: Callable[[], object]) -> None:
-        """Call `run` once, when a provider reads the clocks next: as a signal handler or a finalizer would be."""
-
-        def once() -> None:
-            self.on_look = lambda: None
-            run()
-
-        self.on_look = once
-
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self.passes(seconds)
