@@ -147,7 +147,7 @@ def token(ended: Ended) -> str:
 
 def test_a_siblings_token_is_adopted(fleet: Fleet) -> None:
     assert token(fleet.process().sign_in()) == token(fleet.process().sign_in()) == "t1"
-    assert fleet.ledger() == Ledger((), True, "", 1)
+    assert fleet.ledger() == Ledger((), True, "", 1, fleet.clock.runtime.now())
 
 
 def test_a_password_is_written_before_it_leaves_and_its_answer_after(fleet: Fleet) -> None:
