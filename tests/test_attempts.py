@@ -244,7 +244,6 @@ class TestTraces:
             assert kinds_of(back)[-2:] == [MAYBE, MAYBE]
             assert [one.number for one in back.attempts] == sorted(one.number for one in back.attempts)
 
-
     def test_in_a_store_that_was_emptied_numbers_begin_anew_and_time_says_what_is_older(self) -> None:
         old, again = Attempt("old", 57, NOW, CLIENT), NOW.after(3600)
         found, attempt = Ledger(proven=True).started("new", again)
