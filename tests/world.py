@@ -195,7 +195,9 @@ class Fiber:
         self.excused = False  # begun before a reset
         self.error: BaseException | None = None
         self._run = run
-        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self._go, self._back = threading.Lock(), threading.Lock()  # each is released by the other thread
+        self._go.acquire()
+        self._back.acquire()
         threading.Thread(target=self._main, daemon=True).start()
 
     @property
