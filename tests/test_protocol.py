@@ -159,7 +159,7 @@ def test_a_siblings_token_is_adopted_without_the_lease(fleet: Fleet) -> None:
     first, second = fleet.process(), fleet.process()
     assert token(first.sign_in()) == token(second.sign_in()) == "t1"
     assert not any(isinstance(command, Lease) for command in second.commands)
-    assert fleet.ledger() == Ledger((), True, "", 1)
+    assert fleet.ledger() == Ledger((), True, "", 1, fleet.clock.runtime.now())
 
 
 def test_a_token_from_before_a_rejection_is_not_adopted_again(fleet: Fleet, clock: Clock) -> None:
