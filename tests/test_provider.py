@@ -488,7 +488,7 @@ def test_who_asks_from_within_a_providers_own_step_is_answered(server: Server, c
     with TokenProvider(credentials(), transport=server.transport) as provider:
         clock.on_look = interrupted
         assert provider.token().access_token == "canary-token-1"
-    assert heard == ["no token from token.example: token() was called re-entrantly, from a signal handler or finalizer"]
+    assert len(heard) == 1 and "token() was called re-entrantly, from a signal handler or finalizer" in heard[0]
     assert len(server.requests) == 1
 
 

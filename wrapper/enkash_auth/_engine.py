@@ -44,7 +44,7 @@ class Engine:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
         with self.held.lock:
             if self.held.closed:
-                raise ConfigurationError("this TokenProvider is closed")
+                raise ConfigurationError(f"this provider of {self.held.account.identity.host} is closed: make another")
             if self._deciding:  # a signal handler or a finalizer has interrupted this very thread
                 raise self._reentrant().to_exception()
             self._deciding = True

@@ -25,6 +25,7 @@ class Call:
     sent: Moment
     allowed: float  # seconds
     leaves: float  # monotonic
+    target: str  # host and port, of the last connection that was begun
     left: bool = False  # whether the password may have left
     answer: Answer = field(factory=Answer)
     sockets: list[socket.socket] = field(factory=list)
