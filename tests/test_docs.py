@@ -74,15 +74,9 @@ def test_every_error_is_explained() -> None:
     assert [name for name in names if f"`{name}`" not in page("errors").replace("enkash_auth.errors.", "")] == []
 
 
-@pytest.mark.parametrize(
-    ("error", "quoted"),
-    [
-        (Refused(400, "invalid_grant", True, "token.example", Limit("clear", 1, None)), slice(None)),
-        (Unavailable("the connection failed (ConnectError)", "token.example"), slice(30, None)),
-    ],
-)
-def test_the_runbook_quotes_the_errors(error: Refused | Unavailable, quoted: slice) -> None:
-    assert str(error.to_exception())[quoted] in " ".join(page("errors").split())
+def test_the_runbook_quotes_the_refusal() -> None:
+    refusal = Refused(400, "invalid_grant", True, "token.example", Limit("clear", 1, None))
+    assert f"`{refusal.to_exception()}`" in " ".join(page("errors").split())
 
 
 def test_the_longest_pause_is_as_written() -> None:

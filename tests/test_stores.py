@@ -300,10 +300,10 @@ class TestFiles:
 
     def test_a_directory_that_cannot_be_made_is_trouble(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(ConfigurationError, match="NotADirectory"):
+        with pytest.raises(ConfigurationError, match="file/store cannot be used .not a directory.; name another"):
             FileStore(tmp_path / "file" / "store")
         store = FileStore("/proc/self/no/store")  # a read-only disk
-        with pytest.raises(StoreError, match="directory failed"):
+        with pytest.raises(StoreError, match="/proc/self/no/store failed: no such file"):
             store.save("token-1", b"1", 60.0)
 
     def test_a_full_disk_is_trouble_and_leaves_nothing_behind(self, store: FileStore, directory: Path) -> None:
@@ -360,7 +360,7 @@ class TestServers:
                 lease.release,
             ]
             for call in calls:
-                with pytest.raises(StoreError, match="ConnectionError") as caught:
+                with pytest.raises(StoreError, match="/s failed: connection refused") as caught:
                     call()
                 assert caught.value.__context__ is None  # redis-py's frames hold the password
 
@@ -377,7 +377,7 @@ class TestServers:
             store = from_url(server.url + "&socket_timeout=0.05")
             store.load("token-1")
             server.pause()
-            with pytest.raises(StoreError, match="TimeoutError"):
+            with pytest.raises(StoreError, match="/s failed: timeout"):
                 store.load("token-1")
 
     def test_what_a_server_that_hung_runs_late_has_a_shorter_life(self) -> None:

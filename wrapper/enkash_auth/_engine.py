@@ -54,7 +54,7 @@ class Engine:
     def _decide(self, late: bool) -> Token | Flight | Failure:
         """Apply the policy; return what the caller gets."""
         if self.held.closed:
-            raise ConfigurationError("this TokenProvider is closed")
+            raise ConfigurationError(f"this provider of {self.held.account.identity.host} is closed: make another")
         now = self.runtime.now()
         if self.held.cache.overdue(now.monotonic):
             self.held.give_up(now)
