@@ -496,7 +496,7 @@ class TestWithoutTheStore:
     def away(self, *kinds: type) -> Callable[[Any], None]:
         def fail(command: Any) -> None:
             if isinstance(command, kinds or (Read, Save, Delete, Lease)):
-                raise StoreError("it is down")
+                raise StoreError("the token store is down")
 
         return fail
 
