@@ -69,7 +69,8 @@ def dead_links(site: Path) -> list[str]:
             target = target / "index.html" if target.is_dir() else target
             if vendor in target.parents and not vendor.exists():
                 continue  # not built without node
-            if not target.exists() or (parts.fragment and unquote(parts.fragment) not in pages[target].ids):
+            lost = parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids
+            if not target.exists() or lost:
                 problems.append(f"{here} links to {link}; that is missing")
     for style in site.rglob("*.css"):
         loads = re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]+)", style.read_text(encoding="utf-8"))
