@@ -1,8 +1,9 @@
 """All checks and steps of the project: `nox -l` lists them.
 
-Sessions install from requirements-dev.txt, pinned with hashes; the generated client depends on the same pins. Four
+Sessions install from requirements-dev.txt, pinned with hashes; the generated client depends on the same pins. Five
 differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own,
-`indexes` has one for devpi, and `minimums` takes the lowest versions that pyproject.toml allows.
+`indexes` has one for devpi and `contract-test` one for django-oauth-toolkit, and `minimums` takes the lowest versions
+that pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -328,6 +329,26 @@ def indexes(session: nox.Session) -> None:
     session.run("pytest", "-m", "indexes", *session.posargs, env={"DEVPI": str(devpi)})
 
 
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Sign in twice and report how a server differs from the spec; `-- URL`, and UAT's settings in the environment."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("python", "tools/contract.py", *session.posargs)
+
+
+@nox.session(python=PRESENT[:1] or False, name="contract-test")
+def contract_test(session: nox.Session) -> None:
+    """Try `contract` on sandboxes and on django-oauth-toolkit, a server that is not Spring."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    toolkit = Path(session.create_tmp()) / "toolkit"  # apart: it wants other versions than the tests
+    session.run_install("uv", "venv", "--quiet", "--allow-existing", str(toolkit), external=True)
+    pinned = ("--require-hashes", "-r", "tests/oauth_toolkit.txt")
+    session.run_install("uv", "pip", "install", "--quiet", "--python", str(toolkit), *pinned, external=True)
+    session.run("pytest", "tests/test_contract.py", *session.posargs, env={"OAUTH_TOOLKIT": str(toolkit)})
+
+
 @nox.session(python="3.11")
 def minimums(session: nox.Session) -> None:
     """Test the built wheel on the lowest declared version of every dependency."""
@@ -352,6 +373,7 @@ def minimums(session: nox.Session) -> None:
     options = ["-m", "not generator and not release and not alone"]
     left_out = (
         "chaos",
+        "contract",
         "docs",
         "examples",
         "hot_path",

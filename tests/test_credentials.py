@@ -2,13 +2,16 @@
 
 import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from conftest import CANARIES, credentials
-from enkash_auth import Credentials
-from enkash_auth.errors import ConfigurationError
+from enkash_auth import Credentials, TokenProvider
+from enkash_auth.errors import ConfigurationError, UnavailableError
+from test_secrets import assert_clean
 
 
 def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
@@ -169,3 +172,37 @@ def test_equal_secrets_are_equal() -> None:
 
 def test_credentials_are_compared_by_value() -> None:
     assert credentials() != credentials(password="other")
+
+
+class Vault:
+    """A source of one's own, as a callable object."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def __call__(self, _: str = "") -> Credentials:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer  # type: ignore[return-value]
+
+    def load(self) -> Credentials:
+        return self()
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "said"),
+    [
+        (Vault(OSError("canary-pass")).load, UnavailableError, r"the source Vault.load: it failed \(OSError\)"),
+        (Vault(OSError("canary-pass")), UnavailableError, r"the source Vault: "),
+        (partial(Vault(OSError("canary-pass")), "uat"), UnavailableError, r"the source Vault: "),
+        (Vault(ConfigurationError("set VAULT_ADDR")), ConfigurationError, "^set VAULT_ADDR$"),
+        (Vault({"password": "canary-pass"}), ConfigurationError, "the source Vault must return Credentials, not dict"),
+    ],
+)
+def test_a_source_that_fails_is_named_without_its_text(
+    source: Callable[[], Credentials], kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said) as caught:
+        TokenProvider(source)
+    assert_clean(caught.value)
+    assert caught.value.__context__ is None
