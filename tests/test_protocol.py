@@ -472,7 +472,7 @@ class TestWithoutTheStore:
         fleet.answer, process = answer, fleet.process()
         process.before = self.away(*at)
         for reachable in (True, False) * 20:
-            process.sign_in(reachable=reachable)
+            assert process.sign_in(reachable=reachable).outcome
             clock.passes(200)
         assert len(fleet.passwords) == (0 if at else 1)
 
