@@ -1,8 +1,9 @@
 """All checks and steps of the project: `nox -l` lists them.
 
-Sessions install from requirements-dev.txt, pinned with hashes; the generated client depends on the same pins. Four
+Sessions install from requirements-dev.txt, pinned with hashes; the generated client depends on the same pins. Five
 differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own,
-`indexes` has one for devpi, and `minimums` takes the lowest versions that pyproject.toml allows.
+`indexes` has one for devpi, `manifest` one for a validator, and `minimums` takes the lowest versions that
+pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -259,6 +260,13 @@ def docs(session: nox.Session) -> None:
     session.run("python", "tools/docsite.py")
     if vendor.exists() and browser.find() is None:  # docsite.py says how to get one
         _skip(session, "the site's look in a browser (no Chromium)")
+
+
+@nox.session
+def manifest(session: nox.Session) -> None:
+    """Check the Kubernetes recipe against the schemas of Kubernetes, offline (110 MB of them)."""
+    session.install("--require-hashes", "-r", "tests/kubernetes.txt")
+    session.run("kubernetes-validate", "--strict", "examples/kubernetes.yaml")
 
 
 @nox.session
