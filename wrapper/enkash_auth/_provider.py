@@ -103,9 +103,9 @@ class TokenProvider:
 
         Raises `RefusedError` (also without asking, after a final refusal), `UnavailableError` or `ProtocolError`.
         """
-        held = self._held
-        if self._monotonic() < held.until:
-            return held.token
+        until, token = self._held.serving
+        if self._monotonic() < until:
+            return token  # type: ignore[return-value]  # None is never to be served
         deadline, engine = self._monotonic() + self._timeout, self._engine
         answer = engine.join_or_start()
         while isinstance(answer, Flight):
@@ -115,9 +115,9 @@ class TokenProvider:
 
     async def atoken(self) -> Token:
         """Return a valid token, from any asyncio event loop; as `token`, without blocking the loop."""
-        held = self._held
-        if self._monotonic() < held.until:
-            return held.token
+        until, token = self._held.serving
+        if self._monotonic() < until:
+            return token  # type: ignore[return-value]  # None is never to be served
         deadline, engine = self._monotonic() + self._timeout, self._engine
         answer = engine.join_or_start()
         while isinstance(answer, Flight):

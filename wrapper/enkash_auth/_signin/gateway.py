@@ -1,13 +1,10 @@
 """The gateway: the only importer of the generated client. A request goes out, a reply comes back, nothing is raised."""
 
 import encodings.idna  # noqa: F401  # looking up a host needs it, and a sign-in must not import (a fork may come)
-import socket
 import ssl
 import threading
 import zlib
-from contextlib import suppress
 from importlib.metadata import version
-from typing import Any
 
 import httpx
 from attrs import evolve, frozen
@@ -55,7 +52,8 @@ class Gateway:
         self.lead = 0.0 if transport else _LEAD  # another transport may not tell when its header leaves
         self.origin, self.host = credentials.origin, credentials.origin[1]
         self._credentials, self._shared = credentials, transport is not None  # a given transport may have other users
-        self._calls, self._lock, self._closed = list[Call](), threading.Lock(), False
+        # re-entrant: a finalizer or a signal handler may close the provider amid any of the steps below
+        self._calls, self._lock, self._closed = list[Call](), threading.RLock(), False
         self._client = Client(
             base_url=credentials.base_url,
             timeout=httpx.Timeout(5.0),  # each request brings its own
@@ -89,9 +87,8 @@ class Gateway:
         Its header leaves no sooner than `leaves` (monotonic); a caller has to come `lead` seconds before that.
         """
         now = runtime.now()
-        call = Call(
-            deadline, runtime, now, now.until(deadline), leaves, f"{self.host}:{self.origin[2]}", left=self._shared
-        )
+        target = f"{self.host}:{self.origin[2]}"
+        call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, left=self._shared)
         current_call.set(call)
         with self._lock:
             self._calls.append(call)
@@ -100,13 +97,16 @@ class Gateway:
         finally:
             with self._lock:
                 self._calls.remove(call)
-                last = self._closed and not self._calls
+                last = self._closed and not self._calls and not self._shared
             if last:
                 self._client.get_httpx_client().close()
         return Reply(outcome, evolve(call.answer, left=call.left), call.sent)
 
     def _send(self, call: Call) -> Outcome:
         try:
+            if self._closed:  # else, since `call` is one of `_calls`, nobody closes the client under it
+                call.left = False
+                return Unavailable("the provider was closed", self.host)
             body = TokenRequest(
                 username=self._credentials.username,
                 password=self._credentials.password.reveal(),
@@ -151,40 +151,27 @@ class Gateway:
         number, which may be another file's by then.
         """
         with self._lock:
-            sockets = [open for call in self._calls for open in call.sockets]
-        for open in sockets:
-            with suppress(OSError):
-                socket.socket.shutdown(open, socket.SHUT_RDWR)  # an SSLSocket's own would drop its TLS state
+            running = list(self._calls)
+        for call in running:
+            call.cut()
 
     def _on_request(self, request: httpx.Request) -> None:
         call = current_call.get()
         seconds = max(0.0, call.seconds())
 
-        def trace(name: str, info: dict[str, Any]) -> None:
-            if name.endswith("send_request_headers.started"):
-                if info["request"].method != b"CONNECT":  # to a proxy
-                    call.leave(self.host)
-            elif name.endswith("connect_tcp.started"):  # to a proxy, perhaps
-                call.target = f"{info['host']}:{info['port']}"
-            elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
-                connection = info["return_value"].get_extra_info("socket")
-                call.sockets = [connection] if isinstance(connection, socket.socket) else []
-            elif name.endswith("response_closed.started"):
-                call.sockets = []
-
         # a host may have several addresses, the first of them dead
         limits = httpx.Timeout(seconds, connect=seconds / 3).as_dict()
-        request.extensions = {**request.extensions, "timeout": limits, "trace": trace}
+        request.extensions = {**request.extensions, "timeout": limits, "trace": call.trace}
         request.headers.pop("Cookie", None)  # each sign-in stands alone
         if not (self._credentials.username + self._credentials.password.reveal()).isascii():
             request.headers["Content-Type"] += ";charset=UTF-8"  # else stock Spring reads Latin-1, and counts a failure
-        request.stream = Form(request.content, call, self.host)
+        request.stream = Form(request.content, call)
 
     def _on_response(self, response: httpx.Response) -> None:
         """Bound and read the body, and end all but a 200 before the generated parser, which knows no status 520."""
         call, stream, status = current_call.get(), response.stream, response.status_code
         assert isinstance(stream, httpx.SyncByteStream)
-        response.stream = BoundedStream(stream, call, self.host, response.headers.pop("Content-Encoding", "").lower())
+        response.stream = BoundedStream(stream, call, response.headers.pop("Content-Encoding", "").lower())
         basic = has_basic_challenge(response.headers.get_list("WWW-Authenticate"))
         call.answer = Answer(status, basic=basic)
         try:
