@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 try:  # these imports take most of a second; Ctrl-C must be quiet then, too
@@ -31,7 +32,7 @@ def once(root: Path, against: str | None) -> int:
 
 
 def check(root: Path) -> int:
-    """Return 0 if generated/ is what the spec generates, byte by byte; if not, print the differences."""
+    """Return 0 if generated/ is what the spec generates byte by byte; if not, print the differences."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         fresh = Path(scratch, "fresh")
         try:
@@ -56,11 +57,16 @@ def forever(root: Path, against: str | None) -> None:
     from watchfiles import watch
 
     command = [sys.executable, __file__, *(["--against", against] if against else [])]
-    run = subprocess.Popen(command)
+
+    def start(why: str) -> subprocess.Popen[bytes]:
+        print(f"{time.strftime('%H:%M:%S')} {why}", flush=True)
+        return subprocess.Popen(command)
+
+    run = start(f"watching {codegen.SPEC.parent}/, until Ctrl-C")
     try:
         for _ in watch(root / codegen.SPEC.parent):
             run.wait()  # a run is never cut short
-            run = subprocess.Popen(command)
+            run = start(f"{codegen.SPEC.parent}/ was saved")
     finally:
         run.wait()  # Ctrl-C reaches this process, too
 
@@ -69,7 +75,11 @@ if __name__ == "__main__":
     parser = judge.parser(__doc__)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--watch", action="store_true", help="again on each save of the spec")
-    kind.add_argument("--check", action="store_true", help="only compare generated/ with what the spec generates")
+    kind.add_argument(
+        "--check",
+        action="store_true",
+        help="only compare generated/ with what the spec generates",
+    )
     given = parser.parse_args()
     try:
         if given.check:
