@@ -662,6 +662,25 @@ def test_drift_names_the_files_and_the_remedy(project: Path) -> None:
     )
 
 
+@pytest.mark.generator
+def test_drift_fails_for_a_breaking_change_until_it_is_versioned_or_overruled(project: Path) -> None:
+    spec = project / "spec" / "enkash-auth.yaml"
+    assert _generate(project, "--check").stdout.startswith("not gated: ")
+    subprocess.run(["git", "tag", "v0.1.0"], cwd=project, check=True)
+    assert _generate(project, "--check").stdout == "info.version fits what changed since v0.1.0\n"
+    _edit(spec, SCOPE, "")
+    assert "## What changed since the last release, `v0.1.0`\n" in _generate(project).stdout
+    done = _generate(project, "--check")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.match(r"spec/enkash-auth.yaml: info.version is (\S+), and was \1 in v0.1.0; since then", done.stderr)
+    assert "- **breaks callers:** `schema SnakeTokenResponse`, `field scope` removed" in done.stderr
+    owners = re.findall(r"`breaks: (\[.*\])`", done.stderr)[0]
+    _edit(spec, "  license:\n", f"  x-overruled: {{since: v0.1.0, breaks: {owners}, because: x}}\n  license:\n")
+    assert _generate(project).returncode == 0
+    done = _generate(project, "--check")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
