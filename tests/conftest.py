@@ -14,6 +14,7 @@ from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
 from enkash_auth._signin.gateway import Reply
 from enkash_auth.errors import RefusedError
+from enkash_auth.events import Event
 
 # the same examples in each run: the gate fails for a change, not by chance; `nox -s simulation` searches at random
 settings.register_profile("short", max_examples=100, stateful_step_count=50, derandomize=True)
@@ -86,6 +87,18 @@ def wait_for_sign_ins() -> None:
         threading.Event().wait(0.001)
 
 
+class Heard(list[Event]):
+    """An `on_event` that remembers; a hook is called after the callers have been answered."""
+
+    def __call__(self, event: Event) -> None:
+        self.append(event)
+
+    @property
+    def kinds(self) -> list[str]:
+        wait_for_sign_ins()
+        return [event.kind for event in self]
+
+
 class Clock:
     """Both clocks of the providers that a test makes, moved by hand; a pause moves them.
 
@@ -102,15 +115,6 @@ class Clock:
     def _look(self) -> float:
         self.on_look()
         return self.wall
-
-    def interrupt(self, run: Callable[[], object]) -> None:
-        """Call `run` once, when a provider reads the clocks next: as a signal handler or a finalizer would be."""
-
-        def once() -> None:
-            self.on_look = lambda: None
-            run()
-
-        self.on_look = once
 
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -141,9 +145,14 @@ def server() -> Server:
 
 
 @pytest.fixture
-def provider(server: Server, clock: Clock) -> Iterator[TokenProvider]:
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def provider(server: Server, clock: Clock, heard: Heard) -> Iterator[TokenProvider]:
     """A provider whose time is moved by hand."""
-    with TokenProvider(credentials(), transport=server.transport) as provider:
+    with TokenProvider(credentials(), transport=server.transport, on_event=heard) as provider:
         yield provider
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import REFUSAL, Clock, Server, credentials, failure, issued, wait_for_sign_ins
+from conftest import REFUSAL, Clock, Heard, Server, credentials, failure, issued, wait_for_sign_ins
 from enkash_auth import TokenProvider
 from enkash_auth._fleet.sealed import Sealed
 from enkash_auth._fleet.shared import look
@@ -24,7 +24,6 @@ from enkash_auth._runtime import Runtime
 from enkash_auth._settings.environment import load_token_store
 from enkash_auth._signin.direct import Direct
 from enkash_auth.errors import ConfigurationError, UnavailableError
-from enkash_auth.events import Event
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, StoreError
 
 
@@ -77,12 +76,11 @@ class Fleet:
     """Processes with one store, one server and one clock, and the events of all."""
 
     def __init__(self, server: Server, clock: Clock, stack: ExitStack) -> None:
-        self.server, self.clock, self.store = server, clock, Flaky(clock)
-        self.events: list[Event] = []
+        self.server, self.clock, self.store, self.heard = server, clock, Flaky(clock), Heard()
         self._stack = stack
 
     def process(self, account: dict[str, str] | None = None, **options: Any) -> TokenProvider:
-        given = {"store": self.store, "transport": self.server.transport, "on_event": self.events.append, **options}
+        given = {"store": self.store, "transport": self.server.transport, "on_event": self.heard, **options}
         return self._stack.enter_context(TokenProvider(credentials(**(account or {})), **given))
 
     def ask(self, *processes: TokenProvider) -> list[str]:
@@ -92,11 +90,6 @@ class Fleet:
             tokens.append(process.token().access_token)
             wait_for_sign_ins()
         return tokens
-
-    @property
-    def kinds(self) -> list[str]:
-        wait_for_sign_ins()
-        return [event.kind for event in self.events]
 
     @property
     def requests(self) -> int:
@@ -120,7 +113,7 @@ def fail(*_: object) -> Any:
 def test_a_siblings_token_is_adopted(fleet: Fleet) -> None:
     assert fleet.ask() == fleet.ask()
     assert fleet.requests == 1
-    assert fleet.kinds == ["issued", "adopted"]
+    assert fleet.heard.kinds == ["issued", "adopted"]
 
 
 def test_an_adopted_tokens_life_is_what_is_left_of_it_whatever_the_machines_clocks_say(fleet: Fleet) -> None:
@@ -241,8 +234,8 @@ class TestWithoutTheStore:
         for _ in range(4):
             fleet.ask(one)
             fleet.clock.passes(300)
-        assert fleet.kinds.count("store_down") == 1
-        assert "canary" not in str(fleet.events)
+        assert fleet.heard.kinds.count("store_down") == 1
+        assert "canary" not in str(fleet.heard)
 
     def test_a_store_that_answers_again_is_used_again(self, fleet: Fleet) -> None:
         fleet.store.error = StoreError("it is down")
@@ -251,7 +244,7 @@ class TestWithoutTheStore:
         fleet.store.error = None
         fleet.clock.passes(300)
         assert fleet.ask(one) == fleet.ask()
-        assert [kind for kind in fleet.kinds if kind.startswith("store")] == ["store_down", "store_back"]
+        assert [kind for kind in fleet.heard.kinds if kind.startswith("store")] == ["store_down", "store_back"]
         assert fleet.requests == 2
 
     def test_a_store_that_failed_is_not_asked_for_a_while(self, fleet: Fleet) -> None:
@@ -343,7 +336,7 @@ class TestWithoutTheStore:
         assert fleet.ask() == ["canary-token-1"]
         assert fleet.clock.monotonic - asked < 3
         assert fleet.store.can_be_leased()
-        assert fleet.kinds == ["store_down", "issued"]
+        assert fleet.heard.kinds == ["store_down", "issued"]
 
     def test_a_missing_extra_is_named(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "enkash_auth._fleet.shared", None)

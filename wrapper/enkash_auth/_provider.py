@@ -66,7 +66,7 @@ class TokenProvider:
         from ._signin.tls import tls_context
 
         if on_store_error not in ("continue", "raise"):
-            raise ConfigurationError('on_store_error is "continue" or "raise"')
+            raise ConfigurationError('on_store_error must be "continue" or "raise"')
         if not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
             raise ConfigurationError("timeout must be a positive number of seconds, an hour at most")
         if transport is None:  # a transport brings its own
@@ -171,11 +171,13 @@ def engine_of(provider: TokenProvider) -> Engine:
 
 def _shared(direct: Direct, store: Store, timeout: float, strict: bool) -> Signer:
     if not all(callable(getattr(store, name, None)) for name in ("load", "save", "delete", "lock")):
-        raise ConfigurationError("store is no stores.Store; stores.from_url makes one from a URL")
+        raise ConfigurationError("store must be a stores.Store; stores.from_url makes one from a URL")
     try:
         from ._fleet.shared import Shared
     except ImportError as missing:
-        raise ConfigurationError("a store needs the extra enkash-auth[file] or enkash-auth[redis]") from missing
+        raise ConfigurationError(
+            "a store needs the extra enkash-auth[file] or enkash-auth[redis]: install it"
+        ) from missing
     return Shared(direct, store, timeout=timeout, strict=strict)
 
 

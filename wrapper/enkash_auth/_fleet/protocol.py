@@ -55,9 +55,11 @@ def sign_in(
             now, _ = yield Release()
             member.unproven = member.unproven and not isinstance(error, TooSlowError)
             if member.strict:
-                return Ended(Unavailable(f"the token store failed ({error})", member.host))
+                return Ended(Unavailable(str(error), member.host))
     if member.unproven and not member.memory.ledger.proven:  # each process would send a password of its own
-        return Ended(Unavailable("the token store can be read, but not written", member.host))
+        return Ended(
+            Unavailable("the token store can be read, but not written: check its space and its ACL", member.host)
+        )
     alone = _Ready(record, deadline, deadline, member.memory.ledger, shared=False)
     return (yield from _requests(member, alone, now))
 
@@ -163,7 +165,7 @@ def _attempt(member: Member, ready: _Ready, now: Moment) -> Steps:
             now, written = yield from member.write(ledger, backoff, now)
         except StoreError as error:
             written = ledger.proven and not member.strict
-            unsent = Unavailable(f"the token store cannot be written ({error})", member.host)
+            unsent = Unavailable(f"an attempt could not be recorded first: {error}", member.host)
     sent = Sent(unsent, Answer(left=False))
     if can_send := written and now.until(ready.limit) > 0:
         now, sent = yield Send(ready.record, ready.limit, ready.leaves)

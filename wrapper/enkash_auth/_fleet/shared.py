@@ -78,7 +78,7 @@ class Shared:
         except StoreError as error:
             why = str(error)
         if self._strict:
-            raise Unavailable(f"the token store failed ({why})", account.identity.host).to_exception()
+            raise Unavailable(why, account.identity.host).to_exception()
 
     def take_events(self) -> list[Event]:
         """Return what has happened to the store since the last time."""
@@ -153,4 +153,4 @@ class Shared:
 
 
 def _named(error: Exception) -> str:
-    return str(error) if isinstance(error, StoreError) else type(error).__name__
+    return str(error) if isinstance(error, StoreError) else f"the token store failed ({type(error).__name__})"
