@@ -87,7 +87,7 @@ def _install(session: nox.Session, *groups: str, wheel: bool = False) -> None:
 
 
 GROUPS = "nox", "lint", "types", "docs", "generate", "test", "release", "tools"
-ALONE = {"bench": ("--extra=file", "--extra=redis", "--extra=testing"), "devpi": (), "oauth-toolkit": ()}
+ALONE = {"bench": ("--extra=file", "--extra=redis", "--extra=testing"), "devpi": (), "kubernetes": (), "oauth-toolkit": ()}
 
 
 @nox.session
@@ -300,6 +300,13 @@ def looks(session: nox.Session) -> None:
         _skip(session, "the site's look in a browser (no Chromium; Debian: apt-get install chromium)")
         return
     session.run("python", "tools/docsite.py", "look")
+
+
+@nox.session
+def manifest(session: nox.Session) -> None:
+    """Check the Kubernetes recipe against the schemas of Kubernetes, offline (110 MB of them)."""
+    _install(session, "kubernetes")
+    session.run("kubernetes-validate", "--strict", "examples/kubernetes.yaml")
 
 
 @nox.session
