@@ -87,7 +87,8 @@ def _install(session: nox.Session, *groups: str, wheel: bool = False) -> None:
 
 
 GROUPS = "nox", "lint", "types", "docs", "generate", "test", "release", "tools"
-ALONE = {"bench": ("--extra=file", "--extra=redis", "--extra=testing"), "devpi": (), "kubernetes": (), "oauth-toolkit": ()}
+EXTRAS = ("--extra=file", "--extra=redis", "--extra=testing")
+ALONE = {"bench": EXTRAS, "devpi": (), "kubernetes": (), "oauth-toolkit": ()}
 
 
 @nox.session
