@@ -21,6 +21,7 @@ from enkash_auth._settings.environment import load_token_store
 from enkash_auth.errors import EnkashAuthError, RefusedError
 from enkash_auth.testing import Sandbox
 
+pytestmark = pytest.mark.once  # what a server says is the same on each interpreter
 ROOT = Path(__file__).parents[1]
 URL, HOST = "https://uat.example", "uat.example"
 Run = Callable[[httpx.BaseTransport], list[str]]
@@ -261,7 +262,6 @@ def test_the_page_shows_the_saved_observations() -> None:
 TOOL = [sys.executable, str(ROOT / "tools" / "contract.py")]
 
 
-@pytest.mark.once
 def test_the_command_signs_in_with_the_settings_of_the_environment(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -14,7 +14,10 @@ from attrs import field, frozen
 from enkash_auth._signin.answers import read_body
 
 FOLDER, PAGE = Path("spec", "observations"), Path("docs", "server.md")
-_BEGIN, _END = "<!-- observations: `nox -s contract` writes what follows -->\n", "<!-- end of the observations -->\n"
+_BEGIN, _END = (
+    "<!-- observations: `nox -s contract` writes what follows -->\n\n",
+    "\n<!-- end of the observations -->\n",
+)
 _NONE = """Nothing yet: of EnKash's own server nothing was observed on the wire. Whoever has an account runs this:
 
 ```bash
