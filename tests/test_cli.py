@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -802,17 +803,17 @@ def test_the_doctor_names_a_certificate_that_is_not_trusted(
         env.setenv("ENKASH_BASE_URL", url)
         level, text = findings(call("doctor", "--json"))["connection"]
     assert level == "fail"
-    assert "not trusted" in text
+    assert "certificate verify failed (self-signed certificate)" in text and "SSL_CERT_FILE" in text
 
 
 def test_the_doctor_names_a_port_without_tls(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
     env.setenv("ENKASH_BASE_URL", sandbox.base_url.replace("http:", "https:"))
-    assert "no TLS" in findings(call("doctor", "--json"))["connection"][1]
+    assert "TLS failed" in findings(call("doctor", "--json"))["connection"][1]
 
 
 def test_the_doctor_names_a_host_that_does_not_answer(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
     env.setenv("ENKASH_BASE_URL", "http://127.0.0.1:1")
-    assert "no answer" in findings(call("doctor", "--json"))["connection"][1]
+    assert "127.0.0.1:1: connection refused" in findings(call("doctor", "--json"))["connection"][1]
 
 
 def test_the_doctor_names_a_host_without_an_address(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
@@ -821,6 +822,39 @@ def test_the_doctor_names_a_host_without_an_address(sandbox: Sandbox, env: pytes
 
     env.setattr(socket, "getaddrinfo", unknown)
     assert findings(call("doctor", "--json"))["DNS"][0] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("origins", "level", "said"),
+    [
+        ("", "ok", "in ENKASH_ORIGINS"),
+        ("https://localhost/api", "ok", "tokens go to https://localhost:443 only"),
+        ("http://a.example", "fail", "ENKASH_ORIGINS: origin 1 must be https"),
+    ],
+)
+def test_the_doctor_shows_and_checks_origins(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, origins: str, level: str, said: str
+) -> None:
+    env.setenv("ENKASH_ORIGINS", origins)
+    found = findings(call("doctor", "--json"))
+    assert found["origins"][0] == level and said in found["origins"][1]
+    assert found.get("ENKASH_ORIGINS", [level])[0] == level
+    assert "a.example" not in str(found)
+
+
+def test_the_doctor_names_an_origin_without_an_address(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    look_up = socket.getaddrinfo
+
+    def unknown(name: str, *args: Any, **options: Any) -> Any:
+        if name == "api.example":
+            raise socket.gaierror
+        return look_up(name, *args, **options)
+
+    env.setattr(socket, "getaddrinfo", unknown)
+    env.setenv("ENKASH_ORIGINS", f"{sandbox.base_url} https://api.example")
+    ended = call("doctor", "--json")
+    assert ended[0] == 1
+    assert "api.example has no address: check ENKASH_ORIGINS" in findings(ended)["DNS"][1]
 
 
 def test_the_doctor_leaves_names_to_a_proxy(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:

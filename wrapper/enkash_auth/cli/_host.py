@@ -12,8 +12,10 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from enkash_auth._policy.cause import cause_of
 from enkash_auth._runtime import call_within
 from enkash_auth._settings.credentials import Credentials
+from enkash_auth._settings.origin import Origin
 from enkash_auth._signin.tls import tls_context
 from enkash_auth._versions import version
 
@@ -38,18 +40,11 @@ _EXPIRES = 14 * 86_400.0  # seconds before expiry at which a certificate becomes
 
 def look_at_host(credentials: Credentials) -> Iterator[Finding]:
     """Look up the host, connect, send one HEAD to the token endpoint, without credentials."""
-    scheme, host, port = credentials.origin
-    proxies = getproxies()
-    if scheme == "https" and (proxies.get("https") or proxies.get("all")) and not proxy_bypass(host):
-        yield Finding("ok", "DNS", f"an https proxy is set, which looks up {host}")
-    else:
-        try:
-            found = call_within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError):  # TimeoutError is an OSError
-            yield Finding("fail", "DNS", f"{host} has no address: check ENKASH_BASE_URL and this machine's resolver")
-            return
-        addresses = sorted({str(entry[4][0]) for entry in found})
-        yield Finding("ok", "DNS", f"{host} is {', '.join(addresses)}")
+    _, host, port = credentials.origin
+    looked = look_up(credentials.origin, "ENKASH_BASE_URL")
+    yield looked
+    if looked.level == "fail":
+        return
     headers = {"User-Agent": f"enkash-auth/{version()}", "Cache-Control": "no-cache"}
     try:
         client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True), mounts={"http://": None})
@@ -65,6 +60,19 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
         yield Finding("fail", "connection", _trouble(error, host, port))
 
 
+def look_up(origin: Origin, setting: str) -> Finding:
+    """Look up the host that a setting names, unless a proxy will."""
+    scheme, host, port = origin
+    proxies = getproxies()
+    if scheme == "https" and (proxies.get("https") or proxies.get("all")) and not proxy_bypass(host):
+        return Finding("ok", "DNS", f"an https proxy is set, which looks up {host}")
+    try:
+        found = call_within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError):  # TimeoutError is an OSError
+        return Finding("fail", "DNS", f"{host} has no address: check {setting} and this machine's resolver")
+    return Finding("ok", "DNS", f"{host} is {', '.join(sorted({str(entry[4][0]) for entry in found}))}")
+
+
 def _software(answer: httpx.Response) -> Finding:
     """Return what the answer to a HEAD without credentials says of the token endpoint."""
     status, challenge = answer.status_code, answer.headers.get("WWW-Authenticate", "")
@@ -77,11 +85,12 @@ def _software(answer: httpx.Response) -> Finding:
 
 
 def _trouble(error: Exception, host: str, port: int) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return f"{host} shows a certificate that is not trusted here: set SSL_CERT_FILE if your proxy re-signs"
-    if "SSL" in str(error):
-        return f"no TLS with {host}:{port}: check that ENKASH_BASE_URL names an https port"
-    return f"no answer from {host}:{port} ({type(error).__name__}): check firewall, proxy and EnKash's allow-list"
+    cause, advice = cause_of(error), "check firewall, proxy and EnKash's allow-list"
+    if cause.startswith("certificate"):
+        advice = "set SSL_CERT_FILE if your proxy re-signs, and compare this machine's clock"
+    elif cause.startswith("TLS"):
+        advice = "check that ENKASH_BASE_URL names an https port"
+    return f"cannot connect to {host}:{port}: {cause}: {advice}"
 
 
 def _certificate(connection: Any) -> Finding:
