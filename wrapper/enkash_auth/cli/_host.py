@@ -85,12 +85,13 @@ def _software(answer: httpx.Response) -> Finding:
 
 
 def _trouble(error: Exception, host: str, port: int) -> str:
-    cause, advice = cause_of(error), "check firewall, proxy and EnKash's allow-list"
+    cause = cause_of(error)
+    advice = "check firewall, proxy and EnKash's allow-list"
     if cause.startswith("certificate"):
-        advice = "set SSL_CERT_FILE if your proxy re-signs, and compare this machine's clock"
+        advice = "set SSL_CERT_FILE if your proxy re-signs, else tell the operator of the host"
     elif cause.startswith("TLS"):
         advice = "check that ENKASH_BASE_URL names an https port"
-    return f"cannot connect to {host}:{port}: {cause}: {advice}"
+    return f"no answer from {host}:{port}: {cause}; {advice}"
 
 
 def _certificate(connection: Any) -> Finding:
