@@ -400,6 +400,15 @@ class TestSealed:
         assert len(set(fleet.ask(fleet.process(), fleet.process({changed: value})))) == 2
         assert len(fleet.store.entries) == 4  # a token and a ledger each
 
+    @pytest.mark.parametrize("text", ["{}", '{"seconds": "9"}', '{"seconds": null}', "[]", "1", "null", "NaN", "{"])
+    def test_an_entry_of_another_shape_counts_as_missing(
+        self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("enkash_auth._fleet.sealed.json.dumps", lambda _: text)
+            fleet.sealed.save("token", {}, 60.0)
+        assert fleet.sealed.load("token") is None
+
     def test_an_entry_is_as_old_as_its_writing(self, fleet: Fleet) -> None:
         sealed = fleet.sealed
         assert sealed.lease(6.0)
