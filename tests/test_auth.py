@@ -201,6 +201,17 @@ def test_from_env_hands_on_what_a_provider_takes(configured: pytest.MonkeyPatch,
     assert look(store, Credentials.load(), Runtime())[0]
 
 
+def test_from_env_takes_its_origins_from_the_settings_unless_they_are_given(
+    configured: pytest.MonkeyPatch, api: Api, server: Server
+) -> None:
+    configured.setenv("ENKASH_ORIGINS", "https://api.example")
+    for given in ({}, {"origins": ["https://other.example"]}, {"origins": []}):
+        with EnkashAuth.from_env(transport=server.transport, **given) as auth:
+            for host in ("api", "other", "token"):
+                api.send(f"https://{host}.example/a", auth)
+    assert [url[8:13] for url, token in api.seen if token] == ["api.e", "other", "token"]
+
+
 def test_from_env_reads_its_profile_again_after_a_refusal(
     configured: pytest.MonkeyPatch, api: Api, server: Server, tmp_path: Path
 ) -> None:

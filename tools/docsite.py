@@ -16,7 +16,7 @@ import browser
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "site"
-PICTURED = {"engine/": 4, "performance/": 0}  # the pages that are opened in a browser, and how many diagrams each has
+PICTURED = ("engine/", "performance/", "release/")  # the pages that are opened in a browser
 WIDTHS = {"desktop": 1280, "phone": 390}
 FIRST = {"reset": "cli/", "locked": "errors/", "rotate": "settings/"}  # the page that a search must list first
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -126,7 +126,7 @@ _SHOWN = """(() => {
         scheme: document.body.dataset.mdColorScheme,
         diagrams: boxes.filter(box => box.width > 100 && box.height > 50).length,
         overflow: Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth),
-        wide: [...document.querySelectorAll("article table")].filter(table => {
+        wide: [...document.querySelectorAll("article table:not([class])")].filter(table => {
             const box = table.closest(".md-typeset__scrollwrap");
             const unseen = box.scrollWidth > box.clientWidth + 1 && box.previousElementSibling.hidden;
             return box.getBoundingClientRect().right > end + 1 || unseen;
@@ -147,7 +147,8 @@ def pictures(site: Path) -> list[str]:
         return []
     problems: list[str] = []
     with browser.serving(site) as url:
-        for (path, diagrams), device in itertools.product(PICTURED.items(), WIDTHS):
+        for path, device in itertools.product(PICTURED, WIDTHS):
+            diagrams = (site / path / "index.html").read_text(encoding="utf-8").count('class="mermaid"')
             with browser.opened(chromium, url + path, WIDTHS[device]) as page:
                 if diagrams:
                     page.wait("!document.querySelector('pre.mermaid') && document.querySelector('div.mermaid')")
