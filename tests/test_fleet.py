@@ -224,6 +224,19 @@ def test_a_killed_holder_delays_others_no_longer_than_its_lease_and_they_make_no
     assert fleet.store.operations < 100
 
 
+def test_a_late_holders_token_is_its_own(fleet: Fleet) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        if fleet.requests > 1:
+            return issued("new")
+        fleet.clock.passes(7)
+        assert fleet.process().token().access_token == "new"
+        return issued("late", 10)
+
+    fleet.server.answer = answer
+    assert fleet.ask() == ["late"]
+    assert fleet.ask() == ["new"]
+
+
 class TestWithoutTheStore:
     """The store may be down."""
 
