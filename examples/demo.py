@@ -33,7 +33,7 @@ RESULT = {
 }
 LEGEND = f"""\
 One column is {COLUMN} s.
-calls     full height is as many as are due; a dip without a w is this machine's
+calls     full height is as many as are due; a dip without w is this machine's
 token     the number of the token in use
 requests  ^ the provider asked the server for a token
 waiting   w a call waited for its token, or on a busy machine for its turn
