@@ -55,7 +55,7 @@ def test_the_fleets_example_runs(environment: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_every_setting_is_listed() -> None:
-    others = {"TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR", "ATTEMPTS"}
+    others = {"ORIGINS", "TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR", "ATTEMPTS"}
     rows = re.findall(r"^\| `ENKASH_(\w+)` \|", page("settings"), re.MULTILINE)
     assert set(rows) == {name.upper() for name in SETTINGS} | others
 

@@ -574,7 +574,7 @@ def test_that_a_server_is_sticky_is_saved_and_taken_back(fleet: Fleet, clock: Cl
     assert process.sealed.load("sticky")
     process.sealed.delete("token")
     fresh = record_of(fleet.process().sign_in())
-    assert fresh.sticky(clock.runtime.now())
+    assert fresh.sticky(clock.runtime.now()) and process.sealed.load("sticky")
     assert token(fleet.process().sign_in(evolve(fresh, rejected=True))) == "t3"
     assert not process.sealed.load("sticky")
 
