@@ -139,7 +139,7 @@ def on_page(page: str, observed: list[Observation]) -> str:
 def second(seen: Observation) -> str:
     """Return in words what the second sign-in brought."""
     if len(seen["answers"]) < 2:
-        return "not asked for"
+        return "none: not asked for, or not answered"
     if "same_token" not in seen:
         return "not comparable: the first token was about to expire, or no token came"
     token = "the same token: sticky" if seen["same_token"] else "a new token"
