@@ -82,6 +82,7 @@ class Book:
     """The passwords of one set of credentials since the server's last success or a reset, and what is promised."""
 
     passwords: list[Password] = field(default_factory=list)
+    cleared: list[Password] = field(default_factory=list)  # by a success that siblings may not know of
     proven: bool = False
     saved: bool = False  # that it is proven
     torn: bool = False  # the store was in trouble since: each process knows its own only
@@ -120,12 +121,19 @@ class Book:
             self.passwords.remove(password)
 
     def succeeds(self, *, well: bool = True) -> None:
+        self.cleared += self.passwords
         self.passwords.clear()
         self.proven, self.torn = True, not well
 
     def resets(self, now: float, by: Iterable[Hashable], *, well: bool = True) -> None:
-        self.passwords[:] = [Password(now, set(by), kind=Kind.RESET, known=True)]
-        self.not_before.clear()
+        """Those who hear of a reset forget what they have sent; while the store is in trouble, nobody else hears."""
+        if well:
+            self.passwords.clear()
+            self.cleared.clear()
+            self.not_before.clear()
+        for password in self.passwords:
+            password.by -= {*by}
+        self.passwords.append(Password(now, set(by), kind=Kind.RESET, known=True))
         self.torn = not well
 
 
@@ -195,7 +203,9 @@ class Fiber:
         self.excused = False  # begun before a reset
         self.error: BaseException | None = None
         self._run = run
-        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self._go, self._back = threading.Lock(), threading.Lock()  # each is released by the other thread
+        self._go.acquire()
+        self._back.acquire()
         threading.Thread(target=self._main, daemon=True).start()
 
     @property
@@ -329,7 +339,7 @@ class World(Outside):
             engine.reset()
         finally:
             for fingerprint in {held, engine.held.account.identity.fingerprint}:
-                self.book(fingerprint).resets(self.true, engines, well=self.well)
+                self.book(fingerprint).resets(self.true, engines if self.well else [engine], well=self.well)
 
     def fork(self, engine: Engine) -> Engine:
         """Return the child of a process, which knows what its parent knew."""

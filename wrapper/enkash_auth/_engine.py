@@ -55,7 +55,7 @@ class Engine:
     def _decide(self, late: bool) -> Token | Flight | Failure:
         """Apply the policy; return what the caller gets."""
         if self.held.closed:
-            raise ConfigurationError("this TokenProvider is closed")
+            raise ConfigurationError(f"this provider of {self.held.account.identity.host} is closed: make another")
         now = self.runtime.now()
         if self.held.cache.overdue(now.monotonic):
             self.held.give_up(now)
@@ -151,6 +151,7 @@ class Engine:
         """End a flight that could not start, or that an interrupt or a bug has stopped: nobody waits for it."""
         identity = self.held.account.identity
         self.held.finish(flight, Result(identity.fingerprint, Unavailable(reason, identity.host)))
+        flight.published.happen()  # there is no event that closing has to wait for
 
     # 401s, resets, ends
 

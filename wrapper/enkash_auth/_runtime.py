@@ -73,12 +73,14 @@ class Once:
         while self._sleepers:
             self._sleepers.pop().release()
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> bool:
+        """Return whether it has happened."""
         sleeper = threading.Lock()  # one for each wait: none is held when a handler begins another
         sleeper.acquire()
         self._sleepers.append(sleeper)
         if not self._happened:
             sleeper.acquire(timeout=seconds)
+        return self._happened
 
 
 class _Later(threading.local):

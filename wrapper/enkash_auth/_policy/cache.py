@@ -150,7 +150,7 @@ class TokenCache:
         backoff, pending = self.backoff, None if current else self.pending
         waited = isinstance(outcome, Unavailable) and outcome.late and not result.requests  # which is no failure
         if not (waited or (self.pending and excused(outcome, now, self.pending.end))):
-            backoff = backoff.failed(outcome, now.monotonic, draw)
+            backoff = backoff.failed(outcome, now.monotonic, draw, ours=result.requests > 0)
         suspect = self.suspect or isinstance(outcome, Refused) or outcome.limit is not None
         return evolve(self, pending=pending, backoff=backoff, suspect=suspect)
 

@@ -40,6 +40,7 @@ class Call:
     sent: Moment
     allowed: float  # seconds
     leaves: float  # monotonic
+    target: str  # host and port, of the last connection that was begun
     left: bool = False  # whether the password may have left
     answer: Answer = field(factory=Answer)
     sockets: list[socket.socket] = field(factory=list)
@@ -53,6 +54,8 @@ class Call:
         if name.endswith("send_request_headers.started"):
             if info["request"].method != b"CONNECT":  # to a proxy
                 self._leave()
+        elif name.endswith("connect_tcp.started"):  # to a proxy, perhaps
+            self.target = f"{info['host']}:{info['port']}"
         elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
             connection = info["return_value"].get_extra_info("socket")
             self.sockets = [connection] if isinstance(connection, socket.socket) else []

@@ -11,6 +11,7 @@ from importlib.metadata import version
 import httpx
 from attrs import evolve
 
+from enkash_auth._policy.cause import cause_of
 from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import NEVER, Moment
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
@@ -79,9 +80,7 @@ class Gateway:
             return client
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             why = type(error).__name__
-        raise ConfigurationError(
-            f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use the proxy that is named ({why})"
-        )
+        raise ConfigurationError(f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use it ({why}); correct it")
 
     def grant(self, deadline: Moment, runtime: Runtime, leaves: float = NEVER) -> Reply:
         """Send one token request (RFC 6749 section 4.3) until `deadline`, and return how it ended.
@@ -89,7 +88,8 @@ class Gateway:
         Its header leaves no sooner than `leaves` (monotonic); a caller has to come `lead` seconds before that.
         """
         now = runtime.now()
-        call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, left=self._shared)
+        target = f"{self.host}:{self.origin[2]}"
+        call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, left=self._shared)
         current_call.set(call)
         with self._lock:
             self._calls.append(call)
@@ -133,11 +133,11 @@ class Gateway:
             return Malformed(str(error), self.host)
         except _NEVER_SENT as error:
             call.left = False
-            return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
+            return Unavailable(f"cannot connect to {call.target}: {cause_of(error)}", self.host)
         except (httpx.ReadTimeout, httpx.WriteTimeout):
             return Unavailable(f"no answer within {call.allowed:.3g} s", self.host, late=True)
         except httpx.HTTPError as error:
-            return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
+            return Unavailable(f"the connection to {call.target} failed: {cause_of(error)}", self.host)
         except Exception as error:  # a sign-in that ends in no outcome would keep its waiters until their deadline
             if call.answer.status == 200:  # what the generated parser raises on a body that is no JSON object
                 return Malformed("the body is not the JSON object of the spec", self.host)
@@ -178,8 +178,7 @@ class Gateway:
         """Bound and read the body, and end all but a 200 before the generated parser, which knows no status 520."""
         call, stream, status = current_call.get(), response.stream, response.status_code
         assert isinstance(stream, httpx.SyncByteStream)
-        encoding = response.headers.pop("Content-Encoding", "").lower()
-        response.stream = BoundedStream(stream, call, encoding)
+        response.stream = BoundedStream(stream, call, response.headers.pop("Content-Encoding", "").lower())
         basic = has_basic_challenge(response.headers.get_list("WWW-Authenticate"))
         call.answer = Answer(status, basic=basic)
         try:
