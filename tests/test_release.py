@@ -695,7 +695,10 @@ def test_a_cooldown_hides_the_package_until_the_guide_s_way_out(
     assert installed(tmp_path / ".venv" / "bin" / "python") == VERSION
 
 
-@pytest.mark.parametrize(("page", "place"), [(README, ".venv"), (ROOT / "docs" / "index.md", "venv")])
+@pytest.mark.parametrize(
+    ("page", "place"),
+    [pytest.param(README, ".venv", marks=pytest.mark.thorough), (ROOT / "docs" / "index.md", "venv")],
+)
 def test_the_first_page_installs_from_an_index_of_own_packages_only(
     published: str, tagged: Path, internal: Index, public: Index, tmp_path: Path, page: Path, place: str
 ) -> None:

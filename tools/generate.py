@@ -88,8 +88,7 @@ if __name__ == "__main__":
     )
     given = parser.parse_args()
     try:
-        act = forever if given.watch else once
-        ended = check(judge.ROOT) if given.check else act(judge.ROOT, given.against)
+        ended = check(judge.ROOT) if given.check else (forever if given.watch else once)(judge.ROOT, given.against)
     except KeyboardInterrupt:
         if not given.watch:  # the run itself reports it
             print("interrupted: generated/ is unchanged, or completely new", file=sys.stderr)
