@@ -194,7 +194,7 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session
 def explore(session: nox.Session) -> None:
-    """Play two processes in every order, and break each rule of the ledger (15 minutes); `-- SECONDS` a search."""
+    """Play two processes in every order, and break each rule of the ledger (25 minutes); `-- SECONDS` a search."""
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run("python", "tools/explore.py", *session.posargs)
