@@ -1,5 +1,6 @@
 """The pages' examples run, what they list is complete, and a dead link is found."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -54,7 +55,7 @@ def test_the_fleets_example_runs(environment: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_every_setting_is_listed() -> None:
-    others = {"TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR", "ATTEMPTS"}
+    others = {"ORIGINS", "TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR", "ATTEMPTS"}
     rows = re.findall(r"^\| `ENKASH_(\w+)` \|", page("settings"), re.MULTILINE)
     assert set(rows) == {name.upper() for name in SETTINGS} | others
 
@@ -73,15 +74,9 @@ def test_every_error_is_explained() -> None:
     assert [name for name in names if f"`{name}`" not in page("errors").replace("enkash_auth.errors.", "")] == []
 
 
-@pytest.mark.parametrize(
-    ("error", "quoted"),
-    [
-        (Refused(400, "invalid_grant", True, "token.example", Limit("clear", 1, None)), slice(None)),
-        (Unavailable("the connection failed (ConnectError)", "token.example"), slice(30, None)),
-    ],
-)
-def test_the_runbook_quotes_the_errors(error: Refused | Unavailable, quoted: slice) -> None:
-    assert str(error.to_exception())[quoted] in " ".join(page("errors").split())
+def test_the_runbook_quotes_the_refusal() -> None:
+    refusal = Refused(400, "invalid_grant", True, "token.example", Limit("clear", 1, None))
+    assert f"`{refusal.to_exception()}`" in " ".join(page("errors").split())
 
 
 def test_the_longest_pause_is_as_written() -> None:
@@ -101,6 +96,7 @@ def test_the_longest_pause_is_as_written() -> None:
         ('<link rel="canonical" href="https://docs.example/">', []),
         ('<a href="c/">', ["index.html links to c/; that is missing"]),
         ('<a href="b/#gone">', ["index.html links to b/#gone; that is missing"]),
+        ('<img src="b/plot.svg#gh-dark-mode-only">', []),
         ('<img src="gone.png">', ["index.html links to gone.png; that is missing"]),
         ('<script src="https://cdn.example/x.js">', ["index.html loads https://cdn.example/x.js"]),
         ('<link rel="stylesheet" href="//cdn.example/x.css">', ["index.html loads //cdn.example/x.css"]),
@@ -109,6 +105,7 @@ def test_the_longest_pause_is_as_written() -> None:
 def test_a_dead_or_foreign_link_is_found(html: str, found: list[str], tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "index.html").write_text(WALL + '<p id="here">')
+    (tmp_path / "b" / "plot.svg").touch()
     (tmp_path / "index.html").write_text(WALL + html)
     assert dead_links(tmp_path) == found
 
@@ -155,7 +152,8 @@ def test_a_page_without_a_place_is_found(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 def test_make_reports_an_old_interpreter_in_one_line(tmp_path: Path) -> None:
     shutil.copy(DOCS.parent / "Makefile", tmp_path)
-    (tmp_path / "requirements-dev.txt").touch()
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "nox.txt").touch()
     old = tmp_path / "old"
     old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 10, 0); $2"\n')
     old.chmod(0o755)
@@ -169,7 +167,10 @@ def test_make_reports_an_old_interpreter_in_one_line(tmp_path: Path) -> None:
 
 def test_a_run_of_nox_ends_with_what_it_skipped() -> None:
     script = "import types, noxfile; noxfile._skip(types.SimpleNamespace(warn=print), 'a (no b)'); print('more')"
-    done = subprocess.run([sys.executable, "-c", script], cwd=DOCS.parent, capture_output=True, text=True, check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "NOX_SKIPPED"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=DOCS.parent, env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stderr == "not checked on this machine: a (no b)\n"
 
 

@@ -13,8 +13,8 @@ from ._engine import Engine
 from ._flight import Flight
 from ._policy.cache import TokenCache
 from ._policy.token import Token
-from ._runtime import current_runtime
-from ._settings.credentials import Credentials
+from ._runtime import current_runtime, no_fork
+from ._settings.credentials import Credentials, read_source
 from ._settings.environment import attempts_path, load_token_store
 from ._signin.account import Account, Signer
 from .errors import ConfigurationError
@@ -40,7 +40,8 @@ class Options(TypedDict, total=False):
 class TokenProvider:
     """Hands out a valid token to any number of threads and event loops, with one token request for all of them.
 
-    `credentials` may be a callable that returns them: read now, and again while the server refuses them. `timeout` is
+    `credentials` may be a function that returns them: called now, and again while the server refuses them; an error of
+    its own becomes an `UnavailableError` without that error's text, except a `ConfigurationError`. `timeout` is
     in seconds and bounds a caller's wait and a sign-in; `transport` and `verify` are httpx's. `on_event` gets each
     `events.Event` on the thread that signs in, once its callers have been answered. Processes with one `store` share
     the token, its renewal and a refusal; while the store does not answer they go on without it, or raise
@@ -58,22 +59,23 @@ class TokenProvider:
         on_event: OnEvent | None = None,
         on_store_error: Literal["continue", "raise"] = "continue",
     ) -> None:
-        # not at import, for they take long; and never inside a sign-in, for a fork may come
-        from ._signin.attempts_file import Attempts
-        from ._signin.direct import Direct
-        from ._signin.gateway import Gateway
-        from ._signin.tls import tls_context
-
         if on_store_error not in ("continue", "raise"):
-            raise ConfigurationError('on_store_error is "continue" or "raise"')
+            raise ConfigurationError('on_store_error must be "continue" or "raise"')
         if not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
             raise ConfigurationError("timeout must be a positive number of seconds, an hour at most")
-        if transport is None:  # a transport brings its own
-            verify = tls_context(verify)
         source = None if isinstance(credentials, Credentials) else credentials
-        given = credentials if isinstance(credentials, Credentials) else credentials()
-        account = Account.of(given, partial(Gateway, transport=transport, verify=verify))
+        given = credentials if isinstance(credentials, Credentials) else read_source(credentials)
         runtime = current_runtime()
+        with no_fork:  # a child forked amid an import would wait for that module for ever
+            # not at import, for they take long; and never inside a sign-in, for a fork may come
+            from ._signin.attempts_file import Attempts
+            from ._signin.direct import Direct
+            from ._signin.gateway import Gateway
+            from ._signin.tls import tls_context
+
+            if transport is None:  # a transport brings its own
+                verify = tls_context(verify)
+            account = Account.of(given, partial(Gateway, transport=transport, verify=verify))
         direct = Direct(runtime, Attempts(attempts_path() if store is None else None, runtime))
         signer: Signer = direct
         if store is not None:
@@ -92,7 +94,8 @@ class TokenProvider:
         `ENKASH_TOKEN_STORE` names its store by URL (`stores.from_url`), unless a `store` is given; `options` are the
         constructor's. Raises `ConfigurationError` for missing or malformed settings.
         """
-        own = load_token_store() if store is None else None
+        with no_fork:
+            own = load_token_store() if store is None else None
         provider = cls(partial(Credentials.load, profile), store=own if store is None else store, **options)
         provider._own_store = own
         return provider
@@ -102,9 +105,9 @@ class TokenProvider:
 
         Raises `RefusedError` (also without asking, after a final refusal), `UnavailableError` or `ProtocolError`.
         """
-        held = self._held
-        if self._monotonic() < held.until:
-            return held.token
+        until, token = self._held.serving
+        if self._monotonic() < until:
+            return token  # type: ignore[return-value]  # None is never to be served
         deadline, engine = self._monotonic() + self._timeout, self._engine
         answer = engine.join_or_start()
         while isinstance(answer, Flight):
@@ -114,9 +117,9 @@ class TokenProvider:
 
     async def atoken(self) -> Token:
         """Return a valid token, from any asyncio event loop; as `token`, without blocking the loop."""
-        held = self._held
-        if self._monotonic() < held.until:
-            return held.token
+        until, token = self._held.serving
+        if self._monotonic() < until:
+            return token  # type: ignore[return-value]  # None is never to be served
         deadline, engine = self._monotonic() + self._timeout, self._engine
         answer = engine.join_or_start()
         while isinstance(answer, Flight):
@@ -170,11 +173,14 @@ def engine_of(provider: TokenProvider) -> Engine:
 
 def _shared(direct: Direct, store: Store, timeout: float, strict: bool) -> Signer:
     if not all(callable(getattr(store, name, None)) for name in ("load", "save", "delete", "lock")):
-        raise ConfigurationError("store is no stores.Store; stores.from_url makes one from a URL")
+        raise ConfigurationError("store must be a stores.Store; stores.from_url makes one from a URL")
     try:
-        from ._fleet.shared import Shared
+        with no_fork:
+            from ._fleet.shared import Shared
     except ImportError as missing:
-        raise ConfigurationError("a store needs the extra enkash-auth[file] or enkash-auth[redis]") from missing
+        raise ConfigurationError(
+            "a store needs the extra enkash-auth[file] or enkash-auth[redis]: install it"
+        ) from missing
     return Shared(direct, store, timeout=timeout, strict=strict)
 
 

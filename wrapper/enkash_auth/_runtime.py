@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import logging
+import os
 import random
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, cast
 
 from attrs import frozen
@@ -16,6 +18,11 @@ from attrs import frozen
 from ._policy.lifetime import Moment
 
 T = TypeVar("T")
+
+
+no_fork = threading.RLock()  # no child is forked while a thread holds it
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    os.register_at_fork(before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=no_fork.release)
 
 
 class NoThreadError(RuntimeError):
@@ -33,11 +40,87 @@ def start_thread(run: Callable[[], None], name: str = "enkash-auth-grant") -> No
         raise
 
 
+class _Steps(threading.local):
+    depth = 0
+
+
+_steps = _Steps()
+
+
+def exclusively(lock: AbstractContextManager[object], step: Callable[[], T]) -> T:
+    """Run a step under a lock that sign-ins need, too; `in_a_step` is true on this thread meanwhile."""
+    with lock:
+        _steps.depth += 1
+        try:
+            return step()
+        finally:
+            _steps.depth -= 1
+
+
+def in_a_step() -> bool:
+    """Whether a signal handler or finalizer has interrupted a step on this thread: it must not wait for a sign-in."""
+    return _steps.depth > 0
+
+
+class Once:
+    """Happens once, and ends all waits. Unlike `threading.Event`, a signal handler may wait that interrupts a wait."""
+
+    def __init__(self) -> None:
+        self._happened, self._sleepers = False, list[Any]()
+
+    def happen(self) -> None:
+        self._happened = True
+        while self._sleepers:
+            self._sleepers.pop().release()
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether it has happened."""
+        sleeper = threading.Lock()  # one for each wait: none is held when a handler begins another
+        sleeper.acquire()
+        self._sleepers.append(sleeper)
+        if not self._happened:
+            sleeper.acquire(timeout=seconds)
+        return self._happened
+
+
+class _Later(threading.local):
+    records: list[logging.LogRecord] | None = None
+
+
+_later = _Later()
+
+
+def _passes(record: logging.LogRecord) -> bool:
+    if _later.records is None:
+        return True
+    _later.records.append(record)
+    return False
+
+
+for _name in ("connection", "http11", "http2", "proxy", "socks"):  # a logger's filter does not see its children's
+    logging.getLogger(f"httpcore.{_name}").addFilter(_passes)
+for _name in ("enkash_auth", "httpx", "filelock"):
+    logging.getLogger(_name).addFilter(_passes)
+
+
+@contextmanager
+def logs_held_back() -> Iterator[None]:
+    """Log at the end what this thread logs meanwhile: a handler may wait for a token, and hold what it logs with."""
+    _later.records = records = list[logging.LogRecord]()
+    try:
+        yield
+    finally:
+        _later.records = None
+        for record in records:
+            logging.getLogger(record.name).handle(record)
+
+
 def call_within(seconds: float, call: Callable[[], T]) -> T:
     """Return what `call` returns, raise what it raises; raise `TimeoutError` if that takes longer."""
-    ended, outcome = threading.Event(), list[tuple[bool, Any]]()
+    ended, outcome, records = threading.Event(), list[tuple[bool, Any]](), _later.records
 
     def run() -> None:
+        _later.records = records
         try:
             outcome.append((True, call()))
         except Exception as error:

@@ -11,20 +11,45 @@ import httpx
 
 from enkash_auth._provider import TokenProvider
 from enkash_auth._settings.credentials import Credentials
-from enkash_auth._settings.environment import all_places
+from enkash_auth._settings.environment import all_places, load_origins
+from enkash_auth._settings.origin import parse_origins
 from enkash_auth._settings.sources import Place
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 from enkash_auth.stores import Store
 
 from ._finding import Finding
-from ._host import look_at_host
+from ._host import look_at_host, look_up
 from ._status import opened, state_of
 
 _SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
 
 
-def examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
-    """Yield findings one by one; send the password only if `sign_in`, and never after a refusal."""
+_POINTER = re.compile(r"(\. |; if that does not help, )run 'enkash-auth doctor'( for details)?$", re.IGNORECASE)
+_USER = "The settings are ENKASH_USERNAME and ENKASH_PASSWORD; changed ones are used at once"
+_LOCK = "Three wrong passwords lock the account"
+_MEANING = {  # by what forbids a sign-in; None: only a pause
+    "clear": f"{_LOCK}. {_USER}",
+    "client": _USER.replace(
+        "USERNAME and ENKASH_PASSWORD", "CLIENT_ID, ENKASH_CLIENT_SECRET and ENKASH_BASIC_CLIENT_ID"
+    ),
+    "maybe": f"{_LOCK}, so what may be a refusal counts. {_USER}",
+    "open": f"{_LOCK}, so a password without an answer counts. {_USER}",
+    "unknown": f"{_LOCK}, so they are sent minutes apart until one is answered. Services do that by themselves",
+    None: "Services wait and ask again by themselves: there is nothing to do. Ask EnKash if it lasts",
+}
+
+
+def examine(profile: str | None, sign_in: bool) -> list[Finding]:
+    """Return the findings; send the password only if `sign_in`, and never after a refusal.
+
+    What a failure names is not ok: its line says so, though it was looked at before.
+    """
+    found = list(_examine(profile, sign_in))
+    failures = [finding for finding in found if finding.level == "fail"]
+    return [finding.unless_failed(failures) for finding in found]
+
+
+def _examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
     yield from _settings(profile)
     yield _extras()
     with ExitStack() as stack:
@@ -35,6 +60,7 @@ def examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
             return
         yield from _shape(provider.credentials)
         yield from look_at_host(provider.credentials)
+        yield from _origins(profile, provider.credentials)
         yield from _refusal(provider, store, sign_in)
 
 
@@ -96,17 +122,27 @@ def _shape(credentials: Credentials) -> Iterator[Finding]:
     if not re.fullmatch(r"CEK[A-Z0-9]{7}", credentials.client_id):
         text = "is not CEK and seven capitals or digits, as EnKash's company ids are: compare it with the portal"
         yield Finding("warn", "ENKASH_CLIENT_ID", text)
-    scheme, host, port = credentials.origin
     path = (
         httpx.URL(credentials.base_url).raw_path.decode().rstrip("/")
     )  # as sent: a terminal must get no control codes
     if path:
         text = f"has a path: token requests go to {path}/oauth/token; remove the path if that is a mistake"
         yield Finding("warn", "ENKASH_BASE_URL", text)
-    if scheme == "http":
+    if credentials.origin[0] == "http":
         yield Finding("warn", "ENKASH_BASE_URL", "is plain http: use it only for a sandbox on this machine")
-    text = f"tokens go to {scheme}://{host}:{port} only; name APIs on other hosts: EnkashAuth(origins=...)"
-    yield Finding("ok", "origin", text)
+
+
+def _origins(profile: str | None, credentials: Credentials) -> Iterator[Finding]:
+    try:
+        listed = parse_origins(load_origins(profile))
+    except ConfigurationError as error:
+        yield Finding("fail", "origins", str(error))
+        return
+    named = ", ".join(f"{scheme}://{host}:{port}" for scheme, host, port in sorted(listed or {credentials.origin}))
+    advice = "" if listed else "; name APIs on other hosts in ENKASH_ORIGINS, or in code: EnkashAuth(origins=...)"
+    yield Finding("ok", "origins", f"tokens go to {named} only{advice}")
+    for origin in sorted(listed - {credentials.origin}):
+        yield look_up(origin, "ENKASH_ORIGINS")
 
 
 def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Iterator[Finding]:
@@ -122,24 +158,31 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
     else:
         yield Finding("ok", "store", f"{state.store} answers")
     if state.failure and state.refusal == "final":
-        advice = "change the credentials, or run 'enkash-auth reset' if they are correct now"
-        yield Finding("fail", "refusal", f"{state.failure.to_exception()}; {advice}")
+        yield Finding("fail", "refusal", _in_words(state.failure.to_exception()))
         return
     if state.failure:
-        about = "refusal" if state.refusal == "limited" else "back-off"
-        yield Finding("warn", about, f"{state.failure.to_exception()}; wait: a call after that signs in again")
-    elif state.answers:
-        yield Finding("ok", "refusal", "no refusal of these credentials is known")
-    if sign_in:
-        yield _signed_in(provider, stored=state.token is not None)
+        yield Finding(
+            "warn", "refusal" if state.refusal == "limited" else "back-off", _in_words(state.failure.to_exception())
+        )
+    if not sign_in:
+        signed_in = Finding("ok", "sign-in", "not tried: run doctor --sign-in to try it")
     else:
-        yield Finding("ok", "sign-in", "not tried: run doctor --sign-in to try it")
+        signed_in = _signed_in(provider, stored=state.token is not None)
+    if state.answers and not state.failure and signed_in.level == "ok":
+        yield Finding("ok", "refusal", "no refusal of these credentials is known")
+    yield signed_in
 
 
 def _signed_in(provider: TokenProvider, *, stored: bool) -> Finding:
     try:
         token = provider.token()
     except EnkashAuthError as error:
-        return Finding("fail", "sign-in", f"{error}: see {type(error).__name__} in docs/errors.md")
+        return Finding("fail", "sign-in", _in_words(error))
     text = f"a token that expires at {token.expires_at.isoformat(timespec='seconds')}"
     return Finding("ok", "sign-in", f"{text}, from the store: no request was sent" if stored else text)
+
+
+def _in_words(error: EnkashAuthError) -> str:
+    """Return an error with its meaning in place of its pointer to the doctor."""
+    said = _POINTER.sub("", str(error))
+    return f"{said}. {_MEANING[getattr(error, 'row', 'maybe')]}"  # no token in a 200, too

@@ -5,59 +5,93 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from enkash_auth._policy.cause import cause_of
 from enkash_auth._runtime import call_within
 from enkash_auth._settings.credentials import Credentials
+from enkash_auth._settings.origin import Origin
 from enkash_auth._signin.tls import tls_context
 from enkash_auth._versions import version
 
-from ._finding import Finding
+from ._finding import Finding, Level
 
 _PATIENCE = 5.0  # seconds for a name, and for each step of an answer
 _SKEW = 5.0  # seconds
+_SPRING = 'Basic realm="oauth2/client"'
+# what a token endpoint, or something else, says to HEAD
+_ANSWERS: tuple[tuple[Container[int], Level, str], ...] = (
+    ([401], "ok", "host and path are right, and the software is not stock Spring Security OAuth"),
+    ([400, 405, 415], "ok", "something at this path takes no HEAD, as a token endpoint may"),
+    (range(300, 400), "warn", "sign-ins follow no redirect: set ENKASH_BASE_URL to the host that it leads to"),
+    ([403, 407], "warn", "a proxy or firewall may forbid it: ask EnKash to allow-list this machine's address"),
+    ([404, 410], "warn", "it may have no token endpoint: compare host and path of ENKASH_BASE_URL with EnKash's"),
+    ([429], "warn", "it is busy: wait, services ask again by themselves"),
+    (range(500, 600), "fail", "it is out of order, and sign-ins will fail: wait, and ask EnKash if it lasts"),
+)
+_ODD: tuple[Level, str] = ("warn", "this may be no token endpoint: compare ENKASH_BASE_URL with EnKash's")
 _EXPIRES = 14 * 86_400.0  # seconds before expiry at which a certificate becomes a warning
 
 
 def look_at_host(credentials: Credentials) -> Iterator[Finding]:
-    """Look up the host, connect, send one HEAD without credentials."""
-    scheme, host, port = credentials.origin
-    proxies = getproxies()
-    if scheme == "https" and (proxies.get("https") or proxies.get("all")) and not proxy_bypass(host):
-        yield Finding("ok", "DNS", f"an https proxy is set, which looks up {host}")
-    else:
-        try:
-            found = call_within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError):  # TimeoutError is an OSError
-            yield Finding("fail", "DNS", f"{host} has no address: check ENKASH_BASE_URL and this machine's resolver")
-            return
-        addresses = sorted({str(entry[4][0]) for entry in found})
-        yield Finding("ok", "DNS", f"{host} is {', '.join(addresses)}")
+    """Look up the host, connect, send one HEAD to the token endpoint, without credentials."""
+    _, host, port = credentials.origin
+    looked = look_up(credentials.origin, "ENKASH_BASE_URL")
+    yield looked
+    if looked.level == "fail":
+        return
     headers = {"User-Agent": f"enkash-auth/{version()}", "Cache-Control": "no-cache"}
     try:
         client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True), mounts={"http://": None})
         began = time.time()
-        with client, client.stream("HEAD", credentials.base_url) as answer:
+        with client, client.stream("HEAD", f"{credentials.base_url}/oauth/token") as answer:
             ended = time.time()
             connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
             if connection is not None:
                 yield _certificate(connection)
             yield _skew(answer.headers.get("Date"), began, ended)
+            yield _software(answer)
     except httpx.HTTPError as error:
         yield Finding("fail", "connection", _trouble(error, host, port))
 
 
+def look_up(origin: Origin, setting: str) -> Finding:
+    """Look up the host that a setting names, unless a proxy will."""
+    scheme, host, port = origin
+    proxies = getproxies()
+    if scheme == "https" and (proxies.get("https") or proxies.get("all")) and not proxy_bypass(host):
+        return Finding("ok", "DNS", f"an https proxy is set, which looks up {host}")
+    try:
+        found = call_within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError):  # TimeoutError is an OSError
+        return Finding("fail", "DNS", f"{host} has no address: check {setting} and this machine's resolver")
+    return Finding("ok", "DNS", f"{host} is {', '.join(sorted({str(entry[4][0]) for entry in found}))}")
+
+
+def _software(answer: httpx.Response) -> Finding:
+    """Return what the answer to a HEAD without credentials says of the token endpoint."""
+    status, challenge = answer.status_code, answer.headers.get("WWW-Authenticate", "")
+    if status == 401 and challenge == _SPRING:
+        return Finding(
+            "ok", "server", f"answers as stock Spring Security OAuth (401 {challenge}): host and path are right"
+        )
+    level, text = next(((level, text) for known, level, text in _ANSWERS if status in known), _ODD)
+    return Finding(level, "server", f"answers {status} to a request without credentials: {text}")
+
+
 def _trouble(error: Exception, host: str, port: int) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return f"{host} shows a certificate that is not trusted here: set SSL_CERT_FILE if your proxy re-signs"
-    if "SSL" in str(error):
-        return f"no TLS with {host}:{port}: check that ENKASH_BASE_URL names an https port"
-    return f"no answer from {host}:{port} ({type(error).__name__}): check firewall, proxy and EnKash's allow-list"
+    cause = cause_of(error)
+    advice = "check firewall, proxy and EnKash's allow-list"
+    if cause.startswith("certificate"):
+        advice = "set SSL_CERT_FILE if your proxy re-signs, else tell the operator of the host"
+    elif cause.startswith("TLS"):
+        advice = "check that ENKASH_BASE_URL names an https port"
+    return f"no answer from {host}:{port}: {cause}; {advice}"
 
 
 def _certificate(connection: Any) -> Finding:

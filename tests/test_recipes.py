@@ -1,0 +1,179 @@
+"""The recipes: sources of one's own against small stand-ins of their servers, and a pod's files and probe."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from api_server import Asked, serving
+from conftest import Clock
+from enkash_auth import Credentials, EnkashAuth, TokenProvider, errors
+from enkash_auth._settings.environment import REQUIRED
+from enkash_auth.testing import Sandbox
+from test_examples import EXAMPLES, imported
+
+pytestmark = pytest.mark.once  # the servers' own clients are tested elsewhere
+
+Said = tuple[int, dict[str, str], bytes]
+
+
+class Secret:
+    """What both servers keep: the sandbox's settings, under the names of `Credentials`."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.up = True
+        said = {name.removeprefix("ENKASH_").lower(): value for name, value in sandbox.environment().items()}
+        self.value = {name: said[name] for name in REQUIRED}
+
+    def vault(self, request: Asked, _: bytes) -> Said:
+        if not self.up or (request.path, request.headers["X-Vault-Token"]) != ("/v1/secret/data/enkash", "s.token"):
+            return 403, {}, b'{"errors": ["permission denied"]}'
+        return 200, {}, json.dumps({"data": {"data": self.value, "metadata": {"version": 1}}}).encode()
+
+    def aws(self, request: Asked, body: bytes) -> Said:
+        signed = request.headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKID/")
+        wanted = request.headers["X-Amz-Target"] == "secretsmanager.GetSecretValue"
+        if not (self.up and signed and wanted and json.loads(body) == {"SecretId": "enkash"}):
+            return 400, {}, b'{"__type": "AccessDeniedException", "Message": "no"}'
+        return 200, {}, json.dumps({"Name": "enkash", "SecretString": json.dumps(self.value)}).encode()
+
+
+@pytest.fixture(params=["vault", "aws"])
+def source(
+    request: pytest.FixtureRequest, enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[tuple[str, Secret]]:
+    secret = Secret(enkash_sandbox)
+    (tmp_path / "token").write_text("s.token\n")
+    with serving(getattr(secret, request.param)) as url:
+        for name, value in {
+            "VAULT_ADDR": url, "VAULT_TOKEN_FILE": str(tmp_path / "token"), "AWS_REGION": "ap-south-1",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": url, "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        yield request.param, secret
+
+
+def test_a_recipe_runs_as_it_says(source: tuple[str, Secret], enkash_sandbox: Sandbox) -> None:
+    name, _ = source
+    command = [sys.executable, EXAMPLES / f"{name}_source.py"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.startswith("a token that expires at 2") and not ran.stderr
+    enkash_sandbox.assert_token_requests(1)
+
+
+def load_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Credentials]:
+    monkeypatch.delitem(sys.modules, f"{name}_source", raising=False)
+    load: Callable[[], Credentials] = getattr(imported(f"{name}_source", monkeypatch), f"from_{name}")
+    return load
+
+
+def test_a_recipe_follows_a_rotation(
+    source: tuple[str, Secret], enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    name, secret = source
+    with TokenProvider(load_of(name, monkeypatch)) as provider:
+        enkash_sandbox.password = "another-password"
+        with pytest.raises(errors.RefusedError):
+            provider.token()
+        secret.value["password"] = enkash_sandbox.password
+        clock.passes(5)
+        provider.token()
+    assert enkash_sandbox.failed_passwords == 0
+
+
+def test_a_server_that_gives_no_secret_is_named(
+    source: tuple[str, Secret], enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, secret = source
+    secret.up = False
+    with pytest.raises(errors.UnavailableError, match=f"the source from_{name}: it failed"):
+        TokenProvider(load_of(name, monkeypatch))
+    enkash_sandbox.assert_token_requests(0)
+
+
+def deployed() -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the manifest's Secret, and its container."""
+    secret, deployment = yaml.safe_load_all((EXAMPLES / "kubernetes.yaml").read_text())
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    return secret["stringData"], container
+
+
+class Volume:
+    """A Secret as the kubelet mounts it: links through `..data`, which is replaced in one step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._version = path, 0
+
+    def write(self, files: dict[str, str]) -> None:
+        self._version += 1
+        old, new = self.path / "..data", self.path / f"..2026_11_30_07_00_0{self._version}.1234"
+        new.mkdir()
+        for name, text in files.items():
+            (new / name).write_text(text)
+            if not (self.path / name).is_symlink():
+                (self.path / name).symlink_to(f"..data/{name}")
+        (self.path / "..data_tmp").symlink_to(new.name)
+        before = old.resolve() if old.exists() else None
+        (self.path / "..data_tmp").replace(old)
+        if before:
+            shutil.rmtree(before)
+
+
+@pytest.fixture
+def pod(enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Set what a pod of the manifest finds, with the sandbox in place of EnKash, and return how the Secret changes."""
+    secret, container = deployed()
+    (tmp_path / "secret").mkdir()
+    volume = Volume(tmp_path / "secret")
+    files = {name: getattr(enkash_sandbox, name.removeprefix("enkash_"), "") for name in secret}
+    files["enkash_token_store"] = f"{tmp_path.as_uri()}/store"  # stands in for Redis
+    for name in [name for name in os.environ if name.startswith("ENKASH_")]:
+        monkeypatch.delenv(name)
+    for given in container["env"]:
+        monkeypatch.setenv(given["name"], given["value"])
+    monkeypatch.setenv("ENKASH_SECRETS_DIR", str(volume.path))
+    monkeypatch.setenv("ENKASH_BASE_URL", enkash_sandbox.base_url)
+    volume.write(files)
+    return lambda password: volume.write({**files, "enkash_password": password})
+
+
+def test_a_pod_reads_its_secret_and_follows_the_kubelets_swap(
+    pod: Callable[[str], None], enkash_sandbox: Sandbox, clock: Clock
+) -> None:
+    enkash_sandbox.password = "another-password"
+    with EnkashAuth.from_env() as auth, httpx.Client(auth=auth) as client, TokenProvider.from_env() as second:
+        url = f"{enkash_sandbox.base_url}/api/echo"
+        with pytest.raises(errors.RefusedError):
+            second.token()
+        pod("another-password")
+        clock.passes(5)
+        second.token()
+        assert client.get(url).status_code == 401  # ENKASH_ORIGINS does not name the sandbox
+    enkash_sandbox.assert_token_requests(2)
+
+
+def test_the_probe_fails_while_the_pod_cannot_sign_in(pod: Callable[[str], None], enkash_sandbox: Sandbox) -> None:
+    _, container = deployed()
+    program, *arguments = container["readinessProbe"]["exec"]["command"]
+    probe = [Path(sys.executable).with_name(program), *arguments]
+    run = partial(subprocess.run, probe, capture_output=True, text=True, timeout=60)
+    assert run().returncode == 0
+    pod("wrong")
+    with TokenProvider.from_env() as provider, pytest.raises(errors.RefusedError):
+        provider.token()
+    assert run().returncode == 4
+    pod(enkash_sandbox.password)
+    assert run().returncode == 0
+    enkash_sandbox.assert_token_requests(1)
