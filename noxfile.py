@@ -232,7 +232,7 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session
 def explore(session: nox.Session) -> None:
-    """Play two processes in every order, and break each rule of the ledger (15 minutes); `-- SECONDS` a search."""
+    """Play two processes in every order, and break each rule of the ledger (25 minutes); `-- SECONDS` a search."""
     _install(session, "package", "test", wheel=True)
     session.run("python", "tools/explore.py", *session.posargs)
 
