@@ -126,6 +126,7 @@ def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
     ended, ready, before = Ended(None), evolve(ready, record=record), ready.backoff
     pause: float | None = waits
     outcome: Any = None
+    recorded = False
     while pause is not None:
         ready = evolve(ready, leaves=now.monotonic + pause)
         if pause > member.lead:
