@@ -123,10 +123,9 @@ def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
     if now.until(ready.limit) <= waits:
         reason = "the server re-issues its current token until that expires" if waits else "no time was left"
         return Ended(Unavailable(reason, member.host, waits or None, late=not waits))
-    ended, ready, before = Ended(None), evolve(ready, record=record), ready.backoff
+    ended, ready, before, recorded = Ended(None), evolve(ready, record=record), ready.backoff, False
     pause: float | None = waits
     outcome: Any = None
-    recorded = False
     while pause is not None:
         ready = evolve(ready, leaves=now.monotonic + pause)
         if pause > member.lead:

@@ -80,8 +80,9 @@ def _software(answer: httpx.Response) -> Finding:
         return Finding(
             "ok", "server", f"answers as stock Spring Security OAuth (401 {challenge}): host and path are right"
         )
-    said: tuple[Level, str] = next(((level, text) for known, level, text in _ANSWERS if status in known), _ODD)
-    return Finding(said[0], "server", f"answers {status} to a request without credentials: {said[1]}")
+    fits: list[tuple[Level, str]] = [(level, text) for known, level, text in _ANSWERS if status in known]
+    level, text = [*fits, _ODD][0]
+    return Finding(level, "server", f"answers {status} to a request without credentials: {text}")
 
 
 def _trouble(error: Exception, host: str, port: int) -> str:
