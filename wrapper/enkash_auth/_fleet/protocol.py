@@ -123,7 +123,7 @@ def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
     if now.until(ready.limit) <= waits:
         reason = "the server re-issues its current token until that expires" if waits else "no time was left"
         return Ended(Unavailable(reason, member.host, waits or None, late=not waits))
-    ended, ready, before = Ended(None), evolve(ready, record=record), ready.backoff
+    ended, ready, before, recorded = Ended(None), evolve(ready, record=record), ready.backoff, False
     pause: float | None = waits
     outcome: Any = None
     while pause is not None:
