@@ -532,6 +532,18 @@ class TestSource:
         assert engine_of(refused).held.account is account
         assert len(server.requests) == 1
 
+    def test_another_accounts_token_is_never_served(self, server: Server, clock: Clock) -> None:
+        name = ["canary-user"]
+        with TokenProvider(lambda: credentials(username=name[0]), transport=server.transport) as provider:
+            provider.token()
+            server.answer = lambda r: httpx.Response(503) if b"username=other" in r.content else REFUSAL
+            name[0] = "other"
+            clock.passes(290)
+            for _ in range(2):  # a renewal that is refused, and one that reads the source
+                assert provider.token().access_token == "canary-token-1"
+                wait_for_sign_ins()
+            failure(provider, UnavailableError)
+
     def test_a_sign_in_begun_before_a_reset_changes_no_account(self, server: Server) -> None:
         server.answer = lambda _: REFUSAL
         read, go = threading.Event(), threading.Event()
