@@ -224,6 +224,19 @@ def test_a_killed_holder_delays_others_no_longer_than_its_lease_and_they_make_no
     assert fleet.store.operations < 100
 
 
+def test_a_late_holders_token_is_its_own(fleet: Fleet) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        if fleet.requests > 1:
+            return issued("new")
+        fleet.clock.passes(7)
+        assert fleet.process().token().access_token == "new"
+        return issued("late", 10)
+
+    fleet.server.answer = answer
+    assert fleet.ask() == ["late"]
+    assert fleet.ask() == ["new"]
+
+
 class TestWithoutTheStore:
     """The store may be down."""
 
@@ -399,6 +412,15 @@ class TestSealed:
         value = "https://other.example" if changed == "base_url" else "other"
         assert len(set(fleet.ask(fleet.process(), fleet.process({changed: value})))) == 2
         assert len(fleet.store.entries) == 4  # a token and a ledger each
+
+    @pytest.mark.parametrize("text", ["{}", '{"seconds": "9"}', '{"seconds": null}', "[]", "1", "null", "NaN", "{"])
+    def test_an_entry_of_another_shape_counts_as_missing(
+        self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, text: str
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr("enkash_auth._fleet.sealed.json.dumps", lambda _: text)
+            fleet.sealed.save("token", {}, 60.0)
+        assert fleet.sealed.load("token") is None
 
     def test_an_entry_is_as_old_as_its_writing(self, fleet: Fleet) -> None:
         sealed = fleet.sealed

@@ -45,8 +45,6 @@ from releasing import (
 )
 
 pytest_plugins = ["releasing"]
-pytestmark = pytest.mark.release
-
 README = ROOT / "README.md"
 EXTRAS = metadata("enkash-auth").get_all("Provides-Extra") or []
 JSON, HTML = "application/json", "text/html"
