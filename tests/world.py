@@ -23,8 +23,8 @@ from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Una
 from enkash_auth._runtime import Runtime
 from enkash_auth._signin.account import Account
 from enkash_auth._signin.attempts_file import Attempts
+from enkash_auth._signin.call import Reply
 from enkash_auth._signin.direct import Direct
-from enkash_auth._signin.gateway import Reply
 from enkash_auth.stores import Store
 
 TICK = 1e-6  # seconds by which a timer may be late
