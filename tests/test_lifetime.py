@@ -38,7 +38,7 @@ def test_another_token_is_certain_after_the_seconds_until_it(
 ) -> None:
     end = START.after(trip * decided).after(seconds + cut)
     first = record(seconds, trip)
-    sticky = evolve(record(0, 0, before=first, at=START.after(seconds)), looks=3)
+    sticky = evolve(record(0, 0, before=first, at=START.after(seconds)), probes=3)
     now = sticky.life.lower
     assert now.after(sticky.seconds_until_request(now, 99)).monotonic + 1e-6 >= min(
         end.monotonic, sticky.life.upper.monotonic

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import asdict, evolve
 
 from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.lifetime import LOOKS, Lesson, Lifetime, Moment, TokenRecord, Verdict
+from enkash_auth._policy.lifetime import PROBES, Lesson, Lifetime, Moment, TokenRecord, Verdict
 from enkash_auth._policy.outcome import Failure, Malformed, Refused, Unavailable
 from enkash_auth._policy.token import make_token
 
@@ -25,8 +25,8 @@ def write_record(record: TokenRecord, now: Moment) -> dict[str, Any]:
         "upper": record.life.upper.monotonic - now.monotonic,
         "sticky": max(0.0, record.sticky_until - now.monotonic),
         "first": record.first - now.monotonic,
-        "floor": max(record.floor, record.first) - now.monotonic,
-        "looks": LOOKS if record.look(now) is None else record.looks,  # no sibling has to look
+        "floor": record.floor - now.monotonic,
+        "probes": PROBES if record.probe_in(now) is None else record.probes,  # no sibling has to probe
         "lesson": asdict(record.lesson),
     }
 
@@ -39,7 +39,7 @@ def read_record(entry: dict[str, Any], saved: Moment, draw: float) -> TokenRecor
     life = Lifetime(lower, saved.after(entry["upper"]), window)
     return TokenRecord(
         token, life, answered, saved.monotonic + entry["first"], Lesson(**entry["lesson"]),
-        floor=saved.monotonic + entry["floor"], looks=entry["looks"], sticky_until=saved.monotonic + entry["sticky"],
+        floor=saved.monotonic + entry["floor"], probes=entry["probes"], sticky_until=saved.monotonic + entry["sticky"],
     )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def merge(ours: TokenRecord | None, theirs: TokenRecord) -> TokenRecord:
         return evolve(
             theirs, life=ours.life.narrowed(theirs.life), answered=ours.answered, rejected=ours.rejected,
             reissued=ours.reissued, sticky_until=max(ours.sticky_until, theirs.sticky_until),
-            looks=max(ours.looks, theirs.looks), first=min(ours.first, theirs.first),
+            probes=max(ours.probes, theirs.probes), first=min(ours.first, theirs.first),
         )  # fmt: skip
     return ours if ours.answered.monotonic > theirs.answered.monotonic else theirs
 

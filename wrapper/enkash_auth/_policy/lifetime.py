@@ -21,9 +21,8 @@ NEVER = float("-inf")  # monotonic seconds
 _WINDOW, _FRACTION = 60.0, 0.3  # renewed so many seconds before the end, or at such a part of a short life
 _SET = 0.1  # seconds by which the clocks part where one was set or stood still
 _STICKY_FOR = 86_400.0  # seconds until a server that was found to be sticky is asked early again
-LOOKS, _LOOKS_FROM = 3, 8.0  # for one token, at most; in the renewal window or so many seconds before the end
-_NEAR, _MARGIN = 0.15, 0.025  # seconds beside round trips: between serving and asking; by which one trip is slower
-_KNOWN = 2  # lives in a row that must have ended as foretold
+PROBES, _PROBES_FROM = 3, 8.0  # for one token, at most; in the renewal window or so many seconds before the end
+_GAP, _MARGIN = 0.15, 0.025  # seconds beside round trips: between serving and asking; by which one trip is slower
 _UNSTATED, _HOUR = 300.0, 3600.0  # seconds; "valid for 5 minutes", portal page api-24480514; one that came back so
 
 # a caller gets: the token; the token, while a renewal starts in the background; the next token, after a wait
@@ -77,29 +76,26 @@ class Lifetime:
 
 @frozen
 class Lesson:
-    """How long a server's tokens live, from the answer that brings one: between `least` and `near` seconds more.
+    """What earlier tokens of this server foretell of the next.
 
-    A token that another client asked for lives less long, so the longest life counts. `seen` is how many lives in a
-    row have ended as foretold; negative while `least` is a guess: that lives are whole seconds.
+    A token made for this client lives at least `least` seconds from its first answer; None until one has expired.
+    A token that another client asked for lives less long from there, so the longest life counts.
     """
 
     trip: float  # seconds that a request takes at least
-    least: float
-    seen: int = -1
+    least: float | None = None
 
     @property
-    def near(self) -> float:
-        return 2 * self.trip + _NEAR
+    def gap(self) -> float:
+        """The seconds that callers may have to wait between the last use of a token and the next request."""
+        return 2 * self.trip + _GAP
 
-    def after(self, lower: float, upper: float, floor: float, first: float) -> Lesson:
-        """Return what is known after a life that began at `first` and ended between `lower` and `upper`."""
-        shortest, least = lower - first, lower - first - _MARGIN
-        if self.seen < 0 or upper < floor or shortest > self.least + self.near:
-            return Lesson(self.trip, least, 0)  # the server's lives have changed
-        if upper < first + self.least:
-            return evolve(self, seen=0)  # another client asked for this token
-        least = max(least, self.least)
-        return evolve(self, least=least, seen=self.seen + (upper <= first + least + self.near))
+    def updated(self, life: Lifetime, first: float, floor: float) -> Lesson:
+        """Return what is known after a token that was first answered at `first` (monotonic) has expired in `life`."""
+        least = life.lower.monotonic - first - _MARGIN
+        if self.least is None or life.upper.monotonic < floor:  # the first life, or lives have become shorter
+            return evolve(self, least=least)
+        return evolve(self, least=max(least, self.least))
 
 
 @frozen
@@ -114,8 +110,8 @@ class TokenRecord:
     answered: Moment
     first: float  # monotonic
     lesson: Lesson
-    floor: float = NEVER  # monotonic
-    looks: int = 0
+    floor: float  # monotonic
+    probes: int = 0
     sticky_until: float = NEVER  # monotonic; the server counts as sticky for a day
     reissued: bool = False
     rejected: bool = False  # an API said 401 to it: no sibling's entry brings it back
@@ -133,15 +129,15 @@ class TokenRecord:
             if issued.life is not None:
                 life, sticky_until = before.life.narrowed(life), answered.monotonic + _STICKY_FOR
             lesson = evolve(before.lesson, trip=min(trip, before.lesson.trip))
-            token, looks = make_token(issued.access_token, life.lower.wall), before.looks + 1
-            return cls(token, life, answered, before.first, lesson, before.floor, looks, sticky_until, reissued=True)
+            if lesson.least is not None:
+                lesson = lesson.updated(life, before.first, NEVER)
+            token, probes = make_token(issued.access_token, life.lower.wall), before.probes + before.sticky(started)
+            return cls(token, life, answered, before.first, lesson, before.floor, probes, sticky_until, reissued=True)
         token, first = make_token(issued.access_token, life.lower.wall), answered.monotonic
-        lesson = Lesson(trip, seconds + 1 - trip - _MARGIN)
         if before is None or before.alive(started):
-            return cls(token, life, answered, first, lesson)  # a new token before expiry: the server is not sticky
-        lower, upper = before.life.lower.monotonic, before.life.upper.monotonic
-        lesson = before.lesson.after(lower, upper, before.floor, before.first)
-        floor, lesson = lower + lesson.least, evolve(lesson, trip=min(trip, 2 * lesson.trip))
+            return cls(token, life, answered, first, Lesson(trip), first)  # a new token before expiry: not sticky
+        lesson = evolve(before.lesson.updated(before.life, before.first, before.floor), trip=trip)
+        floor = before.life.lower.monotonic + (lesson.least or 0.0)
         return cls(token, life, answered, first, lesson, floor, sticky_until=before.sticky_until)
 
     def sticky(self, now: Moment) -> bool:
@@ -167,7 +163,7 @@ class TokenRecord:
             return Verdict.WAIT, NEVER
         early = left - self.life.window
         if self.sticky(now):
-            early = left if self.look(now) is None else min(early, left - _LOOKS_FROM)
+            early = left if self.probe_in(now) is None else min(early, left - _PROBES_FROM)
         if early > 0:
             return Verdict.SERVE, now.monotonic + min(CLOCK_CHECK, early)
         return Verdict.RENEW, now.monotonic + min(CLOCK_CHECK, left)
@@ -175,34 +171,36 @@ class TokenRecord:
     def seconds_until_request(self, now: Moment, left: float) -> float:
         """Return the seconds until a request can bring another token, or until a look that ends in the time `left`."""
         if self.alive(now):
-            look = (self.look(now) or 0.0) if self.sticky(now) and not self.rejected else 0.0
-            return next((seconds for seconds in (look, look % 1.0) if seconds < left / 2), 0.0)
+            probe = (self.probe_in(now) or 0.0) if self.sticky(now) and not self.rejected else 0.0
+            return probe if probe < left / 2 else 0.0
         if not (self.sticky(now) or self.single_use):
             return 0.0
-        end, step = self._likely_end, self.life.lower.monotonic + self.lesson.near
-        if self.sticky(now) and self.looks < LOOKS and end > step + _MARGIN:  # nobody could look in time
-            end = step
-        return max(0.0, min(now.until(self.life.upper), end - now.monotonic))
+        return max(0.0, min(now.until(self.life.upper), self._latest - now.monotonic))
 
     @property
-    def _likely_end(self) -> float:
-        """The upper bound (monotonic), or what the lesson foretells."""
-        foretold, upper = self.first + self.lesson.least + self.lesson.near, self.life.upper.monotonic
-        holds = self.lesson.seen >= _KNOWN and self.life.lower.monotonic < foretold
-        return min(upper, foretold) if holds else upper
+    def _made_for_us(self) -> float:
+        """When the token expires at the earliest (monotonic), if it was made for this client."""
+        if self.lesson.least is None:  # lives are probably whole seconds
+            return self.life.upper.monotonic - self.lesson.trip - _MARGIN
+        return self.first + self.lesson.least
 
-    def look(self, now: Moment) -> float | None:
-        """Return the seconds until the next look, None where none is needed or none is possible.
+    @property
+    def _latest(self) -> float:
+        """When the token has probably expired (monotonic)."""
+        upper, foretold = self.life.upper.monotonic, self._made_for_us + self.lesson.gap
+        return min(upper, foretold) if self.life.lower.monotonic < foretold else upper
+
+    def probe_in(self, now: Moment) -> float | None:
+        """Return the seconds until the next probe, None where none is needed or none is possible.
 
         The first one asks whether the token was made for this client, the others halve what is left.
         """
-        lower, upper, lesson = self.life.lower.monotonic, self._likely_end, self.lesson
-        width, slack = upper - lower, 0.001 if lesson.seen >= _KNOWN else -_MARGIN
-        if self.looks >= LOOKS or width <= lesson.near + slack:
+        lower, upper, lesson = self.life.lower.monotonic, self._latest, self.lesson
+        enough = lesson.gap - _MARGIN if lesson.least is None else lesson.gap + 0.001
+        if self.probes >= PROBES or upper - lower <= enough:
             return None
-        likely, low = self.first + lesson.least, max(lower, self.floor - _MARGIN) if self.floor < upper else lower
-        first = width < 0.75 if lesson.seen < 0 else not self.looks  # a guess waits until it is likely
-        if not (first and lower < likely < upper <= likely + lesson.near + 0.001):
-            likely = (low + upper - lesson.trip) / 2
-        left = likely - now.monotonic
+        target = self._made_for_us
+        if self.probes or not lower < target < upper:
+            target = ((self.floor if lower < self.floor < upper else lower) + upper - lesson.trip) / 2
+        left = target - now.monotonic
         return left % 1.0 + (left >= 3) if left >= 1 else None  # time to connect, where there is time
