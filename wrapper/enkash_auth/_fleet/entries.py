@@ -7,7 +7,7 @@ from typing import Any
 from attrs import asdict, evolve
 
 from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.lifetime import PROBES, Lesson, Lifetime, Moment, TokenRecord, Verdict
+from enkash_auth._policy.lifetime import PROBES, Forecast, Lifetime, Moment, TokenRecord, Verdict
 from enkash_auth._policy.outcome import Failure, Malformed, Refused, Unavailable
 from enkash_auth._policy.token import make_token
 
@@ -27,7 +27,7 @@ def write_record(record: TokenRecord, now: Moment) -> dict[str, Any]:
         "first": record.first - now.monotonic,
         "floor": record.floor - now.monotonic,
         "probes": PROBES if record.probe_in(now) is None else record.probes,  # no sibling has to probe
-        "lesson": asdict(record.lesson),
+        "forecast": asdict(record.forecast),
     }
 
 
@@ -38,7 +38,7 @@ def read_record(entry: dict[str, Any], saved: Moment, draw: float) -> TokenRecor
     token = make_token(entry["access_token"], lower.wall)
     life = Lifetime(lower, saved.after(entry["upper"]), window)
     return TokenRecord(
-        token, life, answered, saved.monotonic + entry["first"], Lesson(**entry["lesson"]),
+        token, life, answered, saved.monotonic + entry["first"], Forecast(**entry["forecast"]),
         floor=saved.monotonic + entry["floor"], probes=entry["probes"], sticky_until=saved.monotonic + entry["sticky"],
     )  # fmt: skip
 

@@ -1,9 +1,10 @@
 """When a token is served, renewed in the background, or waited for.
 
-A sticky server gives the same token until it expires, and whole seconds. An answer of `k` to a request that left at `s`
-proves that the token is good until `s + k`. So a *look*, a request that leaves `k` seconds before a time of our choice,
-tells whether the token expires before that time or after it. Looks are chosen so that callers wait two round trips and
-0.15 s at most before the next token is asked for.
+A sticky server gives the same token until it expires, and states the time that is left in whole seconds. An answer of
+`k` seconds to a request that left at `s` proves that the token is good until `s + k`. So a *probe*, a request that
+leaves a whole number of seconds before some time, shows whether the token is still good at that time. Probes bring the
+bounds of the expiry close together: callers wait for the next request two round trips and 0.15 s at most.
+docs/engine.md has the timeline of one token.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from attrs import evolve, frozen
 from .outcome import Issued
 from .token import Token, make_token
 
-CLOCK_CHECK = 20.0  # seconds between two checks of both clocks
+CLOCK_CHECK = 20.0  # seconds between two readings of both clocks
 NEVER = float("-inf")  # monotonic seconds
-_WINDOW, _FRACTION = 60.0, 0.3  # renewed so many seconds before the end, or at such a part of a short life
-_SET = 0.1  # seconds by which the clocks part where one was set or stood still
+_WINDOW, _FRACTION = 60.0, 0.3  # a token is renewed so many seconds before the end, or at such a part of a short life
+_CLOCK_SET = 0.1  # if the clocks part by more seconds, one of them was set or stood still
 _STICKY_FOR = 86_400.0  # seconds until a server that was found to be sticky is asked early again
 PROBES, _PROBES_FROM = 3, 8.0  # for one token, at most; in the renewal window or so many seconds before the end
-_GAP, _MARGIN = 0.15, 0.025  # seconds beside round trips: between serving and asking; by which one trip is slower
-_UNSTATED, _HOUR = 300.0, 3600.0  # seconds; "valid for 5 minutes", portal page api-24480514; one that came back so
+_GAP, _MARGIN = 0.15, 0.025  # seconds that a gap is longer than two round trips; that one trip is slower than another
+_UNSTATED, _UNSTATED_AGAIN = 300.0, 3600.0  # seconds; "valid for 5 minutes", portal page api-24480514
 
 # a caller gets: the token; the token, while a renewal starts in the background; the next token, after a wait
 Verdict = Enum("Verdict", ["SERVE", "RENEW", "WAIT"])
@@ -69,47 +70,48 @@ class Lifetime:
         """Return what this and a later answer for the same token say together."""
         lower = Moment(*map(max, self.lower, other.lower))
         upper = Moment(*map(min, self.upper, other.upper))
-        if abs(self.lower.offset - other.lower.offset) > _SET:  # the old lower bound is void
+        if abs(self.lower.offset - other.lower.offset) > _CLOCK_SET:  # `self.upper` still holds, on the monotonic clock
             lower, upper = other.lower, other.upper.after(min(0.0, self.upper.monotonic - other.upper.monotonic))
-        return Lifetime(lower, upper, self.window) if lower.until(upper) > 0 else other
+        return Lifetime(lower, upper, self.window) if lower.until(upper) > 0 else evolve(other, window=self.window)
 
 
 @frozen
-class Lesson:
-    """What earlier tokens of this server foretell of the next.
+class Forecast:
+    """What earlier tokens of a sticky server say about the next.
 
-    A token made for this client lives at least `least` seconds from its first answer; None until one has expired.
-    A token that another client asked for lives less long from there, so the longest life counts.
+    A token that was made for this client lives at least `least` seconds from its first answer. One that another client
+    asked for lives less long from there, so the longest life counts. `NEVER` until a token has expired.
     """
 
-    trip: float  # seconds that a request takes at least
-    least: float | None = None
+    trip: float  # seconds of the fastest round trip with this token
+    least: float = NEVER
 
     @property
     def gap(self) -> float:
-        """The seconds that callers may have to wait between the last use of a token and the next request."""
+        """The seconds between the last use of a token and the request for the next: callers wait that long."""
         return 2 * self.trip + _GAP
 
-    def updated(self, life: Lifetime, first: float, floor: float) -> Lesson:
-        """Return what is known after a token that was first answered at `first` (monotonic) has expired in `life`."""
+    def updated(self, life: Lifetime, first: float, floor: float = NEVER) -> Forecast:
+        """Learn from a token that was first answered at `first` (monotonic).
+
+        A token that has expired before `floor`, which was foretold, shows that lives have become shorter.
+        """
         least = life.lower.monotonic - first - _MARGIN
-        if self.least is None or life.upper.monotonic < floor:  # the first life, or lives have become shorter
-            return evolve(self, least=least)
-        return evolve(self, least=max(least, self.least))
+        return evolve(self, least=least if life.upper.monotonic < floor else max(least, self.least))
 
 
 @frozen
 class TokenRecord:
     """The last token, the bounds of its expiry, and whether its server is sticky: early, it gives the same again.
 
-    `first` is when the token was first answered; `floor` when it expires at the earliest, if the lesson holds.
+    `floor` is the earliest expiry if the token lives as long as others did, whoever asked for it first.
     """
 
     token: Token
     life: Lifetime
     answered: Moment
-    first: float  # monotonic
-    lesson: Lesson
+    first: float  # monotonic time of the token's first answer
+    forecast: Forecast
     floor: float  # monotonic
     probes: int = 0
     sticky_until: float = NEVER  # monotonic; the server counts as sticky for a day
@@ -122,23 +124,25 @@ class TokenRecord:
     ) -> TokenRecord:
         """Put the answer to a request, sent at `started`, together with the record before it."""
         again = before is not None and before.token.access_token == issued.access_token
-        seconds = issued.life if issued.life is not None else _HOUR if again else _UNSTATED
+        seconds = issued.life if issued.life is not None else _UNSTATED_AGAIN if again else _UNSTATED
         life, trip = Lifetime.stated(seconds, started, answered, draw), answered.monotonic - started.monotonic
         if before and again:
-            sticky_until = before.sticky_until
+            sticky_until, probes = before.sticky_until, before.probes + before.sticky(started)
             if issued.life is not None:
                 life, sticky_until = before.life.narrowed(life), answered.monotonic + _STICKY_FOR
-            lesson = evolve(before.lesson, trip=min(trip, before.lesson.trip))
-            if lesson.least is not None:
-                lesson = lesson.updated(life, before.first, NEVER)
-            token, probes = make_token(issued.access_token, life.lower.wall), before.probes + before.sticky(started)
-            return cls(token, life, answered, before.first, lesson, before.floor, probes, sticky_until, reissued=True)
+            forecast = evolve(before.forecast, trip=min(trip, before.forecast.trip))
+            if forecast.least > NEVER:  # here, because bounds lose precision on their way through a store
+                forecast = forecast.updated(life, before.first)
+            return evolve(
+                before, token=make_token(issued.access_token, life.lower.wall), life=life, answered=answered,
+                forecast=forecast, probes=probes, sticky_until=sticky_until, reissued=True, rejected=False,
+            )  # fmt: skip
         token, first = make_token(issued.access_token, life.lower.wall), answered.monotonic
-        if before is None or before.alive(started):
-            return cls(token, life, answered, first, Lesson(trip), first)  # a new token before expiry: not sticky
-        lesson = evolve(before.lesson.updated(before.life, before.first, before.floor), trip=trip)
-        floor = before.life.lower.monotonic + (lesson.least or 0.0)
-        return cls(token, life, answered, first, lesson, floor, sticky_until=before.sticky_until)
+        if before is None or before.alive(started):  # a new token before expiry: the server is not sticky
+            return cls(token, life, answered, first, Forecast(trip), floor=first)
+        forecast = evolve(before.forecast.updated(before.life, before.first, before.floor), trip=trip)
+        floor = before.life.lower.monotonic + forecast.least
+        return cls(token, life, answered, first, forecast, floor, sticky_until=before.sticky_until)
 
     def sticky(self, now: Moment) -> bool:
         return now.monotonic < self.sticky_until
@@ -169,38 +173,40 @@ class TokenRecord:
         return Verdict.RENEW, now.monotonic + min(CLOCK_CHECK, left)
 
     def seconds_until_request(self, now: Moment, left: float) -> float:
-        """Return the seconds until a request can bring another token, or until a look that ends in the time `left`."""
+        """Return the seconds until a probe, or until a request that brings another token.
+
+        A probe that would not end in the time `left` leaves at once: it still narrows the bounds.
+        """
         if self.alive(now):
-            probe = (self.probe_in(now) or 0.0) if self.sticky(now) and not self.rejected else 0.0
-            return probe if probe < left / 2 else 0.0
+            probe = self.probe_in(now) if self.sticky(now) and not self.rejected else None
+            return probe if probe and probe < left / 2 else 0.0
         if not (self.sticky(now) or self.single_use):
             return 0.0
         return max(0.0, min(now.until(self.life.upper), self._latest - now.monotonic))
-
-    @property
-    def _made_for_us(self) -> float:
-        """When the token expires at the earliest (monotonic), if it was made for this client."""
-        if self.lesson.least is None:  # lives are probably whole seconds
-            return self.life.upper.monotonic - self.lesson.trip - _MARGIN
-        return self.first + self.lesson.least
-
-    @property
-    def _latest(self) -> float:
-        """When the token has probably expired (monotonic)."""
-        upper, foretold = self.life.upper.monotonic, self._made_for_us + self.lesson.gap
-        return min(upper, foretold) if self.life.lower.monotonic < foretold else upper
 
     def probe_in(self, now: Moment) -> float | None:
         """Return the seconds until the next probe, None where none is needed or none is possible.
 
         The first one asks whether the token was made for this client, the others halve what is left.
         """
-        lower, upper, lesson = self.life.lower.monotonic, self._latest, self.lesson
-        enough = lesson.gap - _MARGIN if lesson.least is None else lesson.gap + 0.001
-        if self.probes >= PROBES or upper - lower <= enough:
+        lower, latest = self.life.lower.monotonic, self._latest
+        if self.probes >= PROBES or latest - lower <= self.forecast.gap + 0.001:  # floats are not exact
             return None
-        target = self._made_for_us
-        if self.probes or not lower < target < upper:
-            target = ((self.floor if lower < self.floor < upper else lower) + upper - lesson.trip) / 2
+        target = self._foretold
+        if self.probes or target > latest:
+            target = (max(lower, self.floor) + latest - self.forecast.trip) / 2
         left = target - now.monotonic
-        return left % 1.0 + (left >= 3) if left >= 1 else None  # time to connect, where there is time
+        return left % 1.0 + (left >= 3) if left >= 1 else None  # a second to connect in, where there is time
+
+    @property
+    def _foretold(self) -> float:
+        """The monotonic time when the token expires, or up to a gap later, if it was made for this client."""
+        foretold = self.first + self.forecast.least
+        if self.life.lower.monotonic < foretold + self.forecast.gap:
+            return foretold
+        return self.life.upper.monotonic - self.forecast.trip - _MARGIN  # not known: lives are probably whole seconds
+
+    @property
+    def _latest(self) -> float:
+        """The monotonic time when the token has expired, by its bounds or as foretold."""
+        return min(self.life.upper.monotonic, self._foretold + self.forecast.gap)
