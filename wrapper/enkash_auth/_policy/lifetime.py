@@ -1,10 +1,7 @@
 """When a token is served, renewed in the background, or waited for.
 
-A sticky server gives the same token until it expires, and states the time that is left in whole seconds. An answer of
-`k` seconds to a request that left at `s` proves that the token is good until `s + k`. So a *probe*, a request that
-leaves a whole number of seconds before some time, shows whether the token is still good at that time. Probes bring the
-bounds of the expiry close together: callers wait for the next request two round trips and 0.15 s at most.
-docs/engine.md has the timeline of one token.
+A sticky server gives the same token until it expires, and states the time that is left in whole seconds, so the expiry
+has two bounds. `forecast.py` says how they are brought together.
 """
 
 from __future__ import annotations
@@ -14,6 +11,7 @@ from typing import NamedTuple
 
 from attrs import evolve, frozen
 
+from .forecast import Bounds, Forecast
 from .outcome import Issued
 from .token import Token, make_token
 
@@ -22,8 +20,7 @@ NEVER = float("-inf")  # monotonic seconds
 _WINDOW, _FRACTION = 60.0, 0.3  # a token is renewed so many seconds before the end, or at such a part of a short life
 _CLOCK_SET = 0.1  # if the clocks part by more seconds, one of them was set or stood still
 _STICKY_FOR = 86_400.0  # seconds until a server that was found to be sticky is asked early again
-PROBES, _PROBES_FROM = 3, 8.0  # for one token, at most; in the renewal window or so many seconds before the end
-_GAP, _MARGIN = 0.15, 0.025  # seconds that a gap is longer than two round trips; that one trip is slower than another
+_PROBES_FROM = 8.0  # a sticky token is probed in the renewal window, or so many seconds before the end
 _UNSTATED, _UNSTATED_AGAIN = 300.0, 3600.0  # seconds; "valid for 5 minutes", portal page api-24480514
 
 # a caller gets: the token; the token, while a renewal starts in the background; the next token, after a wait
@@ -57,6 +54,10 @@ class Lifetime:
     upper: Moment
     window: float
 
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.lower.monotonic, self.upper.monotonic)
+
     @classmethod
     def stated(cls, seconds: float, started: Moment, answered: Moment, draw: float) -> Lifetime:
         """Read a whole number of seconds that was true at some time between `started` and `answered`.
@@ -76,44 +77,13 @@ class Lifetime:
 
 
 @frozen
-class Forecast:
-    """What earlier tokens of a sticky server say about the next.
-
-    A token that was made for this client lives at least `least` seconds from its first answer. One that another client
-    asked for lives less long from there, so the longest life counts. `NEVER` until a token has expired.
-    """
-
-    trip: float  # seconds of the fastest round trip with this token
-    least: float = NEVER
-
-    @property
-    def gap(self) -> float:
-        """The seconds between the last use of a token and the request for the next: callers wait that long."""
-        return 2 * self.trip + _GAP
-
-    def updated(self, life: Lifetime, first: float, floor: float = NEVER) -> Forecast:
-        """Learn from a token that was first answered at `first` (monotonic).
-
-        A token that has expired before `floor`, which was foretold, shows that lives have become shorter.
-        """
-        least = life.lower.monotonic - first - _MARGIN
-        return evolve(self, least=least if life.upper.monotonic < floor else max(least, self.least))
-
-
-@frozen
 class TokenRecord:
-    """The last token, the bounds of its expiry, and whether its server is sticky: early, it gives the same again.
-
-    `floor` is the earliest expiry if the token lives as long as others did, whoever asked for it first.
-    """
+    """The last token, the bounds of its expiry, and whether its server is sticky: early, it gives the same again."""
 
     token: Token
     life: Lifetime
     answered: Moment
-    first: float  # monotonic time of the token's first answer
     forecast: Forecast
-    floor: float  # monotonic
-    probes: int = 0
     sticky_until: float = NEVER  # monotonic; the server counts as sticky for a day
     reissued: bool = False
     rejected: bool = False  # an API said 401 to it: no sibling's entry brings it back
@@ -126,23 +96,18 @@ class TokenRecord:
         again = before is not None and before.token.access_token == issued.access_token
         seconds = issued.life if issued.life is not None else _UNSTATED_AGAIN if again else _UNSTATED
         life, trip = Lifetime.stated(seconds, started, answered, draw), answered.monotonic - started.monotonic
-        if before and again:
-            sticky_until, probes = before.sticky_until, before.probes + before.sticky(started)
+        sticky_until, first = NEVER, answered.monotonic
+        if before is None or (not again and before.alive(started)):  # a new token before expiry: not sticky
+            forecast = Forecast(first, trip)
+        elif not again:
+            forecast, sticky_until = before.forecast.for_next(before.life.bounds, first, trip), before.sticky_until
+        else:
+            sticky_until = before.sticky_until
             if issued.life is not None:
                 life, sticky_until = before.life.narrowed(life), answered.monotonic + _STICKY_FOR
-            forecast = evolve(before.forecast, trip=min(trip, before.forecast.trip))
-            if forecast.least > NEVER:  # here, because bounds lose precision on their way through a store
-                forecast = forecast.updated(life, before.first)
-            return evolve(
-                before, token=make_token(issued.access_token, life.lower.wall), life=life, answered=answered,
-                forecast=forecast, probes=probes, sticky_until=sticky_until, reissued=True, rejected=False,
-            )  # fmt: skip
-        token, first = make_token(issued.access_token, life.lower.wall), answered.monotonic
-        if before is None or before.alive(started):  # a new token before expiry: the server is not sticky
-            return cls(token, life, answered, first, Forecast(trip), floor=first)
-        forecast = evolve(before.forecast.updated(before.life, before.first, before.floor), trip=trip)
-        floor = before.life.lower.monotonic + forecast.least
-        return cls(token, life, answered, first, forecast, floor, sticky_until=before.sticky_until)
+            forecast = before.forecast.after_answer(life.bounds, trip, probe=before.sticky(started))
+        token = make_token(issued.access_token, life.lower.wall)
+        return cls(token, life, answered, forecast, sticky_until, reissued=again)
 
     def sticky(self, now: Moment) -> bool:
         return now.monotonic < self.sticky_until
@@ -182,31 +147,8 @@ class TokenRecord:
             return probe if probe and probe < left / 2 else 0.0
         if not (self.sticky(now) or self.single_use):
             return 0.0
-        return max(0.0, min(now.until(self.life.upper), self._latest - now.monotonic))
+        return max(0.0, min(now.until(self.life.upper), self.forecast.latest(self.life.bounds) - now.monotonic))
 
     def probe_in(self, now: Moment) -> float | None:
-        """Return the seconds until the next probe, None where none is needed or none is possible.
-
-        The first one asks whether the token was made for this client, the others halve what is left.
-        """
-        lower, latest = self.life.lower.monotonic, self._latest
-        if self.probes >= PROBES or latest - lower <= self.forecast.gap + 0.001:  # floats are not exact
-            return None
-        target = self._foretold
-        if self.probes or target > latest:
-            target = (max(lower, self.floor) + latest - self.forecast.trip) / 2
-        left = target - now.monotonic
-        return left % 1.0 + (left >= 3) if left >= 1 else None  # a second to connect in, where there is time
-
-    @property
-    def _foretold(self) -> float:
-        """The monotonic time when the token expires, or up to a gap later, if it was made for this client."""
-        foretold = self.first + self.forecast.least
-        if self.life.lower.monotonic < foretold + self.forecast.gap:
-            return foretold
-        return self.life.upper.monotonic - self.forecast.trip - _MARGIN  # not known: lives are probably whole seconds
-
-    @property
-    def _latest(self) -> float:
-        """The monotonic time when the token has expired, by its bounds or as foretold."""
-        return min(self.life.upper.monotonic, self._foretold + self.forecast.gap)
+        """Return the seconds until the next probe of a sticky server, None where none is needed."""
+        return self.forecast.probe_in(self.life.bounds, now.monotonic)
