@@ -1,13 +1,23 @@
 # The README's two commands. Everything they need lands in .venv and .nox, nothing global: .nox/cache holds downloads.
 export XDG_CACHE_HOME := $(CURDIR)/.nox/cache
+export NOX_SKIPPED := $(CURDIR)/.nox/skipped
 PYTHON ?= python3
 NOX = .venv/bin/nox
 
-.PHONY: demo test clean
+CHECKS = $(addprefix session-, tests-3.11 tools-tests tests-3.12 tests-3.13 tests-3.14 types docs spec drift lint)
+
+.PHONY: demo test check clean $(CHECKS)
 demo: .venv/ready
 	$(NOX) -s demo
+# two sessions at a time, the longest first, each one's output in one piece; -k: what fails stops no other
 test: .venv/ready
-	$(NOX) -s drift spec lint types tests coverage release-tests docs
+	@rm -f $(NOX_SKIPPED)
+	@$(MAKE) --no-print-directory -k -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(CHECKS); \
+	ended=$$?; sort -u $(NOX_SKIPPED) 2>/dev/null; exit $$ended
+$(CHECKS):
+	$(NOX) -s $(@:session-%=%)
+check: test
+	$(NOX) -s check looks
 	$(NOX) -s bench -- --quick
 clean:
 	rm -rf .venv .nox dist sbom site docs/vendor .cache .coverage*

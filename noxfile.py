@@ -1,8 +1,9 @@
 """All checks and steps of the project: `nox -l` lists them.
 
-Sessions install from requirements-dev.txt, pinned with hashes; the generated client depends on the same pins. Four
+Sessions install from requirements-dev.txt, pinned with hashes; the generated client depends on the same pins. Five
 differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own,
-`indexes` has one for devpi, and `minimums` takes the lowest versions that pyproject.toml allows.
+`indexes` has one for devpi and `contract-test` one for django-oauth-toolkit, and `minimums` takes the lowest versions
+that pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 CACHE = ROOT / ".nox" / "cache"  # 0.8 GB that nobody would miss in a home directory; UV_CACHE_DIR names another for uv
 os.environ.update(XDG_CACHE_HOME=str(CACHE), npm_config_cache=str(CACHE / "npm"))
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "coverage", "release-tests", "docs"]
+nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "tools-tests", "docs"]  # `make test`
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 
@@ -58,7 +59,11 @@ SKIPPED: list[str] = []
 @atexit.register
 def _say_what_was_skipped() -> None:
     if SKIPPED:  # a warning in the middle of a long output would be missed
-        print(f"not checked on this machine: {'; '.join(dict.fromkeys(SKIPPED))}", file=sys.stderr)
+        line = f"not checked on this machine: {'; '.join(dict.fromkeys(SKIPPED))}"
+        print(line, file=sys.stderr)
+        if name := os.environ.get("NOX_SKIPPED"):  # `make test` runs several noxes, and prints this last
+            with Path(name).open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
 
 
 def _skip(session: nox.Session, what: str) -> None:
@@ -139,41 +144,52 @@ def types(session: nox.Session) -> None:
 
 def _wheel(session: nox.Session) -> Path:
     """Build the wheel for this session."""
-    dist = ROOT / ".nox" / "dist"
+    dist = session.cache_dir / session.name  # its own: `make test` runs two sessions at a time
     shutil.rmtree(dist, ignore_errors=True)
     command = ["uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--out-dir", str(dist)]
     session.run_install(*command, external=True)
     return next(dist.glob("*.whl"))
 
 
-@nox.session(python=PRESENT or False)
+GATE = "not release and not generator and not thorough and not alone"  # what `make test` runs of the package's tests
+
+
+@nox.session(python=SUPPORTED if PRESENT else False)
 def tests(session: nox.Session) -> None:
-    """Test the built wheel on every installed Python from 3.11 to 3.14."""
+    """Test the built wheel on each Python: all of it, with coverage, on the oldest; `-- FILE` as pytest takes it."""
     if not PRESENT:
         session.error(f"none of Python {', '.join(SUPPORTED)} is present")
-    for version in SUPPORTED:
-        if version not in PRESENT:
-            _skip(session, f"Python {version} (not present)")
     _install(session)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    rules = "not release and not once and not alone and not generator"  # what can depend on the interpreter
     if session.posargs:
         session.run("pytest", *session.posargs)
-        return
-    if session.python not in (PRESENT[0], False):
-        session.run("pytest", "-n", "2", "-m", rules)
-        return
-    session.run("coverage", "run", "-m", "pytest", "-m", rules)
-    session.run("pytest", "-n", "2", "-m", "once or generator")
-    session.run("pytest", "-m", "alone")
+    elif session.python == PRESENT[0]:
+        for version in sorted({*SUPPORTED} - {*PRESENT}):
+            _skip(session, f"Python {version} (not present)")
+        session.run("coverage", "erase")
+        session.run("coverage", "run", "-m", "pytest", "-m", GATE)
+        session.run("coverage", "combine", "--quiet")
+        session.run("coverage", "report")
+    else:
+        session.run("pytest", "-m", f"{GATE} and not once")
 
 
-@nox.session
-def coverage(session: nox.Session) -> None:
-    """Fail unless the tests cover every branch of the hand-written package."""
+@nox.session(python=PRESENT[:1] or False, name="tools-tests")
+def tools_tests(session: nox.Session) -> None:
+    """Test the generator; publish to a real private index, install from it, and run the commands of docs/consume.md."""
     _install(session)
-    session.run("coverage", "combine")
-    session.run("coverage", "report")
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    files = "tests/test_generate.py", "tests/test_release.py"
+    session.run("pytest", *files, "-m", "(generator or release) and not thorough", *session.posargs)
+
+
+@nox.session(python=PRESENT[:1] or False)
+def check(session: nox.Session) -> None:
+    """What `make check` adds to `make test`: the matrices, long kills and outages, and what measures time."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("pytest", "-n", "2", "-m", "thorough")
+    session.run("pytest", "-m", "alone")
 
 
 @nox.session
@@ -227,12 +243,12 @@ def mutations(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build docs/ into site/, strictly, and open it in Chromium; `-- serve` previews it."""
+    """Build docs/ into site/, strictly; `-- serve` previews it."""
     _install(session)
     vendor = ROOT / "docs" / "vendor"
     shutil.rmtree(vendor, ignore_errors=True)
     if shutil.which("node") is None or shutil.which("npm") is None:
-        _skip(session, "the site's diagrams and fonts, and its look in a browser (no node or no npm)")
+        _skip(session, "the site's diagrams and fonts (no node or no npm)")
     else:  # fonts and scripts that the theme would load from a CDN
         scratch = Path(session.create_tmp()) / "npm"
         scratch.mkdir(exist_ok=True)
@@ -257,8 +273,16 @@ def docs(session: nox.Session) -> None:
     shutil.rmtree(ROOT / "site", ignore_errors=True)
     session.run("zensical", "build", "--clean", "--strict", env={"NO_COLOR": "1"})
     session.run("python", "tools/docsite.py")
-    if vendor.exists() and browser.find() is None:  # docsite.py says how to get one
-        _skip(session, "the site's look in a browser (no Chromium)")
+
+
+@nox.session
+def looks(session: nox.Session) -> None:
+    """Open the site that `docs` has built in Chromium, at two widths."""
+    _install(session)
+    if browser.find() is None:
+        _skip(session, "the site's look in a browser (no Chromium; Debian: apt-get install chromium)")
+        return
+    session.run("python", "tools/docsite.py", "look")
 
 
 @nox.session
@@ -308,14 +332,6 @@ def changelog(session: nox.Session) -> None:
     session.run("towncrier", "build", "--version", release.version(ROOT), *(session.posargs or ["--draft"]))
 
 
-@nox.session(python=PRESENT[:1] or False, name="release-tests")
-def release_tests(session: nox.Session) -> None:
-    """Publish to a real private index, install from it, and run every command of docs/consume.md."""
-    _install(session)
-    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    session.run("pytest", "-m", "release and not indexes", *session.posargs)
-
-
 @nox.session(python=PRESENT[:1] or False)
 def indexes(session: nox.Session) -> None:
     """Publish to, and install from, every kind of package index: devpi and pypiserver, and stand-ins for others."""
@@ -326,6 +342,26 @@ def indexes(session: nox.Session) -> None:
     pinned = ("--require-hashes", "-r", "tests/devpi.txt")
     session.run_install("uv", "pip", "install", "--quiet", "--python", str(devpi), *pinned, external=True)
     session.run("pytest", "-m", "indexes", *session.posargs, env={"DEVPI": str(devpi)})
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Sign in twice and report how a server differs from the spec; `-- URL`, and UAT's settings in the environment."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run("python", "tools/contract.py", *session.posargs)
+
+
+@nox.session(python=PRESENT[:1] or False, name="contract-test")
+def contract_test(session: nox.Session) -> None:
+    """Try `contract` on sandboxes and on django-oauth-toolkit, a server that is not Spring."""
+    _install(session)
+    session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
+    toolkit = Path(session.create_tmp()) / "toolkit"  # apart: it wants other versions than the tests
+    session.run_install("uv", "venv", "--quiet", "--allow-existing", str(toolkit), external=True)
+    pinned = ("--require-hashes", "-r", "tests/oauth_toolkit.txt")
+    session.run_install("uv", "pip", "install", "--quiet", "--python", str(toolkit), *pinned, external=True)
+    session.run("pytest", "tests/test_contract.py", *session.posargs, env={"OAUTH_TOOLKIT": str(toolkit)})
 
 
 @nox.session(python="3.11")
@@ -352,6 +388,7 @@ def minimums(session: nox.Session) -> None:
     options = ["-m", "not generator and not release and not alone"]
     left_out = (
         "chaos",
+        "contract",
         "docs",
         "examples",
         "hot_path",

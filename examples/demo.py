@@ -1,11 +1,11 @@
-"""Threads and asyncio tasks call an API with one shared token; run it: python examples/demo.py"""
+"""Callers share a token on each of two kinds of token server; run it: python examples/demo.py"""
 
 import asyncio
 import os
-import random
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -13,138 +13,169 @@ import httpx
 from enkash_auth import EnkashAuth, Token, TokenProvider
 from enkash_auth.testing import Sandbox
 
-LIFE, SECONDS, THREADS, TASKS, CALLS_EACH, SLOT = 4, 10, 8, 8, 160, 0.25
-EXPLANATION = f"""\
-A sandbox of EnKash's token server starts on this machine. Its tokens expire after {LIFE} seconds.
-For about {SECONDS} seconds {THREADS} threads and {TASKS} asyncio tasks make {(THREADS + TASKS) * CALLS_EACH} API calls,
-all with one token provider. The provider gets the token, shares it and renews it.
-Look at the end of the output: no call has failed, and there were only a few token requests.
+LIFE, SECONDS, THREADS, TASKS, EVERY, COLUMN = 4, 12, 4, 4, 0.1, 0.25
+NOTABLE = 0.03  # seconds: a shorter wait is this machine's, because a token request takes 0.05 s
+EXPLANATION = """\
+Two token servers start on this machine. A token expires after {life} s, so that you see several expire.
+On each server {callers} callers ({threads} threads, {tasks} asyncio tasks) make API calls for {seconds} s.
+The callers of a server share one token provider, which gets the token and renews it.
 """
+KINDS = {
+    "FRESH: this server answers each request with a new token.": False,
+    "STICKY: this server repeats its token until the token expires, as EnKash's probably does.": True,
+}
+RESULT = {
+    False: "The provider asks in the background, before the old token expires. After the first token {waited} waited.",
+    True: "A new token exists only after the old one has expired, so callers wait a moment at each expiry: {waited},\n"
+    "{longest} ms at most. The provider asks a few times when the old token expires, which keeps that moment short.",
+}
+
+
+def count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}" if number else f"no {thing}"
 
 
 class Watched(TokenProvider):
-    """A provider that records how long each caller waited for its token."""
+    """A provider that records for each call when it asked for a token, when it got one, and which."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
-        self.waits: list[float] = []
+        self.served: list[tuple[float, float, str]] = []
 
     def token(self) -> Token:
-        started = time.monotonic()
-        token = super().token()
-        self.waits.append(time.monotonic() - started)
-        return token
+        return self._note(time.monotonic(), super().token())
 
     async def atoken(self) -> Token:
-        started = time.monotonic()
-        token = await super().atoken()
-        self.waits.append(time.monotonic() - started)
+        return self._note(time.monotonic(), await super().atoken())
+
+    def _note(self, asked: float, token: Token) -> Token:
+        self.served.append((asked, time.monotonic(), token.access_token))
         return token
 
 
-class Record:
-    """The outcome of each call, from any thread."""
+class Service:
+    """The callers on one server, and what became of their calls."""
 
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self.calls: list[tuple[float, float]] = []  # time of the answer, duration
+    def __init__(self, sandbox: Sandbox, ready: threading.Barrier) -> None:
+        self.sandbox, self.ready, self.began = sandbox, ready, 0.0
+        self.provider = Watched(sandbox.credentials())
+        self.auth = EnkashAuth(self.provider)
+        self.answers: list[float] = []
         self.failures: list[str] = []
+        self.workers = [threading.Thread(target=self.in_a_thread, args=(n,), daemon=True) for n in range(THREADS)]
+        self.workers.append(threading.Thread(target=lambda: asyncio.run(self.in_tasks()), daemon=True))
 
-    def note(self, started: float, outcome: httpx.Response | Exception) -> None:
-        ended = time.monotonic()
-        self.calls.append((ended, ended - started))
+    def begin(self) -> None:
+        self.began = time.monotonic()
+
+    def pause(self, caller: int, call: int) -> float:
+        """Return the seconds until a call is due; the callers take turns."""
+        due = self.began + (call + caller / (THREADS + TASKS)) * EVERY
+        return max(0.0, due - time.monotonic())
+
+    def note(self, outcome: httpx.Response | Exception) -> None:
+        self.answers.append(time.monotonic())
         if isinstance(outcome, Exception):
             self.failures.append(type(outcome).__name__)
         elif outcome.status_code != 200:
             self.failures.append(f"status {outcome.status_code}")
 
-    def over(self) -> bool:
-        """Return whether the extra time for a slow machine is used up."""
-        return time.monotonic() - self.began > SECONDS + 5
+    def in_a_thread(self, caller: int) -> None:
+        with httpx.Client(base_url=self.sandbox.base_url, auth=self.auth) as client:
+            self.ready.wait()
+            for call in range(round(SECONDS / EVERY)):
+                time.sleep(self.pause(caller, call))
+                try:
+                    self.note(client.get("/api/echo"))
+                except Exception as failure:
+                    self.note(failure)
 
-    def pause(self, number: int) -> float:
-        """Return the seconds until this call is due, with some chance, so that callers do not act in step."""
-        return max(0.0, self.began + (number + random.random()) * SECONDS / CALLS_EACH - time.monotonic())
+    async def in_tasks(self) -> None:
+        async def task(caller: int) -> None:
+            for call in range(round(SECONDS / EVERY)):
+                await asyncio.sleep(self.pause(caller, call))
+                try:
+                    self.note(await client.get("/api/echo"))
+                except Exception as failure:
+                    self.note(failure)
+
+        async with httpx.AsyncClient(base_url=self.sandbox.base_url, auth=self.auth) as client:
+            self.ready.wait()
+            await asyncio.gather(*(task(THREADS + n) for n in range(TASKS)))
+
+    def summary(self) -> str:
+        """Return the picture, one column per quarter of a second, and the numbers beside it."""
+        served = sorted(self.provider.served, key=lambda call: call[1])
+        numbers = {token: n for n, token in enumerate(dict.fromkeys(token for *_, token in served), 1)}
+        waits = [(asked, got, numbers[token]) for asked, got, token in served if got - asked > NOTABLE]
+        later = [got - asked for asked, got, number in waits if number > 1]
+        columns = max(1, round((max(self.answers) - self.began) / COLUMN))
+        calls, tokens, asks, waiting = ([0] * columns for _ in range(4))
+
+        def column(at: float) -> int:
+            return min(columns - 1, max(0, int((at - self.began) / COLUMN)))
+
+        for at in self.answers:
+            calls[column(at)] += 1
+        for _, got, token in served:
+            tokens[column(got)] = numbers[token]
+        for at in self.sandbox.grant_times:
+            asks[column(at)] += 1
+        for asked, got, _ in waits:
+            for at in range(column(asked), column(got) + 1):
+                waiting[at] += 1
+        steady = (THREADS + TASKS) * COLUMN / EVERY
+        rows: list[tuple[str, list[int], Callable[[int], str], str]] = [
+            ("calls", calls, lambda n: " ▁▂▃▄▅▆▇█"[min(8, round(8 * n / steady))], count(len(self.answers), "call")),
+            ("token", tokens, lambda n: str(n % 10) if n else " ", count(len(numbers), "token")),
+            ("requests", asks, lambda n: "^" if n else " ", count(self.sandbox.token_requests, "token request")),
+            ("waiting", waiting, lambda n: "w" if n else " ", count(len(waits), "call") + " waited for a token"),
+        ]
+        lines = [f"  {name:9} {''.join(map(show, values))}  {said}" for name, values, show, said in rows]
+        lines[0] += f", {len(self.failures) or 'none'} failed"
+        longest = round(max(later, default=0) * 1000)
+        lines += ["", RESULT[self.sandbox.sticky].format(waited=count(len(later), "call"), longest=longest)]
+        return "\n".join([*lines, *sorted(set(self.failures))])
 
 
-def call_from_a_thread(url: str, auth: EnkashAuth, record: Record) -> None:
-    with httpx.Client(base_url=url, auth=auth) as client:
-        for number in range(CALLS_EACH):
-            if record.over():
-                break
-            time.sleep(record.pause(number))
-            started = time.monotonic()
-            try:
-                record.note(started, client.get("/api/echo"))
-            except Exception as failure:
-                record.note(started, failure)
-
-
-async def call_from_tasks(url: str, auth: EnkashAuth, record: Record) -> None:
-    async def task(client: httpx.AsyncClient) -> None:
-        for number in range(CALLS_EACH):
-            if record.over():
-                break
-            await asyncio.sleep(record.pause(number))
-            started = time.monotonic()
-            try:
-                record.note(started, await client.get("/api/echo"))
-            except Exception as failure:
-                record.note(started, failure)
-
-    async with httpx.AsyncClient(base_url=url, auth=auth) as client:
-        await asyncio.gather(*(task(client) for _ in range(TASKS)))
-
-
-def show_progress(record: Record, sandbox: Sandbox, workers: list[threading.Thread]) -> None:
-    tty = sys.stdout.isatty()
-    while any(worker.is_alive() for worker in workers):
-        time.sleep(0.1 if tty else 2)
-        line = f"{time.monotonic() - record.began:5.1f} s  {len(record.calls):5} calls  {len(record.failures)} failed"
-        line += f"  {sandbox.token_requests} token requests"
-        print(f"\r{line}" if tty else line, end="" if tty else "\n", flush=True)
-    print()
-
-
-def show_timeline(record: Record, grant_times: list[float]) -> None:
-    slots = int((max(ended for ended, _ in record.calls) - record.began) / SLOT) + 1
-    counts, marks = [0] * slots, [" "] * slots
-    for ended, _ in record.calls:
-        counts[int((ended - record.began) / SLOT)] += 1
-    for at in grant_times:
-        marks[min(slots - 1, max(0, int((at - record.began) / SLOT)))] = "^"
-    print(f"API calls, one column per {SLOT} s:   {''.join(' ▁▂▃▄▅▆▇█'[-(-8 * n // max(counts))] for n in counts)}")
-    print(f"^ token request:                   {''.join(marks)}\n")
+def show_progress(services: list[Service]) -> None:
+    """Show one line that changes on a terminal; a pipe gets the result only."""
+    while any(worker.is_alive() for service in services for worker in service.workers):
+        time.sleep(0.1)
+        if sys.stdout.isatty():
+            said = [
+                f"{'sticky' if service.sandbox.sticky else 'fresh'}: {count(len(service.answers), 'call')}, "
+                f"{len(service.failures)} failed, {count(service.sandbox.token_requests, 'token request')}"
+                for service in services
+            ]
+            passed = time.monotonic() - services[0].began
+            print(f"\r\033[K{passed:2.0f} of {SECONDS} s   {'   '.join(said)}", end="", flush=True)
+    print("\r\033[K" if sys.stdout.isatty() else "", end="")
 
 
 def main() -> int:
-    print(EXPLANATION, flush=True)
-    with Sandbox(life=LIFE, sticky=True, latency=0.05).serve() as sandbox:
-        os.environ.update(sandbox.environment())  # a real deployment sets these
-        with Watched.from_env() as provider:
-            auth = EnkashAuth(provider)
-            record = Record()
-            targets = [call_from_a_thread] * THREADS + [lambda *given: asyncio.run(call_from_tasks(*given))]
-            given = (sandbox.base_url, auth, record)
-            workers = [threading.Thread(target=target, args=given, daemon=True) for target in targets]
-            for worker in workers:
-                worker.start()
-            show_progress(record, sandbox, workers)
-    show_timeline(record, sandbox.grant_times)
-    waits = [wait for wait in provider.waits if wait > 0.01]
-    rows = {
-        "API calls": len(record.calls),
-        "failed": len(record.failures),
-        "token requests": sandbox.token_requests,
-        "different tokens": sandbox.tokens_issued,
-        "renewals": sandbox.tokens_issued - 1,
-        "waits for a token": len(waits),
-        "longest wait": f"{max(waits, default=0) * 1000:.0f} ms",
-    }
-    for name, value in rows.items():
-        print(f"{name:18}{value:>8}")
-    print(*sorted(set(record.failures)), sep="\n")
-    return 1 if record.failures or sandbox.tokens_issued < 3 else 0
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    callers = THREADS + TASKS
+    print(EXPLANATION.format(life=LIFE, callers=callers, threads=THREADS, tasks=TASKS, seconds=SECONDS), flush=True)
+    os.environ["ENKASH_ATTEMPTS"] = "off"  # the demo leaves no file in your home directory
+    ready = threading.Barrier(len(KINDS) * (THREADS + 1) + 1, lambda: [service.begin() for service in services])
+    services = [Service(Sandbox(life=LIFE, sticky=sticky, latency=0.05).serve(), ready) for sticky in KINDS.values()]
+    for service in services:
+        for worker in service.workers:
+            worker.start()
+    ready.wait()  # all clients are built
+    show_progress(services)
+    for title, service in zip(KINDS, services, strict=True):
+        print(f"{title}\n\n{service.summary()}\n")
+        service.provider.close()
+        service.sandbox.close()
+    print(f"One column is {COLUMN} s. calls: full height is as many as are due; a dip without a w is this machine's.")
+    print("token: the number of the token in use. ^: a token request. w: a call waited for its token.\n")
+    calls = sum(len(service.answers) for service in services)
+    asked = sum(service.sandbox.token_requests for service in services)
+    print(f"{count(calls, 'API call')} needed {count(asked, 'token request')}.")
+    failed = any(service.failures or service.sandbox.tokens_issued < SECONDS // LIFE for service in services)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

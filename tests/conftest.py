@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,8 @@ from enkash_auth import Credentials, TokenProvider
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
 from enkash_auth._signin.gateway import Reply
+from enkash_auth.errors import RefusedError
+from enkash_auth.events import Event
 
 # the same examples in each run: the gate fails for a change, not by chance; `nox -s simulation` searches at random
 settings.register_profile("short", max_examples=100, stateful_step_count=50, derandomize=True)
@@ -29,6 +32,7 @@ CANARIES = {
     "client_id": "canary-id",
     "client_secret": "canary-s3",
 }
+REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
@@ -44,6 +48,17 @@ class Server:
         self.answer: Answer = lambda request: issued(f"canary-token-{len(self.requests)}")
         self.transport = httpx.MockTransport(self._handle)
 
+    def hold(self, answer: httpx.Response) -> threading.Event:
+        """Answer from now on when the event is set that this returns."""
+        go = threading.Event()
+
+        def held(_: httpx.Request) -> httpx.Response:
+            go.wait(5)
+            return answer
+
+        self.answer = held
+        return go
+
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         return self.answer(request)
@@ -51,6 +66,13 @@ class Server:
 
 def issued(access_token: str, expires_in: object = 300) -> httpx.Response:
     return httpx.Response(200, json={"access_token": access_token, "expires_in": expires_in})
+
+
+def failure(provider: TokenProvider, kind: type[Exception] = RefusedError) -> Any:
+    """Return the error that a caller gets instead of a token."""
+    with pytest.raises(kind) as caught:
+        provider.token()
+    return caught.value
 
 
 def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:
@@ -65,10 +87,22 @@ def wait_for_sign_ins() -> None:
         threading.Event().wait(0.001)
 
 
+class Heard(list[Event]):
+    """An `on_event` that remembers; a hook is called after the callers have been answered."""
+
+    def __call__(self, event: Event) -> None:
+        self.append(event)
+
+    @property
+    def kinds(self) -> list[str]:
+        wait_for_sign_ins()
+        return [event.kind for event in self]
+
+
 class Clock:
     """Both clocks of the providers that a test makes, moved by hand; a pause moves them.
 
-    `on_look` is called when a provider reads them, as a signal handler might be; `spawn` starts its sign-ins.
+    `on_look` is called when a provider reads them; `spawn` starts its sign-ins.
     """
 
     def __init__(self) -> None:
@@ -111,9 +145,30 @@ def server() -> Server:
 
 
 @pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def provider(server: Server, clock: Clock, heard: Heard) -> Iterator[TokenProvider]:
+    """A provider whose time is moved by hand."""
+    with TokenProvider(credentials(), transport=server.transport, on_event=heard) as provider:
+        yield provider
+
+
+@pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[pytest.MonkeyPatch]:
     for name in ("BASE_URL", "USERNAME", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET", "BASIC_CLIENT_ID", "PROFILE"):
         monkeypatch.delenv(f"ENKASH_{name}", raising=False)
         monkeypatch.delenv(f"ENKASH_{name}_FILE", raising=False)
     monkeypatch.setenv("ENKASH_SECRETS_DIR", str(tmp_path))
     yield monkeypatch
+
+
+@pytest.fixture
+def configured(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment with all that `Credentials.load` needs."""
+    for name in ("USERNAME", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET"):
+        environment.setenv(f"ENKASH_{name}", "x")
+    environment.setenv("ENKASH_BASE_URL", "https://token.example")
+    return environment

@@ -217,7 +217,7 @@ class TestTraces:
     def test_a_late_answer_that_a_success_has_cleared_is_dropped(self, kind: Kind) -> None:
         found, first, second = self.two()
         found = answered(found, second, SUCCESS)
-        assert answered(found, first, kind) == found == Ledger((), True, cleared=2)
+        assert answered(found, first, kind) == found == Ledger((), True, "", 2, NOW)
 
     @pytest.mark.parametrize("kind", [CLEAR, MAYBE, UNKNOWN, CLIENT, REMOVED, SUCCESS])
     def test_a_late_answer_that_a_reset_has_cleared_is_dropped_but_a_success_proves(self, kind: Kind) -> None:
@@ -244,6 +244,14 @@ class TestTraces:
             assert kinds_of(back)[-2:] == [MAYBE, MAYBE]
             assert [one.number for one in back.attempts] == sorted(one.number for one in back.attempts)
 
+    def test_in_a_store_that_was_emptied_numbers_begin_anew_and_time_says_what_is_older(self) -> None:
+        old, again = Attempt("old", 57, NOW, CLIENT), NOW.after(3600)
+        found, attempt = Ledger(proven=True).started("new", again)
+        cleared = answered(found, attempt, SUCCESS)
+        assert cleared.answered(old) is cleared
+        both = answered(found, attempt, CLIENT).answered(old)
+        assert both.decide(again).until == again.after(300).monotonic
+
 
 def test_a_success_leaves_another_attempt_that_has_its_number() -> None:
     _, lost = Ledger().started("lost", NOW)
@@ -253,13 +261,14 @@ def test_a_success_leaves_another_attempt_that_has_its_number() -> None:
 
 @pytest.mark.parametrize("forward", [0.0, 45.0])
 def test_a_ledger_survives_a_store(forward: float) -> None:
-    found, attempt = Ledger(proven=True, cleared=7).after_reset("r", NOW).started("new", NOW.after(5), (1, 2, 3))
+    found = Ledger((), True, "", 7, NOW)
+    found, attempt = found.after_reset("r", NOW).started("new", NOW.after(5), (1, 2, 3))
     found = found.answered(attempt.answered(Answer(400, "invalid_scope", json=True)))
     text = json.dumps(found.to_entry(NOW.after(10)))
     elsewhere = Moment(50.0, 5.0).after(forward)  # another machine's clocks
     again = Ledger.from_entry(json.loads(text), elsewhere)
-    assert [one.start for one in again.attempts] == [elsewhere.after(-10), elsewhere.after(-5)]
-    assert evolve(again, attempts=()) == evolve(found, attempts=())
+    assert [again.cleared_at, *(one.start for one in again.attempts)] == [*map(elsewhere.after, (-10, -10, -5))]
+    assert evolve(again, attempts=(), cleared_at=NOW) == evolve(found, attempts=())
     starts = [evolve(one, start=two.start) for one, two in zip(again.attempts, found.attempts, strict=True)]
     assert starts == list(found.attempts)
 
@@ -321,9 +330,9 @@ class TestMemory:
         cleared = Ledger((), True, cleared=1)
         assert memory.after(memory.restored(cleared), saved=False) == Memory(cleared)
 
-    @pytest.mark.parametrize("kind", [SUCCESS, REMOVED])
+    @pytest.mark.parametrize("kind", [SUCCESS, REMOVED, UNKNOWN])  # of proven credentials, that is an outage
     def test_an_answer_that_clears_is_kept_until_it_is_saved(self, kind: Kind) -> None:
-        found, attempt = Ledger().started("own", NOW)
+        found, attempt = Ledger(proven=True).started("own", NOW)
         memory = Memory(found).keeping(evolve(attempt, kind=kind))
         assert memory.after(memory.ledger, saved=False) == memory
         assert memory.restored(found) == memory.ledger

@@ -113,7 +113,7 @@ def test_the_file_is_private_and_holds_no_secret(path: Path, clock: Clock) -> No
     with closing(sqlite3.connect(path)) as file:
         ((fingerprint, *_, text),) = file.execute("SELECT * FROM ledgers")
     assert fingerprint == "f"
-    assert text == '{"attempts": [], "proven": true, "reset": "", "cleared": 1}'
+    assert text == '{"attempts": [], "proven": true, "reset": "", "cleared": 1, "cleared_at": 0.0}'
 
 
 def test_fingerprints_do_not_mix(path: Path, clock: Clock) -> None:

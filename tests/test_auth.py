@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,57 +11,65 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, issued, wait_for_sign_ins
+from conftest import Clock, Heard, Server, credentials, issued
 from enkash_auth import Credentials, EnkashAuth, TokenProvider
 from enkash_auth._fleet.shared import look
 from enkash_auth._runtime import Runtime
 from enkash_auth.errors import ConfigurationError, RefusedError
-from enkash_auth.events import Event
 from enkash_auth.stores import MemoryStore
 from enkash_auth.testing import Sandbox
 
-Send = Callable[..., httpx.Response]
+URL = "https://token.example/a"  # of the origin that has the token
+FIRST = "Bearer canary-token-1"
 
 
 class Api:
-    """Any origin: remembers each request and answers what the test says."""
+    """Any origin: remembers each request and answers what the test says; sync or async clients call it."""
 
-    def __init__(self) -> None:
+    def __init__(self, way: str, provider: TokenProvider) -> None:
         self.seen: list[tuple[str, str | None]] = []
         self.answer: Callable[[httpx.Request], httpx.Response] = lambda _: httpx.Response(200)
+        self.auth = EnkashAuth(provider)
+        self._way = way
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.seen.append((str(request.url), request.headers.get("Authorization")))
         return self.answer(request)
 
+    @property
+    def tokens(self) -> list[str | None]:
+        return [token for _, token in self.seen]
 
-@pytest.fixture
-def api() -> Api:
-    return Api()
+    def send(self, what: str | httpx.Request = URL, auth: EnkashAuth | None = None, **given: Any) -> int:
+        options: dict[str, Any] = {"transport": httpx.MockTransport(self), "follow_redirects": True}
+        options["auth"] = auth or self.auth
 
+        async def main() -> httpx.Response:
+            async with httpx.AsyncClient(**options) as client:
+                return await (client.post(what, **given) if isinstance(what, str) else client.send(what))
 
-@pytest.fixture
-def provider(server: Server) -> Iterator[TokenProvider]:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        yield provider
+        if self._way == "async":
+            return asyncio.run(main()).status_code
+        with httpx.Client(**options) as client:
+            return (client.post(what, **given) if isinstance(what, str) else client.send(what)).status_code
 
 
 @pytest.fixture(params=["sync", "async"])
-def send(request: pytest.FixtureRequest, api: Api) -> Send:
-    options: dict[str, Any] = {"transport": httpx.MockTransport(api), "follow_redirects": True}
+def api(request: pytest.FixtureRequest, provider: TokenProvider) -> Api:
+    return Api(request.param, provider)
 
-    def send_sync(auth: EnkashAuth, what: str | httpx.Request, **kwargs: Any) -> httpx.Response:
-        with httpx.Client(auth=auth, **options) as client:
-            return client.post(what, **kwargs) if isinstance(what, str) else client.send(what)
 
-    def send_async(auth: EnkashAuth, what: str | httpx.Request, **kwargs: Any) -> httpx.Response:
-        async def main() -> httpx.Response:
-            async with httpx.AsyncClient(auth=auth, **options) as client:
-                return await (client.post(what, **kwargs) if isinstance(what, str) else client.send(what))
+def unauthorized(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(401)
 
-        return asyncio.run(main())
 
-    return send_sync if request.param == "sync" else send_async
+def redirecting(url: str, status: int = 307) -> Callable[[httpx.Request], httpx.Response]:
+    """Return an answer that sends a client on from `URL`, and says 401 anywhere else."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers={"Location": url}) if str(request.url) == URL else unauthorized(request)
+
+    return answer
 
 
 FOREIGN = [
@@ -72,90 +80,43 @@ FOREIGN = [
 ]
 
 
-def test_the_token_goes_to_the_base_urls_origin(send: Send, provider: TokenProvider, api: Api) -> None:
-    send(EnkashAuth(provider), "https://token.example:443/a")
-    assert api.seen == [("https://token.example/a", "Bearer canary-token-1")]
-
-
 @pytest.mark.parametrize("url", FOREIGN)
-def test_a_foreign_origin_gets_no_token(send: Send, provider: TokenProvider, api: Api, url: str) -> None:
-    api.answer = lambda _: httpx.Response(401)
-    send(EnkashAuth(provider), url)
+def test_a_foreign_origin_gets_no_token(api: Api, url: str) -> None:
+    api.answer = unauthorized
+    api.send(url)
     assert api.seen == [(url, None)]
 
 
 @pytest.mark.parametrize("url", FOREIGN)
-def test_a_redirect_takes_no_token_along(send: Send, provider: TokenProvider, api: Api, url: str) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        if str(request.url) == "https://token.example/a":
-            return httpx.Response(307, headers={"Location": url})
-        return httpx.Response(401)
-
-    api.answer = answer
+def test_a_redirect_takes_no_token_along(api: Api, provider: TokenProvider, url: str) -> None:
+    api.answer = redirecting(url)
     provider.token()  # earlier than the call: one that was minted in it would not be replaced anyway
-    send(EnkashAuth(provider), "https://token.example/a")
-    assert api.seen == [("https://token.example/a", "Bearer canary-token-1"), (url, None)]
+    api.send()
+    assert api.seen == [(URL, FIRST), (url, None)]
     assert provider.token().access_token == "canary-token-1"
 
 
-def test_a_request_that_is_sent_again_elsewhere_leaves_the_token_behind(
-    send: Send, provider: TokenProvider, api: Api
-) -> None:
-    request = httpx.Request("POST", "https://token.example/a")
-    auth = EnkashAuth(provider)
-    for url in ("https://token.example/a", "https://other.example/a", "https://token.example/a"):
+def test_a_request_that_is_sent_again_elsewhere_leaves_the_token_behind(api: Api) -> None:
+    request = httpx.Request("POST", URL)
+    for url in (URL, "https://other.example/a", URL):
         request.url = httpx.URL(url)
-        send(auth, request)
-    assert [token for _, token in api.seen] == ["Bearer canary-token-1", None, "Bearer canary-token-1"]
+        api.send(request)
+    assert api.tokens == [FIRST, None, FIRST]
 
 
-def test_a_foreign_request_keeps_an_authorization_of_its_own(send: Send, provider: TokenProvider, api: Api) -> None:
-    send(EnkashAuth(provider), "https://other.example/a", headers={"Authorization": "Basic b3Ro"})
-    assert api.seen == [("https://other.example/a", "Basic b3Ro")]
-
-
-def test_a_base_url_that_changes_takes_the_token_along(send: Send, api: Api, server: Server, clock: Clock) -> None:
-    server.answer = lambda request: (
-        httpx.Response(401) if request.url.host == "old.example" else issued("canary-token-new")
-    )
-    settings = [credentials(base_url=f"https://{host}.example") for host in ("new", "old")]
-    with TokenProvider(settings.pop, transport=server.transport) as provider:
-        auth = EnkashAuth(provider)
-        with pytest.raises(RefusedError):
-            provider.token()
-        clock.passes(5)
-        for host in ("old", "old", "new"):  # the first of them signs in at the new one
-            send(auth, f"https://{host}.example/a")
-    assert [token for _, token in api.seen] == [None, None, "Bearer canary-token-new"]
-
-
-def test_a_host_in_letters_of_its_own_gets_the_token(send: Send, server: Server, api: Api) -> None:
+def test_a_host_in_letters_of_its_own_gets_the_token(api: Api, server: Server) -> None:
     for url in ("https://xn--bcher-kva.example", "https://bücher.example", "https://api.bücher.example"):
         with TokenProvider(credentials(base_url=url), transport=server.transport) as provider:
-            send(EnkashAuth(provider), f"{url}/a")
-    assert all(token for _, token in api.seen)
+            api.send(f"{url}/a", EnkashAuth(provider))
+    assert all(api.tokens)
 
 
-def test_a_401_to_a_request_without_the_token_costs_nothing(
-    send: Send, provider: TokenProvider, api: Api, server: Server
-) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.host == "token.example":
-            return httpx.Response(307, headers={"Location": "https://api.example/a"})
-        return httpx.Response(401)  # httpx takes no token along to another origin, listed or not
-
-    api.answer = answer
+def test_a_401_to_a_request_without_the_token_costs_nothing(api: Api, provider: TokenProvider, server: Server) -> None:
+    api.answer = redirecting("https://api.example/a")  # httpx takes no token along to another origin, listed or not
     provider.token()
-    send(EnkashAuth(provider, origins=["https://token.example", "https://api.example"]), "https://token.example/a")
-    assert [token for _, token in api.seen] == ["Bearer canary-token-1", None]
+    api.send(auth=EnkashAuth(provider, origins=["https://token.example", "https://api.example"]))
+    assert api.tokens == [FIRST, None]
     assert len(server.requests) == 1
-
-
-def test_listed_origins_replace_the_default(send: Send, provider: TokenProvider, api: Api) -> None:
-    auth = EnkashAuth(provider, origins=["https://api.example"])
-    send(auth, "https://api.example/a")
-    send(auth, "https://token.example/a")
-    assert [token for _, token in api.seen] == ["Bearer canary-token-1", None]
 
 
 @pytest.mark.parametrize("origins", ["https://api.example", ["http://api.example"], ["api.example"]])
@@ -164,73 +125,52 @@ def test_wrong_origins_are_refused(provider: TokenProvider, origins: Any) -> Non
         EnkashAuth(provider, origins=origins)
 
 
-def test_a_401_fetches_once_and_repeats_once(send: Send, provider: TokenProvider, api: Api, server: Server) -> None:
-    provider.token()
-    api.answer = lambda _: httpx.Response(401)
-    assert send(EnkashAuth(provider), "https://token.example/a", content=b"x").status_code == 401
-    assert [token for _, token in api.seen] == ["Bearer canary-token-1", "Bearer canary-token-2"]
-    assert len(server.requests) == 2
-
-
-def test_a_token_minted_in_this_call_is_not_replaced(
-    send: Send, provider: TokenProvider, api: Api, server: Server
-) -> None:
-    api.answer = lambda _: httpx.Response(401)
-    send(EnkashAuth(provider), "https://token.example/a")
-    assert len(server.requests) == 1
-
-
 def test_an_api_that_always_says_401_costs_two_grants_and_one_more_a_minute(
-    clock: Clock, send: Send, provider: TokenProvider, api: Api, server: Server
+    clock: Clock, api: Api, provider: TokenProvider, server: Server
 ) -> None:
     provider.token()
-    api.answer = lambda _: httpx.Response(401)
-    for _ in range(10):
-        send(EnkashAuth(provider), "https://token.example/a")
-    assert len(server.requests) == 3
-    clock.passes(60)
-    for _ in range(10):
-        send(EnkashAuth(provider), "https://token.example/a")
-    assert len(server.requests) == 4
+    api.answer = unauthorized
+    for minute in (0, 1):
+        for _ in range(5):
+            api.send()
+        assert len(server.requests) == 3 + minute
+        clock.passes(60)
 
 
-def test_a_second_revocation_within_a_minute_is_repaired(
-    send: Send, provider: TokenProvider, api: Api, server: Server
-) -> None:
+def test_a_second_revocation_within_a_minute_is_repaired(api: Api, provider: TokenProvider, server: Server) -> None:
     for number in (1, 2, 3):
         provider.token()
         api.answer = lambda r, good=f"Bearer canary-token-{number}": httpx.Response(
             200 if r.headers["Authorization"] == good else 401
         )
-        assert send(EnkashAuth(provider), "https://token.example/a").status_code == 200
+        assert api.send() == 200
     assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_request_is_repeated_once_with_the_same_token_too(
-    send: Send, provider: TokenProvider, api: Api, server: Server, held: bool
+    api: Api, provider: TokenProvider, server: Server, held: bool
 ) -> None:
     server.answer = lambda _: issued("same")
     if held:
         provider.token()
-    auth = EnkashAuth(provider)
     for request in range(1, 6):  # a server that deletes and inserts the token at each sign-in, or one that refuses it
         said = iter([401, 200 if request % 2 else 401])
         api.answer = lambda _, said=said: httpx.Response(next(said))  # type: ignore[misc]
-        assert send(auth, "https://token.example/a").status_code == (200 if request % 2 else 401)
+        assert api.send() == (200 if request % 2 else 401)
         assert len(api.seen) == 2 * request
     assert len(server.requests) == 3  # no sign-in where the token was answered in this call, and then the brake
 
 
 def test_the_same_token_is_sent_again_when_its_row_is_back(
-    clock: Clock, provider: TokenProvider, api: Api, server: Server
+    clock: Clock, provider: TokenProvider, server: Server
 ) -> None:
+    api = Api("sync", provider)
     server.answer = lambda _: issued("same")
     provider.token()
     back = clock.monotonic + 0.02
     api.answer = lambda _: httpx.Response(200 if clock.monotonic > back else 401)
-    with httpx.Client(auth=EnkashAuth(provider), transport=httpx.MockTransport(api)) as client:
-        assert client.get("https://token.example/a").status_code == 200
+    assert api.send() == 200
 
 
 def test_a_neighbour_that_signs_in_ten_times_a_second_is_survived() -> None:
@@ -258,42 +198,6 @@ def test_a_neighbour_that_signs_in_ten_times_a_second_is_survived() -> None:
     assert set(answers) == {200}
 
 
-@pytest.mark.parametrize("status", [303, 307])
-def test_a_request_that_was_dealt_with_before_a_redirect_is_not_made_twice(
-    send: Send, provider: TokenProvider, api: Api, status: int
-) -> None:
-    api.answer = lambda request: (
-        httpx.Response(status, headers={"Location": "/result"}) if request.url.path == "/pay" else httpx.Response(401)
-    )
-    token = provider.token()
-    assert send(EnkashAuth(provider), "https://token.example/pay").status_code == 401
-    assert [url for url, _ in api.seen] == ["https://token.example/pay", "https://token.example/result"]
-    assert provider.token() is not token  # given up all the same
-
-
-def test_a_stream_is_not_repeated(provider: TokenProvider) -> None:
-    class Wire(httpx.BaseTransport):
-        calls = 0
-
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            self.calls += 1
-            return httpx.Response(401)
-
-    wire, token = Wire(), provider.token()  # unlike MockTransport, it does not read the body first
-    with httpx.Client(auth=EnkashAuth(provider), transport=wire) as client:
-        client.post("https://token.example/a", content=iter([b"x"]))
-    assert wire.calls == 1
-    assert provider.token() is not token  # the next request gets another
-
-
-@pytest.fixture
-def configured(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("USERNAME", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET"):
-        environment.setenv(f"ENKASH_{name}", "x")
-    environment.setenv("ENKASH_BASE_URL", "https://token.example")
-    return environment
-
-
 class Countable(MemoryStore):
     """A store of a user's own whose length is 0: it counts as false."""
 
@@ -304,22 +208,19 @@ class Countable(MemoryStore):
         raise AssertionError("a store that is given is closed by its giver")
 
 
-def test_from_env_hands_on_what_a_provider_takes(
-    configured: pytest.MonkeyPatch, send: Send, api: Api, server: Server
-) -> None:
-    heard: list[Event] = []
+def test_from_env_hands_on_what_a_provider_takes(configured: pytest.MonkeyPatch, api: Api, server: Server) -> None:
+    heard = Heard()
     store = Countable()
     configured.setenv("ENKASH_TOKEN_STORE", "file:///not/used")
-    with EnkashAuth.from_env(transport=server.transport, on_event=heard.append, store=store) as auth:
-        send(auth, "https://token.example/a")
-    assert api.seen == [("https://token.example/a", "Bearer canary-token-1")]
-    wait_for_sign_ins()
-    assert [event.kind for event in heard] == ["issued"]
+    with EnkashAuth.from_env(transport=server.transport, on_event=heard, store=store) as auth:
+        api.send(auth=auth)
+    assert api.seen == [(URL, FIRST)]
+    assert heard.kinds == ["issued"]
     assert look(store, Credentials.load(), Runtime())[0]
 
 
 def test_from_env_reads_its_profile_again_after_a_refusal(
-    configured: pytest.MonkeyPatch, send: Send, server: Server, tmp_path: Path
+    configured: pytest.MonkeyPatch, api: Api, server: Server, tmp_path: Path
 ) -> None:
     server.answer = lambda _: httpx.Response(401, json={"error": "invalid_client"})
     configured.setenv("ENKASH_CONFIG", str(tmp_path / "config.toml"))
@@ -327,7 +228,7 @@ def test_from_env_reads_its_profile_again_after_a_refusal(
     with EnkashAuth.from_env(profile="uat", transport=server.transport) as auth:
         for number in (2, 3):
             with pytest.raises(RefusedError):
-                send(auth, "https://token.example/a")
+                api.send(auth=auth)
             (tmp_path / "config.toml").write_text(f'[uat]\nbasic_client_id = "{number}"\n')
     sent = [request.headers["Authorization"].removeprefix("Basic ") for request in server.requests]
     assert [*map(b64decode, sent)] == [b"1:x", b"2:x"]

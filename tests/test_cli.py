@@ -195,6 +195,7 @@ def test_the_sandbox_serves_a_shell_that_reads_its_exports(env: pytest.MonkeyPat
         script = f'{exports}exec "$0" -v token --header'
         asked = subprocess.run(["bash", "-c", script, COMMAND], capture_output=True, text=True, timeout=30)
         process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == ""  # a shell may come to real credentials next: it counts their passwords
         assert process.wait(30) == 0
     assert asked.returncode == 0
     assert re.fullmatch(r"Authorization: Bearer \S+\n", asked.stdout)
@@ -432,7 +433,7 @@ def test_a_store_that_fails_is_reported_and_forbids_nothing(
     env.setattr("enkash_auth.stores.FileStore._read", fails)
     code, out, _ = call("status")
     assert code == 0
-    assert re.search(r"^store +FileStore: .*\(OSError\)", out, re.MULTILINE)
+    assert re.search(r"^store +FileStore: the token store /.* failed: OSError", out, re.MULTILINE)
 
 
 def test_reset_forgets_the_refusal(sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call) -> None:
@@ -455,8 +456,41 @@ def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: pytes
     env.setenv("ENKASH_TOKEN_STORE", "redis://:canary@127.0.0.1:1/0")
     code, _, err = call("reset")
     assert code == 5
-    assert re.fullmatch("Error: .*store failed.*\n", err)
+    assert re.fullmatch("Error: .*token store 127.0.0.1:1 failed: connection refused.*\n", err)
     assert "canary" not in err
+
+
+@pytest.mark.once
+def test_the_sandbox_speaks_a_dialect_and_has_an_outage(env: pytest.MonkeyPatch) -> None:
+    command = [COMMAND, "sandbox", "--dialect", "keycloak", "--outage", "lost", "--fault", "503"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(5)]
+        settings = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+        form = {"username": settings["ENKASH_USERNAME"], "password": "wrong", "grant_type": "password"}
+        pair = (settings["ENKASH_CLIENT_ID"], settings["ENKASH_CLIENT_SECRET"])
+        url = f"{settings['ENKASH_BASE_URL']}/oauth/token"
+        assert httpx.post(url, data=form, auth=pair).status_code == 503
+        with pytest.raises(httpx.RemoteProtocolError):  # decided, then lost
+            httpx.post(url, data=form, auth=pair)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "says"),
+    [
+        ("--dialect", "keyclok", "did you mean 'keycloak'? There are spring, "),
+        ("--outage", "html_503", "unknown fault 'html_503'; did you mean 'html_502'? There are server_error, "),
+        ("--fault", "x", "unknown fault 'x'; there are server_error, "),
+    ],
+)
+def test_a_mistyped_dialect_outage_or_fault_says_what_there_is(
+    env: pytest.MonkeyPatch, call: Call, option: str, name: str, says: str
+) -> None:
+    code, _, err = call("sandbox", option, name)
+    assert code == 2
+    assert says in err
 
 
 def test_the_sandbox_names_its_extra(env: pytest.MonkeyPatch, call: Call) -> None:
@@ -470,12 +504,14 @@ def test_the_sandbox_names_its_extra(env: pytest.MonkeyPatch, call: Call) -> Non
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers HEAD with a clock of its own, and counts whatever else is asked."""
+    """Answers HEAD with a status and a clock of its own, and counts whatever else is asked."""
 
     ahead, others = 0.0, 0
+    status, heads = 404, list[tuple[str, str | None]]()
 
     def do_HEAD(self) -> None:
-        self.send_response(404)
+        self.heads.append((self.path, self.headers["Authorization"]))
+        self.send_response(self.status)
         self.end_headers()
 
     def do_POST(self) -> None:
@@ -626,6 +662,126 @@ def test_the_doctor_compares_clocks(
     assert found[0] == level
     assert word in found[1]
     assert Handler.others == 0
+
+
+def test_the_doctor_warns_of_a_server_without_a_clock(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    env.setattr(Handler, "date_time_string", lambda *_: "never")
+    with host() as url:
+        env.setenv("ENKASH_BASE_URL", url)
+        assert findings(call("doctor", "--json"))["clock"][0] == "warn"
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "word"),
+    [
+        (401, "ok", "not stock Spring"),
+        (405, "ok", "takes no HEAD"),
+        (200, "warn", "may be no token endpoint"),
+        (302, "warn", "redirect"),
+        (403, "warn", "allow-list"),
+        (404, "warn", "ENKASH_BASE_URL"),
+        (429, "warn", "busy"),
+        (502, "fail", "out of order"),
+        (520, "fail", "out of order"),
+    ],
+)
+def test_the_doctor_says_what_the_token_endpoint_answers_to_a_head_without_credentials(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, status: int, level: str, word: str
+) -> None:
+    env.setattr(Handler, "status", status)
+    env.setattr(Handler, "heads", [])
+    with host() as url:
+        env.setenv("ENKASH_BASE_URL", f"{url}/uat/")
+        found = findings(call("doctor", "--json"))["server"]
+    assert (found[0], f"answers {status}" in found[1], word in found[1]) == (level, True, True)
+    assert Handler.heads == [("/uat/oauth/token", None)]
+    assert Handler.others == 0
+
+
+def test_the_doctor_knows_stock_spring_and_its_clock(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path
+) -> None:
+    env.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+    found = findings(call("doctor", "--json"))
+    assert found["server"] == (
+        "ok",
+        'answers as stock Spring Security OAuth (401 Basic realm="oauth2/client"): host and path are right',
+    )
+    assert (found["clock"][0], "attempts" in found) == ("ok", False)
+    assert sandbox.token_requests == 0
+
+
+def client(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    env.setenv("ENKASH_CLIENT_SECRET", "wrong")
+
+
+def elsewhere(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    env.setenv("ENKASH_BASE_URL", sandbox.base_url.replace("http:", "https:"))
+
+
+def unreadable(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    env.delenv("ENKASH_USERNAME")
+    env.setenv("ENKASH_USERNAME_FILE", "/nowhere")
+
+
+def no_extra(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    env.setitem(sys.modules, "enkash_auth.stores._redis", None)
+    env.setenv("ENKASH_TOKEN_STORE", "redis://127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "failed"),
+    [
+        (wrong, {"ENKASH_USERNAME", "ENKASH_PASSWORD", "sign-in"}),
+        (client, {"ENKASH_CLIENT_ID", "ENKASH_CLIENT_SECRET", "sign-in"}),
+        (elsewhere, {"ENKASH_BASE_URL", "connection", "sign-in"}),
+        (unreadable, {"ENKASH_USERNAME", "configuration"}),
+        (no_extra, {"ENKASH_TOKEN_STORE", "extras", "configuration"}),
+    ],
+)
+def test_the_doctor_says_ok_of_nothing_that_a_later_line_fails(
+    sandbox: Sandbox,
+    env: pytest.MonkeyPatch,
+    call: Call,
+    trouble: Callable[[pytest.MonkeyPatch, Sandbox], None],
+    failed: set[str],
+) -> None:
+    trouble(env, sandbox)
+    found = json.loads(call("doctor", "--sign-in", "--json")[1])["findings"]
+    assert {one["about"] for one in found if one["level"] == "fail"} == failed
+    assert not failed & {one["about"] for one in found if one["level"] == "ok"}
+    assert "refusal" not in {one["about"] for one in found}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "level", "meaning"),
+    [
+        ("spring", "fail", "this one is not sent again: correct ENKASH_USERNAME and ENKASH_PASSWORD"),
+        ("basic-401", "fail", "Correct ENKASH_CLIENT_ID"),
+        ("envelope-200", "warn", "what may be a refusal counts"),
+        ("502", "warn", "passwords are sent minutes apart"),
+        ("429", "warn", "Services wait and ask again by themselves"),
+    ],
+)
+def test_the_doctor_explains_a_refusal_and_a_back_off(
+    sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call, dialect: str, level: str, meaning: str
+) -> None:
+    sandbox.start_outage(dialect, retry_after=60)
+    for _ in range(2):
+        assert call("token")[0] in (4, 5, 6)
+    sandbox.end_outage()
+    found = findings(call("doctor", "--json"))
+    about = "back-off" if dialect == "429" else "refusal"
+    assert found[about][0] == level
+    assert meaning in found[about][1]
+    assert "see 'enkash-auth doctor'" not in found[about][1].lower()
+
+
+def test_the_doctor_explains_a_sign_in_that_brings_no_token(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call
+) -> None:
+    mute(env, sandbox)
+    assert "what may be a refusal counts" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
 
 
 @pytest.mark.parametrize(("days", "level"), [(1, "warn"), (90, "ok")])

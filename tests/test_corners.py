@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from contextlib import suppress
@@ -14,37 +13,11 @@ import httpx
 import pytest
 
 from conftest import Clock, Server, credentials, issued
-from enkash_auth import Credentials, EnkashAuth, TokenProvider
+from enkash_auth import Credentials, TokenProvider
 from enkash_auth._policy.outcome import Limit, Refused
 from enkash_auth._settings.environment import attempts_path
 from enkash_auth.cli import main
 from enkash_auth.testing import Sandbox
-
-
-@pytest.mark.parametrize("way", ["sync", "async"])
-def test_a_request_is_not_repeated_once_the_token_belongs_to_another_host(server: Server, way: str) -> None:
-    urls = ["https://token.example"]
-    request = httpx.Request("GET", "https://token.example/a")
-
-    async def run(auth: EnkashAuth, refused: httpx.Response, provider: TokenProvider) -> None:
-        flow = auth.async_auth_flow(request)
-        await flow.asend(None)
-        urls[0] = "https://other.example"
-        provider.reset()
-        with suppress(StopAsyncIteration):
-            pytest.fail(f"sent again: {await flow.asend(refused)}")
-
-    with TokenProvider(lambda: credentials(base_url=urls[0]), transport=server.transport) as provider:
-        auth, refused = EnkashAuth(provider), httpx.Response(401, request=request)
-        if way == "async":
-            asyncio.run(run(auth, refused, provider))
-            return
-        flow = auth.sync_auth_flow(request)
-        next(flow)
-        urls[0] = "https://other.example"
-        provider.reset()
-        with suppress(StopIteration):
-            pytest.fail(f"sent again: {flow.send(refused)}")
 
 
 def test_an_attempt_without_an_answer_is_called_so() -> None:

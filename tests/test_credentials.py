@@ -2,13 +2,17 @@
 
 import os
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import CANARIES, credentials
-from enkash_auth import Credentials
-from enkash_auth.errors import ConfigurationError
+from enkash_auth import Credentials, TokenProvider
+from enkash_auth.errors import ConfigurationError, UnavailableError
+from test_secrets import assert_clean
 
 
 def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
@@ -115,7 +119,7 @@ def test_a_profile_of_a_user_without_a_home_is_named(environment: pytest.MonkeyP
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def place(request: pytest.FixtureRequest, environment: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A place where no setting can be read."""
     path = tmp_path / "place"
     if request.param == "directory":
@@ -126,20 +130,42 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         path.write_bytes(b"\xff")
     elif request.param == "large":
         path.write_text(70_000 * "x")
+    elif request.param == "forbidden":  # even if root runs the tests
+        path.touch()
+        opened = Path.open
+
+        def forbidding(self: Path, *args: Any, **options: Any) -> Any:
+            if self == path:
+                raise PermissionError(13, "Permission denied")
+            return opened(self, *args, **options)
+
+        environment.setattr(Path, "open", forbidding)
     return path
 
 
-@pytest.mark.parametrize("place", ["absent", "directory", "pipe", "bytes", "large"], indirect=True)
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("absent", "does not exist"),
+        ("directory", "is no regular file"),
+        ("pipe", "is no regular file"),
+        ("bytes", "is not text in UTF-8"),
+        ("large", "is larger than 64 KiB"),
+        ("forbidden", "is forbidden to this user"),
+    ],
+    indirect=["place"],
+)
 def test_files_that_cannot_be_read_are_named_with_all_that_is_missing(
-    environment: pytest.MonkeyPatch, place: Path
+    environment: pytest.MonkeyPatch, place: Path, why: str
 ) -> None:
     environment.setenv("ENKASH_PASSWORD_FILE", str(place))
-    environment.setenv("ENKASH_CLIENT_SECRET_FILE", str(place))
+    environment.setenv("ENKASH_CLIENT_SECRET_FILE", "hunter2")  # the value itself, by mistake
     with pytest.raises(ConfigurationError) as caught:
         Credentials.load(base_url="https://token.example", username="u")
     assert str(caught.value) == (
-        "missing: ENKASH_CLIENT_ID; ENKASH_PASSWORD_FILE cannot be read as a text file; "
-        "ENKASH_CLIENT_SECRET_FILE cannot be read as a text file"
+        "missing: ENKASH_CLIENT_ID (set each as a variable, a file or in a profile); "
+        f"ENKASH_PASSWORD_FILE: {place} {why}; correct the file or the setting; "
+        "ENKASH_CLIENT_SECRET_FILE: the file does not exist; correct the file or the setting"
     )
 
 
@@ -169,3 +195,37 @@ def test_equal_secrets_are_equal() -> None:
 
 def test_credentials_are_compared_by_value() -> None:
     assert credentials() != credentials(password="other")
+
+
+class Vault:
+    """A source of one's own, as a callable object."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def __call__(self, _: str = "") -> Credentials:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer  # type: ignore[return-value]
+
+    def load(self) -> Credentials:
+        return self()
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "said"),
+    [
+        (Vault(OSError("canary-pass")).load, UnavailableError, r"the source Vault.load: it failed \(OSError\)"),
+        (Vault(OSError("canary-pass")), UnavailableError, r"the source Vault: "),
+        (partial(Vault(OSError("canary-pass")), "uat"), UnavailableError, r"the source Vault: "),
+        (Vault(ConfigurationError("set VAULT_ADDR")), ConfigurationError, "^set VAULT_ADDR$"),
+        (Vault({"password": "canary-pass"}), ConfigurationError, "the source Vault must return Credentials, not dict"),
+    ],
+)
+def test_a_source_that_fails_is_named_without_its_text(
+    source: Callable[[], Credentials], kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said) as caught:
+        TokenProvider(source)
+    assert_clean(caught.value)
+    assert caught.value.__context__ is None

@@ -1,5 +1,6 @@
 """The pages' examples run, what they list is complete, and a dead link is found."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -73,15 +74,9 @@ def test_every_error_is_explained() -> None:
     assert [name for name in names if f"`{name}`" not in page("errors").replace("enkash_auth.errors.", "")] == []
 
 
-@pytest.mark.parametrize(
-    ("error", "quoted"),
-    [
-        (Refused(400, "invalid_grant", True, "token.example", Limit("clear", 1, None)), slice(None)),
-        (Unavailable("the connection failed (ConnectError)", "token.example"), slice(30, None)),
-    ],
-)
-def test_the_runbook_quotes_the_errors(error: Refused | Unavailable, quoted: slice) -> None:
-    assert str(error.to_exception())[quoted] in " ".join(page("errors").split())
+def test_the_runbook_quotes_the_refusal() -> None:
+    refusal = Refused(400, "invalid_grant", True, "token.example", Limit("clear", 1, None))
+    assert f"`{refusal.to_exception()}`" in " ".join(page("errors").split())
 
 
 def test_the_longest_pause_is_as_written() -> None:
@@ -169,7 +164,10 @@ def test_make_reports_an_old_interpreter_in_one_line(tmp_path: Path) -> None:
 
 def test_a_run_of_nox_ends_with_what_it_skipped() -> None:
     script = "import types, noxfile; noxfile._skip(types.SimpleNamespace(warn=print), 'a (no b)'); print('more')"
-    done = subprocess.run([sys.executable, "-c", script], cwd=DOCS.parent, capture_output=True, text=True, check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "NOX_SKIPPED"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=DOCS.parent, env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stderr == "not checked on this machine: a (no b)\n"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 import re
@@ -10,9 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import IO
@@ -20,7 +18,6 @@ from typing import IO
 import httpx
 import pytest
 
-from enkash_auth import TokenProvider
 from enkash_auth.testing import Sandbox
 from valkey_server import Valkey, free_port
 
@@ -29,7 +26,7 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-GUIDE = ROOT / "docs" / "examples.md"
+PAGES = [ROOT / "docs" / "examples.md", ROOT / "docs" / "recipes.md"]
 ECHO = "{'ok': True}\n"
 
 
@@ -181,79 +178,13 @@ def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(name)
 
 
-Answers = list[tuple[int, str]]
-Post = Callable[..., Answers]
-
-
-@pytest.fixture(params=["requests", "aiohttp"])
-def post(request: pytest.FixtureRequest, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Post]:
-    """Post with the example's session, one URL after the other, each after the call that precedes it."""
-    example = imported(f"{request.param}_session", monkeypatch)
-
-    def by_requests(calls: Sequence[tuple[Callable[[], object], str]]) -> Answers:
-        with example.requests.Session() as session:
-            session.auth = example.EnkashAuth(provider, sandbox.base_url)
-            found = []
-            for before, url in calls:
-                before()
-                answer = session.post(url, data=b"x", timeout=10)
-                found.append((answer.status_code, answer.text))
-            return found
-
-    async def by_aiohttp(calls: Sequence[tuple[Callable[[], object], str]]) -> Answers:
-        auth = example.EnkashAuth(provider, sandbox.base_url)
-        async with example.ClientSession(middlewares=[auth]) as session:
-            found = []
-            for before, url in calls:
-                before()
-                async with session.post(url, data=b"x") as answer:
-                    found.append((answer.status, await answer.text()))
-            return found
-
-    def post(*calls: tuple[Callable[[], object], str]) -> Answers:
-        return by_requests(calls) if request.param == "requests" else asyncio.run(by_aiohttp(calls))
-
-    with TokenProvider.from_env() as provider:
-        yield post
-
-
-def nothing() -> None:
-    pass
-
-
-def test_an_expired_token_is_replaced_once(post: Post, sandbox: Sandbox) -> None:
-    url = f"{sandbox.base_url}/api/echo"
-    assert [status for status, _ in post((nothing, url), (sandbox.expire, url))] == [200, 200]
-    sandbox.assert_token_requests(2)
-    assert (sandbox.api_calls, sandbox.api_unauthorized) == (3, 1)
-
-
-def test_no_other_origin_gets_the_token(post: Post, sandbox: Sandbox) -> None:
-    with Sandbox() as foreign:
-        [(status, text)] = post((nothing, f"{foreign.base_url}/api/echo"))
-        assert (status, "Full authentication is required" in text, foreign.api_calls) == (401, True, 1)
-    sandbox.assert_token_requests(0)
-
-
-def test_no_other_origin_gets_the_token_by_a_redirect(post: Post, sandbox: Sandbox) -> None:
-    sandbox.sticky = False  # another token can be had
-    with Sandbox() as foreign:
-        url = f"{foreign.base_url}/api/echo"
-        # the token endpoint stands in for a path of the API that redirects
-        redirect = partial(sandbox.fail_next, "raw", status=307, headers={"Location": url})
-        _, (status, text) = post(
-            (nothing, f"{sandbox.base_url}/api/echo"), (redirect, f"{sandbox.base_url}/oauth/token")
-        )
-        assert (status, "Full authentication is required" in text, foreign.api_calls) == (401, True, 1)
-
-
 SHOWN = sorted(set(EXAMPLES.glob("*.py")) - {EXAMPLES / "demo.py"})
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)
-def test_the_guide_shows_an_example_as_it_is(path: Path) -> None:
-    shown = f"```python\n{path.read_text()}```\n" in GUIDE.read_text()
-    assert shown, f"docs/examples.md does not show {path.name} as it is now"
+def test_a_page_shows_an_example_as_it_is(path: Path) -> None:
+    shown = f"```python\n{path.read_text()}```\n" in "".join(page.read_text() for page in PAGES)
+    assert shown, f"neither docs/examples.md nor docs/recipes.md shows {path.name} as it is now"
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)

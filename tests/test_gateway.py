@@ -295,9 +295,9 @@ def test_a_clear_refusal_is_one_under_any_status(server: Server, status: int) ->
 
 def test_no_body_leaves_after_the_deadline() -> None:
     now = Runtime().now()
-    call = Call(now.after(-1), Runtime(), now, allowed=0.0, leaves=0.0, left=True)
+    call = Call("host", now.after(-1), Runtime(), now, allowed=0.0, leaves=0.0, target="host:443", left=True)
     with pytest.raises(StoppedError):
-        list(Form(b"password", call, "host"))
+        list(Form(b"password", call))
     assert not call.left
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
@@ -354,6 +355,7 @@ def _lines(text: str, stand: str) -> list[int]:
             "major",
             ("= answer.access_token", 'has no attribute "access_token"'),
             id="rename-a-read-field",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             _make_one_required,
@@ -366,6 +368,7 @@ def _lines(text: str, stand: str) -> list[int]:
             "major",
             None,
             id="make-one-required",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             _require_a_new_one,
@@ -373,6 +376,7 @@ def _lines(text: str, stand: str) -> list[int]:
             "major",
             ("TokenRequest(", '"otp"'),
             id="require-a-new-one",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             _change_a_type,
@@ -384,6 +388,7 @@ def _lines(text: str, stand: str) -> list[int]:
             "major",
             ("= answer.expires_in", "Incompatible types"),
             id="change-a-type",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             _add_an_enum,
@@ -419,6 +424,7 @@ def _lines(text: str, stand: str) -> list[int]:
             "minor",
             None,
             id="add-an-operation",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             _drop_the_operation,
@@ -429,6 +435,7 @@ def _lines(text: str, stand: str) -> list[int]:
             "major",
             ("import get_authentication_token", "get_authentication_token"),
             id="drop-the-operation",
+            marks=pytest.mark.thorough,
         ),
         pytest.param(
             _change_the_media_type,
@@ -440,6 +447,7 @@ def _lines(text: str, stand: str) -> list[int]:
             "major",
             None,
             id="change-the-media-type",
+            marks=pytest.mark.thorough,
         ),
     ],
 )

@@ -18,6 +18,7 @@ import spec_facts
 from changes import Change, Fact, Level, bump, code, diff, line
 from judge import JudgementError, api_changes, client_changes, reference, render, spec_changes, spec_risks
 
+pytestmark = pytest.mark.once
 A, B, NEEDED = Fact("a"), Fact("b"), Fact("a", required=True)
 
 

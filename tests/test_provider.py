@@ -4,8 +4,7 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import certifi
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, issued, wait_for_sign_ins
+from conftest import REFUSAL, Clock, Server, credentials, failure, issued, wait_for_sign_ins
 from enkash_auth import Credentials, Token, TokenProvider
 from enkash_auth._flight import Flight
 from enkash_auth._policy.cache import Pending
@@ -24,38 +23,36 @@ from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, use_runtime
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
-REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
 FAR = Moment(float(2**31), float(2**31))
 Ask = Callable[[TokenProvider], Token]
 
 
 @pytest.fixture(params=["sync", "async"])
-def ask(request: pytest.FixtureRequest) -> Callable[[TokenProvider], Token]:
+def ask(request: pytest.FixtureRequest) -> Ask:
     """The same call from a thread and from a loop of its own."""
     if request.param == "sync":
         return lambda provider: provider.token()
     return lambda provider: asyncio.run(provider.atoken())  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def provider(server: Server, clock: Clock) -> Iterator[TokenProvider]:
-    """A provider whose time is moved by hand."""
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        yield provider
+def start(provider: TokenProvider) -> Flight:
+    """Start a sign-in as a caller does, and do not wait for it; or join the one under way."""
+    flight = engine_of(provider).join_or_start()
+    assert isinstance(flight, Flight)
+    return flight
 
 
 def test_a_held_token_is_served_again(server: Server, provider: TokenProvider, ask: Ask) -> None:
-    assert ask(provider) is ask(provider)
+    assert ask(provider) is ask(provider) is engine_of(provider).join_or_start()
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("clocks", [["monotonic"], ["wall"]])
-def test_a_token_ends_on_either_clock(provider: TokenProvider, clock: Clock, ask: Ask, clocks: list[str]) -> None:
+@pytest.mark.parametrize("late", ["monotonic", "wall"])
+def test_a_token_ends_on_either_clock(provider: TokenProvider, clock: Clock, ask: Ask, late: str) -> None:
     first = ask(provider)
     clock.monotonic += 20  # the next look at both clocks is due
     assert ask(provider) is first
-    for name in clocks:
-        setattr(clock, name, getattr(clock, name) + 300)
+    setattr(clock, late, getattr(clock, late) + 300)
     clock.monotonic += 20
     assert ask(provider) is not first
 
@@ -69,7 +66,7 @@ def test_a_token_is_renewed_behind_its_callers(server: Server, provider: TokenPr
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("answer", [httpx.Response(503), httpx.Response(403), httpx.Response(400), httpx.Response(200)])
+@pytest.mark.parametrize("answer", [httpx.Response(503), REFUSAL, httpx.Response(200)])
 def test_a_failed_renewal_serves_on_to_the_true_end(
     server: Server, provider: TokenProvider, clock: Clock, ask: Ask, answer: httpx.Response
 ) -> None:
@@ -84,124 +81,50 @@ def test_a_failed_renewal_serves_on_to_the_true_end(
         ask(provider)
 
 
-def test_a_renewal_in_the_air_is_flight_when_the_token_ends(
-    server: Server, provider: TokenProvider, clock: Clock
-) -> None:
+def test_callers_join_a_renewal_when_the_token_expires(server: Server, provider: TokenProvider, clock: Clock) -> None:
     provider.token()
-    go = threading.Event()
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        go.wait(5)
-        return issued("next")
-
-    server.answer = answer
+    go = server.hold(issued("next"))
     clock.passes(299)
     provider.token()
     clock.passes(1)
-    flight = engine_of(provider).join_or_start()
-    assert isinstance(flight, Flight)
-    assert engine_of(provider).join_or_start() is flight
+    assert start(provider) is start(provider)
     go.set()
     assert provider.token().access_token == "next"
     assert len(server.requests) == 2
 
 
-def test_a_waiter_that_overslept_gets_no_dead_token(server: Server, provider: TokenProvider, clock: Clock) -> None:
-    flight = engine_of(provider).join_or_start()
-    assert isinstance(flight, Flight)
-    wait_for_sign_ins()
-    clock.wall += 300  # the machine sleeps
-    assert isinstance(engine_of(provider).after_wait(flight, clock.monotonic + 1), Flight)
-    wait_for_sign_ins()
-    assert provider.token().access_token == "canary-token-2"
-
-
-def test_a_waiter_that_overslept_its_deadline_hears_so(provider: TokenProvider, clock: Clock) -> None:
-    flight = engine_of(provider).join_or_start()
-    assert isinstance(flight, Flight)
-    wait_for_sign_ins()
-    clock.passes(300)
-    with pytest.raises(UnavailableError):
-        engine_of(provider).after_wait(flight, clock.monotonic)
-
-
-def test_a_refused_renewal_is_not_tried_again(server: Server, provider: TokenProvider, clock: Clock, ask: Ask) -> None:
-    first = ask(provider)
-    server.answer = lambda _: REFUSAL
-    for _ in range(5):
-        clock.passes(59)
-        assert ask(provider) is first
-        wait_for_sign_ins()
-    assert len(server.requests) == 2
-
-
-def test_a_sticky_server_is_asked_three_times_early_and_then_at_the_end(
-    server: Server, provider: TokenProvider, clock: Clock, ask: Ask
+def test_a_late_caller_waits_for_one_more_sign_in_and_no_third(
+    server: Server, provider: TokenProvider, clock: Clock
 ) -> None:
-    end = clock.wall + 300.7
-    server.answer = lambda _: issued("sticky", int(end - clock.wall)) if clock.wall < end else issued("fresh")
-    ask(provider)
-    for _ in range(15):
-        clock.passes(20)
-        assert clock.wall >= end - 1 or ask(provider).access_token == "sticky"
-        wait_for_sign_ins()
-    early = len(server.requests) - 1
-    assert early <= 3
-    assert ask(provider).access_token == "fresh"
-    assert clock.wall >= end
-    assert len(server.requests) == early + 2
+    """After a second sign-in without an answer the back-off is for late callers, too."""
+    go = server.hold(httpx.Response(503))
+    first = start(provider)
+    clock.passes(10)
+    second = engine_of(provider).after_wait(first, clock.monotonic + 15)
+    assert isinstance(second, Flight) and second is not first
+    clock.passes(10)
+    with pytest.raises(UnavailableError, match="within 10 s"):
+        engine_of(provider).after_wait(second, clock.monotonic + 5)
+    go.set()
 
 
-def test_200_threads_cost_one_request(server: Server) -> None:
-    together = threading.Barrier(200)
-    everybody = threading.Event()
+def test_10_000_tasks_and_a_thread_cost_one_request(server: Server, provider: TokenProvider) -> None:
+    go = server.hold(issued("t"))
 
-    def answer(_: httpx.Request) -> httpx.Response:
-        everybody.wait(5)
-        return issued("t")
-
-    server.answer = answer
-    with TokenProvider(credentials(), transport=server.transport) as provider, ThreadPoolExecutor(200) as pool:
-
-        def one() -> Token:
-            if together.wait() == 0:
-                everybody.set()
-            return provider.token()
-
-        assert len({id(f.result()) for f in [pool.submit(one) for _ in range(200)]}) == 1
-    assert len(server.requests) == 1
-
-
-def test_10_000_tasks_and_a_thread_cost_one_request(server: Server) -> None:
-    flight = threading.Event()
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        flight.wait(5)
-        return issued("t")
-
-    server.answer = answer
-
-    async def main(provider: TokenProvider) -> set[str]:
+    async def main() -> set[str]:
         tasks = [asyncio.create_task(provider.atoken()) for _ in range(10_000)]
         await asyncio.sleep(0)
-        flight.set()
+        go.set()
         return {token.access_token for token in await asyncio.gather(*tasks)}
 
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert asyncio.run(main(provider)) == {"t"}
+    assert asyncio.run(main()) == {"t"}
     assert len(server.requests) == 1
 
 
-def test_a_cancelled_task_cancels_nobody_else(server: Server) -> None:
-    go = threading.Event()
+def test_a_cancelled_task_cancels_nobody_else(server: Server, provider: TokenProvider) -> None:
+    go = server.hold(issued("t"))
 
-    def answer(_: httpx.Request) -> httpx.Response:
-        go.wait(5)
-        return issued("t")
-
-    server.answer = answer
-
-    async def main(provider: TokenProvider) -> Token:
+    async def main() -> Token:
         first, second = (asyncio.create_task(provider.atoken()) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
@@ -211,59 +134,40 @@ def test_a_cancelled_task_cancels_nobody_else(server: Server) -> None:
         go.set()
         return await second
 
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert asyncio.run(main(provider)).access_token == "t"
+    assert asyncio.run(main()).access_token == "t"
 
 
-def test_a_refusal_is_final(server: Server, ask: Ask) -> None:
+def test_a_refusal_is_final_until_a_reset(server: Server, provider: TokenProvider, ask: Ask) -> None:
     server.answer = lambda _: REFUSAL
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        for _ in range(3):
-            with pytest.raises(RefusedError, match="token.example"):
-                ask(provider)
+    for _ in range(3):
+        with pytest.raises(RefusedError, match="token.example"):
+            ask(provider)
     assert len(server.requests) == 1
-
-
-def test_reset_opens_a_refusal(server: Server) -> None:
-    server.answer = lambda _: REFUSAL
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        with pytest.raises(RefusedError):
-            provider.token()
-        provider.reset()
-        server.answer = lambda _: issued("t")
-        assert provider.token().access_token == "t"
-
-
-TROUBLE = {
-    "network": httpx.ConnectError("canary"),
-    "500": httpx.Response(500, json={"error": "server_error"}),
-    "429": httpx.Response(429),
-    "soon": httpx.Response(429, headers={"Retry-After": "1"}),
-}
-
-
-def answering(*answers: httpx.Response | Exception) -> Callable[[httpx.Request], httpx.Response]:
-    left = list(answers)
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        if not left:
-            return issued("t")
-        now = left.pop(0)
-        if isinstance(now, Exception):
-            raise now
-        return now
-
-    return answer
-
-
-@pytest.mark.parametrize("trouble", TROUBLE.values(), ids=TROUBLE.keys())
-def test_trouble_is_tried_a_second_time(
-    server: Server, provider: TokenProvider, clock: Clock, ask: Ask, trouble: httpx.Response | Exception
-) -> None:
-    server.answer = answering(trouble)
+    provider.reset()
+    server.answer = lambda _: issued("t")
     assert ask(provider).access_token == "t"
-    assert clock.pauses[0] == 0
-    assert clock.pauses[1] in (0.1, 1)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "pause"),
+    [
+        (httpx.ConnectError("canary"), 0.1),
+        (httpx.Response(500, json={"error": "server_error"}), 0.1),
+        (httpx.Response(429, headers={"Retry-After": "1"}), 1),
+    ],
+)
+def test_trouble_is_tried_a_second_time(
+    server: Server, provider: TokenProvider, clock: Clock, trouble: httpx.Response | Exception, pause: float
+) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        server.answer = lambda _: issued("t")
+        if isinstance(trouble, Exception):
+            raise trouble
+        return trouble
+
+    server.answer = answer
+    assert provider.token().access_token == "t"
+    assert clock.pauses == [0, pause]
 
 
 @pytest.mark.parametrize(
@@ -272,12 +176,10 @@ def test_trouble_is_tried_a_second_time(
         (httpx.Response(503), 2, UnavailableError),
         (httpx.Response(429, headers={"Retry-After": "60"}), 1, UnavailableError),
         (httpx.Response(403), 1, RefusedError),
-        (httpx.Response(404), 1, RefusedError),
-        (httpx.Response(302), 1, RefusedError),
         (httpx.Response(200), 1, ProtocolError),
     ],
 )
-def test_a_gate_keeps_callers_from_asking(
+def test_a_back_off_keeps_callers_from_asking(
     server: Server, provider: TokenProvider, clock: Clock, ask: Ask, answer: Any, requests: int, error: type[Exception]
 ) -> None:
     server.answer = lambda _: answer
@@ -290,91 +192,26 @@ def test_a_gate_keeps_callers_from_asking(
     assert ask(provider).access_token == "t"
 
 
-def test_the_gate_says_when_it_opens(server: Server, provider: TokenProvider, clock: Clock, ask: Ask) -> None:
+def test_an_error_says_when_the_back_off_is_over(server: Server, provider: TokenProvider, clock: Clock) -> None:
     server.answer = lambda _: httpx.Response(429, headers={"Retry-After": "60"})
-    for retry_after in (60, 35):
-        with pytest.raises(UnavailableError) as caught:
-            ask(provider)
-        assert caught.value.retry_after == retry_after
+    for seconds in (60, 35):
+        assert failure(provider, UnavailableError).retry_after == seconds
         clock.passes(25)
 
 
-def test_waiters_raise_errors_of_their_own(server: Server) -> None:
-    server.answer = lambda _: REFUSAL
-    errors = []
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        for _ in range(2):
-            with pytest.raises(RefusedError) as caught:
-                provider.token()
-            errors.append(caught.value)
-    assert errors[0] is not errors[1]
-
-
-def test_invalidate_forgets_only_the_held_token(server: Server) -> None:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        first = provider.token()
-        provider.invalidate(first)
-        second = provider.token()
-        provider.invalidate(first)
-        assert provider.token() is second
-
-
-def test_giving_up_a_dead_token_costs_nothing(provider: TokenProvider, clock: Clock) -> None:
-    for _ in range(3):
-        token = provider.token()
-        clock.passes(300)
-        provider.invalidate(token)
-    living = provider.token()
-    provider.invalidate(living)
-    assert provider.token() != living
-
-
 @pytest.mark.parametrize("answered", [issued("old"), REFUSAL, httpx.Response(403)], ids=["token", "refusal", "trouble"])
-def test_a_flight_begun_before_reset_writes_nothing(server: Server, answered: httpx.Response) -> None:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-
-        def answer(_: httpx.Request) -> httpx.Response:
-            provider.reset()
-            return answered
-
-        server.answer = answer
-        with suppress(RefusedError):
-            assert provider.token().access_token == "old"
-        server.answer = lambda _: issued("new")
-        assert provider.token().access_token == "new"
-
-
-def test_a_sign_in_begun_before_a_reset_changes_no_account(server: Server) -> None:
-    server.answer = lambda _: REFUSAL
-    read, go = threading.Event(), threading.Event()
-
-    def source() -> Credentials:
-        if threading.current_thread().name == "enkash-auth-grant":
-            read.set()
-            go.wait(5)
-            return credentials(username="other")
-        return credentials()
-
-    with TokenProvider(source, transport=server.transport) as provider:
-        with pytest.raises(RefusedError):
-            provider.token()
-        engine_of(provider).join_or_start()
-        read.wait(5)
+def test_a_flight_begun_before_reset_writes_nothing(
+    server: Server, provider: TokenProvider, answered: httpx.Response
+) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
         provider.reset()
-        go.set()
-        wait_for_sign_ins()
-        assert provider.credentials.username == "canary-user"
+        return answered
 
-
-def test_a_source_that_names_refused_credentials_changes_nothing(server: Server) -> None:
-    server.answer = lambda _: REFUSAL
-    with TokenProvider(credentials, transport=server.transport) as provider:
-        account = engine_of(provider).held.account
-        for _ in range(2):
-            with pytest.raises(RefusedError):
-                provider.token()
-        assert engine_of(provider).held.account is account
-    assert len(server.requests) == 1
+    server.answer = answer
+    with suppress(RefusedError):
+        assert provider.token().access_token == "old"
+    server.answer = lambda _: issued("new")
+    assert provider.token().access_token == "new"
 
 
 def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
@@ -392,7 +229,7 @@ def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
     with use_runtime(Runtime(lambda: now[0], draw=lambda: 0.0)):
         provider = TokenProvider(credentials(), transport=server.transport)
     with provider:
-        flight = engine_of(provider).join_or_start()
+        flight = start(provider)
         asked.wait(5)
         now[0] += 10.0
         with pytest.raises(UnavailableError):
@@ -401,7 +238,7 @@ def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
         assert ask(provider).access_token == "new"
         go.set()
         wait_for_sign_ins()
-        assert isinstance(flight, Flight) and flight.outcome
+        assert flight.outcome
         assert ask(provider).access_token == "new"
 
 
@@ -414,7 +251,7 @@ def test_a_token_for_this_call_only_is_not_held(
     assert sum(clock.pauses) == 1  # never two within a second
 
 
-def test_certificates_that_cannot_be_read_are_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_certificates_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", __file__)  # no certificates
     with pytest.raises(ConfigurationError, match="SSL_CERT_FILE"):
         TokenProvider(credentials())
@@ -433,8 +270,7 @@ def test_providers_that_live_at_the_same_time_read_the_certificates_once(monkeyp
             assert made == [{}, {}, {"verify": False}]
 
 
-def test_a_closed_provider_says_so(server: Server, ask: Ask) -> None:
-    provider = TokenProvider(credentials(), transport=server.transport)
+def test_a_closed_provider_says_so(provider: TokenProvider, ask: Ask) -> None:
     provider.close()
     with pytest.raises(ConfigurationError, match="closed"):
         ask(provider)
@@ -473,41 +309,25 @@ def test_where_the_last_second_of_a_sticky_token_does_not_fit_nothing_is_sent(
     assert ask(provider).access_token == "fresh"
 
 
-Within = Callable[[TokenProvider], object]
+class TestInterrupts:
+    """Whatever happens in a step of the provider; `test_interrupts.py` has every moment."""
 
+    def test_who_asks_on_a_flights_own_thread_is_answered(
+        self, server: Server, provider: TokenProvider, ask: Ask
+    ) -> None:
+        def answer(_: httpx.Request) -> httpx.Response:
+            with pytest.raises(UnavailableError, match="re-entrantly"):
+                ask(provider)
+            return issued("t")
 
-def test_who_asks_from_within_a_providers_own_step_is_answered(server: Server, clock: Clock) -> None:
-    heard: list[str] = []
-
-    def interrupted() -> None:  # as by a signal handler, or a finalizer that the garbage collector runs
-        clock.on_look = lambda: None
-        with pytest.raises(UnavailableError) as caught:
-            provider.token()
-        heard.append(str(caught.value))
-
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        clock.on_look = interrupted
-        assert provider.token().access_token == "canary-token-1"
-    assert heard == ["no token from token.example: token() was called re-entrantly, from a signal handler or finalizer"]
-    assert len(server.requests) == 1
-
-
-def test_who_asks_on_a_flights_own_thread_is_answered(server: Server, ask: Ask) -> None:
-    def answer(_: httpx.Request) -> httpx.Response:
-        with pytest.raises(UnavailableError, match="re-entrantly"):
-            ask(provider)
-        return issued("t")
-
-    server.answer = answer
-    with TokenProvider(credentials(), transport=server.transport, timeout=3600) as provider:
+        server.answer = answer
         assert ask(provider).access_token == "t"
 
-
-@pytest.mark.parametrize("step", [TokenProvider.reset, TokenProvider.close], ids=["reset", "close"])
-def test_a_reset_or_close_from_within_is_done(server: Server, clock: Clock, step: Within) -> None:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-
-        def interrupted() -> None:
+    @pytest.mark.parametrize("step", [TokenProvider.reset, TokenProvider.close], ids=["reset", "close"])
+    def test_a_reset_or_close_from_within_is_done(
+        self, provider: TokenProvider, clock: Clock, step: Callable[[TokenProvider], None]
+    ) -> None:
+        def interrupted() -> None:  # as by a signal handler, or a finalizer that the garbage collector runs
             clock.on_look = lambda: None
             step(provider)
 
@@ -518,52 +338,76 @@ def test_a_reset_or_close_from_within_is_done(server: Server, clock: Clock, step
         with suppress(ConfigurationError) if step is TokenProvider.close else nullcontext():
             assert provider.token().access_token == "canary-token-1"
 
+    def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(
+        self, server: Server, provider: TokenProvider, clock: Clock, ask: Ask
+    ) -> None:
+        started: list[Callable[[], None]] = []
 
-def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(server: Server, clock: Clock, ask: Ask) -> None:
-    started: list[Callable[[], None]] = []
+        def interrupted(run: Callable[[], None]) -> None:
+            started.append(run)
+            raise KeyboardInterrupt
 
-    def interrupted(run: Callable[[], None]) -> None:
-        started.append(run)
-        raise KeyboardInterrupt
-
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        start, clock.spawn = clock.spawn, interrupted
+        spawn, clock.spawn = clock.spawn, interrupted
         with pytest.raises(KeyboardInterrupt):
             ask(provider)
-        clock.spawn = start
-        with pytest.raises(UnavailableError, match="cut short"):
-            ask(provider)  # at once
+        clock.spawn = spawn
+        assert ask(provider).access_token == "canary-token-1"  # at once: the next caller starts it
         started[0]()  # a thread that comes after all
-        assert not server.requests
-        clock.passes(1)
-        assert ask(provider).access_token == "canary-token-1"
-
-
-def test_an_interrupt_of_the_caller_that_started_a_flight_does_not_touch_the_flight(
-    server: Server, clock: Clock, ask: Ask
-) -> None:
-    def interrupted(run: Callable[[], None]) -> None:
-        run()
-        raise KeyboardInterrupt
-
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        clock.spawn = interrupted
-        with pytest.raises(KeyboardInterrupt):
-            ask(provider)
-        assert ask(provider).access_token == "canary-token-1"
         assert len(server.requests) == 1
 
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_a_transport_that_ends_its_thread_keeps_nobody_waiting(
+        self, server: Server, provider: TokenProvider, ask: Ask
+    ) -> None:
+        def answer(_: httpx.Request) -> httpx.Response:
+            raise SystemExit
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_transport_that_ends_its_thread_keeps_nobody_waiting(server: Server, ask: Ask) -> None:
-    def answer(_: httpx.Request) -> httpx.Response:
-        raise SystemExit
-
-    server.answer = answer
-    with TokenProvider(credentials(), transport=server.transport) as provider:
+        server.answer = answer
         with pytest.raises(UnavailableError, match="cut short"):
             ask(provider)
         wait_for_sign_ins()
+
+    def test_where_no_thread_can_start_callers_are_told_so_at_once(
+        self, server: Server, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch, ask: Ask
+    ) -> None:
+        def refuse(self: threading.Thread) -> None:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(UnavailableError, match="no thread could be started"):
+            ask(provider)
+        assert server.requests == []
+        ended = engine_of(provider).held.ended
+        assert ended and ended.published.wait(0)  # no event is due: closing waits for none
+
+    def test_a_signal_handlers_error_while_a_thread_starts_does_not_sign_in_twice(
+        self, server: Server, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begin = threading.Thread.start
+
+        def interrupted(self: threading.Thread) -> None:
+            begin(self)
+            raise RuntimeError("a signal handler's own")
+
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(RuntimeError, match="a signal handler's own"):
+            provider.token()
+        monkeypatch.undo()
+        assert provider.token().access_token == "canary-token-1"
+        assert len(server.requests) == 1
+
+    def test_a_child_starts_clean(self, provider: TokenProvider, clock: Clock) -> None:
+        provider.token()
+        clock.passes(300)
+        holds, go = threading.Event(), threading.Event()
+        clock.on_look = lambda: go.wait(5) if holds.set() is None and threading.current_thread() is other else None
+        other = threading.Thread(target=provider.token)  # holds the lock; the child does not have this thread
+        other.start()
+        holds.wait(5)
+        engine_of(provider).after_fork()  # what os.fork() calls in the child
+        assert provider.token().access_token == "canary-token-2"
+        go.set()
+        other.join()
 
 
 def test_a_server_that_drips_headers_keeps_no_thread() -> None:
@@ -588,103 +432,61 @@ def test_a_server_that_drips_headers_keeps_no_thread() -> None:
             wait_for_sign_ins()
 
 
-def test_a_child_starts_clean(server: Server, clock: Clock) -> None:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        provider.token()
-        clock.passes(300)
-        holds, go = threading.Event(), threading.Event()
-        clock.on_look = lambda: go.wait(5) if holds.set() is None and threading.current_thread() is other else None
-        other = threading.Thread(target=provider.token)  # holds the lock; the child does not have this thread
-        other.start()
-        holds.wait(5)
-        engine_of(provider).after_fork()  # what os.fork() calls in the child
-        assert provider.token().access_token == "canary-token-2"
-        go.set()
-        other.join()
+class TestFlight:
+    """One outcome, for which threads and tasks wait alike."""
 
+    @pytest.fixture
+    def flight(self) -> Flight:
+        return Flight(Runtime(), Pending(0, FAR))
 
-def test_where_no_thread_can_start_callers_are_told_so_at_once(
-    server: Server, monkeypatch: pytest.MonkeyPatch, ask: Ask
-) -> None:
-    def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(UnavailableError, match="no thread could be started"):
-            ask(provider)
-    assert server.requests == []
-
-
-def test_a_signal_handlers_error_while_a_thread_starts_does_not_sign_in_twice(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start = threading.Thread.start
-
-    def interrupted(self: threading.Thread) -> None:
-        start(self)
-        raise RuntimeError("a signal handler's own")
-
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        monkeypatch.setattr(threading.Thread, "start", interrupted)
-        with pytest.raises(RuntimeError, match="a signal handler's own"):
-            provider.token()
-        monkeypatch.undo()
-        assert provider.token().access_token == "canary-token-1"
-    assert len(server.requests) == 1
-
-
-async def waited(flight: Flight, deadline: float) -> None:
-    await flight.waiter(deadline)
-
-
-def test_a_waiter_that_comes_after_the_landing_does_not_wait() -> None:
-    flight = Flight(Runtime(), Pending(0, FAR))
-    flight.finish(Malformed("landed", "host"))
-    asyncio.run(waited(flight, float("inf")))
-    flight.wait(float("inf"))
-
-
-def test_a_closed_loop_is_passed_over() -> None:
-    flight = Flight(Runtime(), Pending(0, FAR))
-    asyncio.run(waited(flight, 0.0))
-    flight.finish(Malformed("landed", "host"))
-    assert flight.outcome
-
-
-@pytest.mark.parametrize("deadline", [0.0, float("inf")])
-def test_nobody_waits_past_a_deadline_or_the_flights_end(deadline: float) -> None:
-    flight = Flight(Runtime(), Pending(0, Moment(0.0, 0.0) if deadline else FAR))
-    flight.wait(deadline)
-    asyncio.run(waited(flight, deadline))
-    assert flight.outcome is None
-
-
-def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing() -> None:
-    async def come() -> None:
-        now = [1000.0]
-        flight = Flight(Runtime(lambda: now[0]), Pending(0, Moment(1000.0, 0.0)))
-        await flight.waiter(float("inf"))
-        now[0] = 0.0  # the timer rang too soon
-        later = flight.waiter(float("inf"))
+    @staticmethod
+    def land(flight: Flight) -> None:
         flight.finish(Malformed("landed", "host"))
-        await asyncio.wait_for(later, 5)
 
-    asyncio.run(come())
+    @staticmethod
+    async def waited(flight: Flight, deadline: float) -> None:
+        await flight.waiter(deadline)
 
+    def test_a_waiter_that_comes_after_the_landing_does_not_wait(self, flight: Flight) -> None:
+        self.land(flight)
+        asyncio.run(self.waited(flight, float("inf")))
+        flight.wait(float("inf"))
 
-def test_one_turn_of_a_loop_wakes_a_part_of_a_crowd() -> None:
-    async def come() -> list[int]:
-        flight = Flight(Runtime(), Pending(0, FAR))
-        waiters = [flight.waiter(float("inf")) for _ in range(1_500)]
-        flight.finish(Malformed("landed", "host"))
-        woken = []
-        while not waiters[-1].done():
-            await asyncio.sleep(0)
-            woken.append(sum(waiter.done() for waiter in waiters))
-        return woken
+    def test_a_closed_loop_is_passed_over(self, flight: Flight) -> None:
+        asyncio.run(self.waited(flight, 0.0))
+        self.land(flight)
+        assert flight.outcome
 
-    assert asyncio.run(come()) == [500, 1_000, 1_500]
+    @pytest.mark.parametrize("deadline", [0.0, float("inf")])
+    def test_nobody_waits_past_a_deadline_or_the_flights_end(self, deadline: float) -> None:
+        flight = Flight(Runtime(), Pending(0, Moment(0.0, 0.0) if deadline else FAR))
+        flight.wait(deadline)
+        asyncio.run(self.waited(flight, deadline))
+        assert flight.outcome is None
+
+    def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing(self) -> None:
+        async def come() -> None:
+            now = [1000.0]
+            flight = Flight(Runtime(lambda: now[0]), Pending(0, Moment(1000.0, 0.0)))
+            await flight.waiter(float("inf"))
+            now[0] = 0.0  # the timer rang too soon
+            later = flight.waiter(float("inf"))
+            self.land(flight)
+            await asyncio.wait_for(later, 5)
+
+        asyncio.run(come())
+
+    def test_one_turn_of_a_loop_wakes_a_part_of_a_crowd(self, flight: Flight) -> None:
+        async def come() -> list[int]:
+            waiters = [flight.waiter(float("inf")) for _ in range(1_500)]
+            self.land(flight)
+            woken = []
+            while not waiters[-1].done():
+                await asyncio.sleep(0)
+                woken.append(sum(waiter.done() for waiter in waiters))
+            return woken
+
+        assert asyncio.run(come()) == [500, 1_000, 1_500]
 
 
 def test_without_a_loop_the_error_says_what_to_do(provider: TokenProvider) -> None:
@@ -696,63 +498,45 @@ class TestSource:
     """A source is read again while the server refuses its credentials."""
 
     @pytest.fixture
-    def provider(self, environment: pytest.MonkeyPatch, server: Server) -> TokenProvider:
+    def refused(self, environment: pytest.MonkeyPatch, server: Server) -> TokenProvider:
         server.answer = lambda r: issued("t") if b"password=new" in r.content else REFUSAL
         environment.setenv("ENKASH_PASSWORD", "canary-pass")
         source = lambda: credentials(password=os.environ["ENKASH_PASSWORD"])  # noqa: E731
         provider = TokenProvider(source, transport=server.transport)
-        with pytest.raises(RefusedError):
-            provider.token()
+        failure(provider)
         return provider
 
-    def test_a_rotated_password_needs_no_restart(
-        self, provider: TokenProvider, environment: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_rotated_password_needs_no_restart(self, refused: TokenProvider, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("ENKASH_PASSWORD", "new")
-        assert provider.token().access_token == "t"
+        assert refused.token().access_token == "t"
 
-    def test_an_unchanged_password_is_not_sent_again(self, provider: TokenProvider, server: Server) -> None:
+    @pytest.mark.parametrize("password", ["canary-pass", ""], ids=["the same", "half-way through a rotation"])
+    def test_a_source_without_other_credentials_changes_nothing(
+        self, refused: TokenProvider, server: Server, environment: pytest.MonkeyPatch, password: str
+    ) -> None:
+        environment.setenv("ENKASH_PASSWORD", password)
+        account = engine_of(refused).held.account
         for _ in range(2):
-            with pytest.raises(RefusedError):
-                provider.token()
+            failure(refused)
+        assert engine_of(refused).held.account is account
         assert len(server.requests) == 1
 
-    def test_another_accounts_token_is_never_served(
-        self, server: Server, environment: pytest.MonkeyPatch, clock: Clock
-    ) -> None:
-        name = ["canary-user"]
-        with TokenProvider(lambda: credentials(username=name[0]), transport=server.transport) as provider:
-            provider.token()
-            asked, go = threading.Event(), threading.Event()
+    def test_a_sign_in_begun_before_a_reset_changes_no_account(self, server: Server) -> None:
+        server.answer = lambda _: REFUSAL
+        read, go = threading.Event(), threading.Event()
 
-            def answer(request: httpx.Request) -> httpx.Response:
-                if b"username=other" not in request.content:
-                    return REFUSAL
-                asked.set()
+        def source() -> Credentials:
+            if threading.current_thread().name == "enkash-auth-grant":
+                read.set()
                 go.wait(5)
-                return issued("theirs")
+                return credentials(username="other")
+            return credentials()
 
-            server.answer = answer
-            name[0] = "other"
-            clock.passes(299)
-            provider.token()
-            wait_for_sign_ins()  # refused
-            provider.token()
-            asked.wait(5)  # signing in as the other
-            assert isinstance(engine_of(provider).join_or_start(), Flight)
+        with TokenProvider(source, transport=server.transport) as provider:
+            failure(provider)
+            start(provider)
+            read.wait(5)
+            provider.reset()
             go.set()
-            assert provider.token().access_token == "theirs"
-
-    def test_a_half_way_rotation_is_waited_out(
-        self, provider: TokenProvider, server: Server, environment: pytest.MonkeyPatch
-    ) -> None:
-        environment.setenv("ENKASH_PASSWORD", "")
-        with pytest.raises(RefusedError):
-            provider.token()
-        assert len(server.requests) == 1
-
-
-def test_a_second_look_finds_what_landed(server: Server) -> None:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        token = provider.token()
-        assert engine_of(provider).join_or_start() is token
+            wait_for_sign_ins()
+            assert provider.credentials.username == "canary-user"

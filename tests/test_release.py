@@ -322,6 +322,7 @@ def test_a_first_release_needs_no_list_of_projects(prebuilt: Path, tmp_path: Pat
         assert digests(index.folder, "*") == digests(prebuilt, "dist/*")
 
 
+@pytest.mark.thorough
 def test_a_run_goes_on_where_the_last_one_stopped(prebuilt: Path, tmp_path: Path) -> None:
     wheel = f"enkash_auth-{VERSION}-py3-none-any.whl"
     with standing_in(KINDS["gitlab"], tmp_path / "files") as index:
@@ -337,7 +338,7 @@ def test_a_run_goes_on_where_the_last_one_stopped(prebuilt: Path, tmp_path: Path
         assert " lacks nothing\n" in ok(publishing(prebuilt, index, "--verify"))
 
 
-@pytest.mark.parametrize("kind", ["gitlab", "folder"])
+@pytest.mark.parametrize("kind", ["gitlab", pytest.param("folder", marks=pytest.mark.thorough)])
 def test_other_bytes_of_the_same_name_are_refused_with_and_without_hashes(
     prebuilt: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -360,6 +361,7 @@ def test_the_check_takes_no_setting_of_the_caller_and_asks_for_this_package_only
     assert {page.rstrip("/").rpartition("/")[2] for page in pages} == {"simple", "enkash-auth"}
 
 
+@pytest.mark.thorough
 def test_a_check_that_fails_says_first_that_the_upload_is_done(prebuilt: Path, tmp_path: Path) -> None:
     with standing_in(KINDS["gitlab"], tmp_path / "files") as index:
         index.answers.append(lambda method, path, name: Answer(404) if path.startswith("/files/") else None)
@@ -368,7 +370,7 @@ def test_a_check_that_fails_says_first_that_the_upload_is_done(prebuilt: Path, t
     assert done.stderr.startswith("the upload is done, but its check failed; nox -s publish -- UPLOAD_URL --verify ")
 
 
-@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", pytest.param("REQUESTS_CA_BUNDLE", marks=pytest.mark.thorough)])
 def test_a_private_ca_named_once_serves_every_client(prebuilt: Path, tmp_path: Path, variable: str) -> None:
     with standing_in(KINDS["azure"], tmp_path / "files") as inside, behind_tls(inside, tmp_path) as (index, authority):
         said = one_line(publishing(prebuilt, index))
@@ -468,7 +470,8 @@ def test_a_dry_run_fails_where_the_real_one_would(
 
 
 @pytest.mark.parametrize(
-    ("kind", "untried"), [("gitlab", ", nor whether these credentials may upload"), ("azure", "\n")]
+    ("kind", "untried"),
+    [("gitlab", ", nor whether these credentials may upload"), pytest.param("azure", "\n", marks=pytest.mark.thorough)],
 )
 def test_a_dry_run_uploads_nothing_and_says_what_it_could_not_try(
     prebuilt: Path, tmp_path: Path, kind: str, untried: str
@@ -479,6 +482,7 @@ def test_a_dry_run_uploads_nothing_and_says_what_it_could_not_try(
     assert f"dry run: nothing was uploaded. Not tried: the upload itself{untried}" in said
 
 
+@pytest.mark.thorough
 def test_a_dry_run_does_all_but_upload(repository: Path, tmp_path: Path) -> None:
     git(repository, "tag", "-d", f"v{VERSION}")
     with pypiserver(tmp_path / "empty") as empty:
@@ -507,6 +511,7 @@ def test_wrong_credentials_are_one_line(tagged: Path, internal: Index) -> None:
     assert re.search(r" answered 40[13] to the list of files at /simple/enkash-auth/: ", one_line(done))
 
 
+@pytest.mark.thorough
 def test_wrong_credentials_that_only_the_upload_meets_are_one_line(prebuilt: Path, tmp_path: Path) -> None:
     with pypiserver(tmp_path / "open", "update") as readable:
         said = one_line(publishing(prebuilt, readable, TWINE_PASSWORD="canary-wrong"))
@@ -535,7 +540,7 @@ def own_keyring(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(folder), "PYTHON_KEYRING_BACKEND": "ring.Ring"}
 
 
-@pytest.mark.parametrize("ring", [own_keyring, team_keyring])
+@pytest.mark.parametrize("ring", [pytest.param(own_keyring, marks=pytest.mark.thorough), team_keyring])
 def test_a_keyring_will_do(
     prebuilt: Path, tmp_path: Path, internal: Index, ring: Callable[[Path], dict[str, str]]
 ) -> None:
@@ -548,7 +553,7 @@ def test_a_keyring_whose_backend_is_missing_is_one_line(prebuilt: Path, internal
     assert done.stdout.splitlines() == [f"{BIN / 'keyring'}: ModuleNotFoundError: No module named 'nosuch'"]
 
 
-@pytest.mark.parametrize("own", ["", READER])
+@pytest.mark.parametrize("own", [pytest.param("", marks=pytest.mark.thorough), READER])
 def test_a_list_on_another_host_gets_its_own_credentials_or_none(prebuilt: Path, tmp_path: Path, own: str) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text(f"machine localhost login {own} password {PASSWORD}\n" if own else "")
@@ -561,6 +566,7 @@ def test_a_list_on_another_host_gets_its_own_credentials_or_none(prebuilt: Path,
     assert {seen.split(" ")[2] for seen in upload.seen} == {USER}
 
 
+@pytest.mark.thorough
 def test_an_index_that_sends_on_to_another_is_asked_no_further(prebuilt: Path, tmp_path: Path) -> None:
     with pypiserver(tmp_path / "other", ".") as other:
         (other.folder / f"enkash_auth-{VERSION}-py3-none-any.whl").touch()
@@ -610,8 +616,8 @@ def test_without_a_branch_to_compare_with_the_names_are_checked_still(repository
 # Installing
 
 
-@pytest.mark.parametrize("extra", ["", *EXTRAS])
-@pytest.mark.parametrize("tool", ["pip", "uv"])
+@pytest.mark.parametrize("extra", ["", *(pytest.param(extra, marks=pytest.mark.thorough) for extra in EXTRAS)])
+@pytest.mark.parametrize("tool", [pytest.param("pip", marks=pytest.mark.thorough), "uv"])
 def test_the_example_runs_from_an_installed_release(
     published: str, internal: Index, tmp_path: Path, tool: str, extra: str
 ) -> None:
@@ -638,7 +644,13 @@ def test_the_guide_names_every_extra() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", GUIDE.read_text(), re.MULTILINE)) == set(EXTRAS)
 
 
-@pytest.mark.parametrize("title", [title for title in sections() if title != "Upgrading"])
+def marked(title: str) -> object:
+    """One page's way for each tool is tried in `make test`, the others in `make check`."""
+    rest = title in ("pip, one index for everything", "Poetry, one index for everything")
+    return pytest.param(title, marks=pytest.mark.thorough) if rest else title
+
+
+@pytest.mark.parametrize("title", [marked(title) for title in sections() if title != "Upgrading"])
 def test_the_guide_s_commands_run_and_take_our_package(
     published: str, internal: Index, public: Index, tmp_path: Path, title: str
 ) -> None:
@@ -649,6 +661,20 @@ def test_the_guide_s_commands_run_and_take_our_package(
     assert PLACEHOLDER not in script
     said = ok(run("bash", "-euc", script, cwd=tmp_path, only=environment))
     assert said.splitlines()[-1].split()[0] == VERSION
+
+
+@pytest.mark.parametrize(("page", "place"), [(README, ".venv"), (ROOT / "docs" / "index.md", "venv")])
+def test_the_first_page_installs_from_an_index_of_own_packages_only(
+    published: str, tagged: Path, internal: Index, public: Index, tmp_path: Path, page: Path, place: str
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(tagged / "dist", own)
+    script = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)[1]
+    environment = service(tmp_path, "pip", internal, public)
+    with pypiserver(own, ".") as index:
+        script = script.replace(PLACEHOLDER, f"{index.url}simple/")
+        ok(run("bash", "-euc", script, cwd=tmp_path, only=environment))
+    assert installed(tmp_path / place / "bin" / "python") == VERSION
 
 
 def test_the_guide_s_warning_is_true(published: str, internal: Index, public: Index, tmp_path: Path) -> None:

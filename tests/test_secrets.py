@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import pickle
 import re
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from conftest import CANARIES, Server, credentials
 from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
 from enkash_auth._policy.token import make_token
+from enkash_auth._provider import engine_of
 from enkash_auth._settings.environment import all_places, load_token_store
 from enkash_auth.errors import UnavailableError
 from enkash_auth.testing import Sandbox
@@ -112,12 +114,15 @@ def test_no_error_of_a_store_holds_a_secret(server: Server, caplog: pytest.LogCa
                 provider.token()
             except UnavailableError as error:
                 assert_clean(error)
+            signer = engine_of(provider).signer
+            assert "canary" not in f"{signer!r}{vars(signer)!r}"
     assert "ValueError" in caplog.text
     assert "canary" not in caplog.text
 
 
 COMPARISON = """
 from enkash_auth._policy.token import make_token
+from enkash_auth._provider import engine_of
 
 def test_it():
     token, other = make_token("canary-" + "t", 1), make_token("canary-" + "o", 1)
@@ -128,7 +133,8 @@ def test_it():
 def test_a_comparison_that_fails_shows_no_token(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(COMPARISON)
     command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", str(tmp_path)]
-    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # pytest alone starts sooner
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment).stdout
     assert "AssertionError: differs" in shown
     assert not {"canary-t", "canary-o"} & set(re.findall(r"canary-\w", shown))
 

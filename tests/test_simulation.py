@@ -46,9 +46,10 @@ class Callers:
 
     def ask(self, engine: Engine) -> None:
         now, user = engine.runtime.monotonic(), engine.held.account.credentials.username
-        if now < engine.held.until:
-            self.check(engine, engine.held.token, None, user)
-            self.last = engine, engine.held.token, now
+        until, token = engine.held.serving
+        if now < until:
+            self.check(engine, token, None, user)
+            self.last = engine, token, now
             return
         self.settle(engine.join_or_start, Caller(engine, None, now + self.timeout, user))
 

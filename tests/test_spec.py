@@ -90,7 +90,7 @@ def test_the_answer_parser_tells_the_two_shapes_apart(title: str, model: type[An
 @pytest.mark.parametrize("description", [case for case in _described(DOCUMENT) if case.id != "/info"])
 def test_each_description_says_how_it_is_known(description: str) -> None:
     for part in description.split("\n\n"):
-        assert re.match(r"(documented|inferred|unknown|observed on stock Spring)\b", part)
+        assert re.match(r"(documented|inferred|unknown|observed on (stock Spring|[\w-]+(\.[\w-]+)+))\b", part)
         if part.startswith("documented") and "two shapes" not in part:
             assert re.match(r"documented \((api|folder)-\d+(, (api|folder)-\d+)*\)", part)
 

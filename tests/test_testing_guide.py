@@ -38,7 +38,7 @@ ASYNCIO = ("-o", "asyncio_default_fixture_loop_scope=function")
 @pytest.mark.parametrize(
     ("mark", "plugins", "more"),
     [
-        ("anyio", ("anyio",), ()),
+        pytest.param("anyio", ("anyio",), (), marks=pytest.mark.thorough),
         ("asyncio", ("pytest_asyncio.plugin", "xdist.plugin"), (*ASYNCIO, "-n", "2")),
     ],
     ids=["anyio", "asyncio-xdist"],

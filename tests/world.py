@@ -124,8 +124,13 @@ class Book:
         self.proven, self.torn = True, not well
 
     def resets(self, now: float, by: Iterable[Hashable], *, well: bool = True) -> None:
-        self.passwords[:] = [Password(now, set(by), kind=Kind.RESET, known=True)]
-        self.not_before.clear()
+        """Those who hear of a reset forget what they have sent; while the store is in trouble, nobody else hears."""
+        if well:
+            self.passwords.clear()
+            self.not_before.clear()
+        for password in self.passwords:
+            password.by -= {*by}
+        self.passwords.append(Password(now, set(by), kind=Kind.RESET, known=True))
         self.torn = not well
 
 
@@ -195,7 +200,9 @@ class Fiber:
         self.excused = False  # begun before a reset
         self.error: BaseException | None = None
         self._run = run
-        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self._go, self._back = threading.Lock(), threading.Lock()  # each is released by the other thread
+        self._go.acquire()
+        self._back.acquire()
         threading.Thread(target=self._main, daemon=True).start()
 
     @property
@@ -329,7 +336,7 @@ class World(Outside):
             engine.reset()
         finally:
             for fingerprint in {held, engine.held.account.identity.fingerprint}:
-                self.book(fingerprint).resets(self.true, engines, well=self.well)
+                self.book(fingerprint).resets(self.true, engines if self.well else [engine], well=self.well)
 
     def fork(self, engine: Engine) -> Engine:
         """Return the child of a process, which knows what its parent knew."""

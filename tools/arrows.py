@@ -13,8 +13,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "wrapper" / "enkash_auth"
 # a room may use those below it; rooms of one line do not use each other
 ROOMS = (
     ("cli",),
-    ("testing", "adapters"),
-    ("_auth",),
+    ("testing",),
+    ("_auth", "adapters"),
+    ("_calls",),
     ("_provider",),
     ("_engine",),
     ("_held",),

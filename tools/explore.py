@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from enkash_auth._fleet.protocol import Pause, Save, Send
+from enkash_auth._fleet.commands import Pause, Save, Send
 from enkash_auth._policy import attempts, classification
 from enkash_auth._policy.attempts import Ledger
 from enkash_auth._policy.classification import Answer

@@ -8,7 +8,9 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from enkash_auth._fleet.protocol import Ended, Lease, Member, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._fleet.commands import Ended, Lease, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._fleet.member import Member
+from enkash_auth._fleet.protocol import sign_in
 from enkash_auth._policy.attempts import Memory
 from enkash_auth._policy.classification import Answer, Kind
 from enkash_auth._policy.lifetime import Moment, TokenRecord
@@ -42,7 +44,7 @@ class Process:
             "h", 10.0, False, lambda: f"@{self.name}{self.flights}.{next(ids)}", lambda: 0.5, memory=self.memory
         )
         assert self.began
-        steps = member.sign_in(None, self.began, self.began.after(10))
+        steps = sign_in(member, None, self.began, self.began.after(10))
         command = next(steps)
         for reply in self.replies:
             command = steps.send(reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from functools import partial
 
 from ._flight import Flight
@@ -12,7 +13,7 @@ from ._policy.lifetime import NEVER
 from ._policy.outcome import Failure, Unavailable
 from ._policy.token import Token
 from ._policy.waited import Again, after_wait
-from ._runtime import NoThreadError, Runtime
+from ._runtime import NoThreadError, Runtime, exclusively, in_a_step
 from ._signin.account import Account, Signer, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
@@ -29,7 +30,7 @@ class Engine:
     ) -> None:  # fmt: skip
         self.signer, self.runtime = signer, runtime
         self.held = Held(cache, account, runtime)
-        self._source, self._on_event, self._deciding = source, on_event, False
+        self._source, self._on_event = source, on_event
         self._grants, self._events = 0, list[Event]()
 
     # what a caller gets
@@ -39,49 +40,47 @@ class Engine:
 
         `late`: the flight that the caller waited for ran out of time, but the caller did not.
         """
+        if in_a_step():
+            raise self._reentrant().to_exception()
         flight = self.held.flight
-        if flight and flight.outcome is None and self.held.until == NEVER and self.runtime.monotonic() < flight.end:
+        running = flight and flight.launched and flight.outcome is None
+        if flight and running and self.held.until == NEVER and self.runtime.monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
-        with self.held.lock:
-            if self.held.closed:
-                raise ConfigurationError("this TokenProvider is closed")
-            if self._deciding:  # a signal handler or a finalizer has interrupted this very thread
-                raise self._reentrant().to_exception()
-            self._deciding = True
-            try:
-                answer, started = self._decide(late)
-            finally:
-                self._deciding = False
-        if started:
-            try:
-                self.runtime.spawn(partial(self.run, started))
-            except NoThreadError as error:
-                self._end(started, str(error))
-            except BaseException as error:
-                if started.thread is None:
-                    self._end(started, f"the sign-in was cut short ({type(error).__name__})")
-                raise
+        answer = exclusively(self.held.lock, partial(self._decide, late))
         if isinstance(answer, Token | Flight):
             return answer
         raise answer.to_exception()
 
-    def _decide(self, late: bool) -> tuple[Token | Flight | Failure, Flight | None]:
-        """Apply the policy; return what the caller gets, and the flight that starts with it."""
+    def _decide(self, late: bool) -> Token | Flight | Failure:
+        """Apply the policy; return what the caller gets."""
+        if self.held.closed:
+            raise ConfigurationError(f"this provider of {self.held.account.identity.host} is closed: make another")
         now = self.runtime.now()
         if self.held.cache.overdue(now.monotonic):
             self.held.give_up(now)
-        decision, started = self.held.cache.ask(now, late=late), None
+        decision = self.held.cache.ask(now, late=late)
         if isinstance(decision, Start):
-            started = self.held.begin(now)
+            self.held.begin(now)
             decision = decision.meanwhile or Join()
+        flight = self.held.flight
+        if flight and not flight.launched and not self._launch(flight):
+            return self._decide(late=False)
         if isinstance(decision, Serve):
-            self.held.token, self.held.until = decision.token, decision.until
-            return decision.token, started
-        self.held.until = NEVER
+            self.held.serving = decision.until, decision.token
+            return decision.token
+        self.held.serving = NEVER, None
         if isinstance(decision, Fail):
-            return decision.failure, None
-        assert self.held.flight
-        return self.held.flight, started
+            return decision.failure
+        assert flight
+        return flight
+
+    def _launch(self, flight: Flight) -> bool:
+        """Start a flight's thread; an exception, of a signal handler's, leaves that to the next caller."""
+        try:
+            flight.launch(self.runtime.spawn, partial(self.run, flight))
+        except NoThreadError as error:
+            self._end(flight, str(error))
+        return flight.launched
 
     def after_wait(self, flight: Flight, deadline: float) -> Token | Flight:
         """Return what a caller gets that has waited: the token, an error, or the next flight to wait for."""
@@ -98,14 +97,13 @@ class Engine:
 
     def run(self, flight: Flight) -> None:
         """Sign in, on the flight's own thread; publish events once its callers have been answered."""
-        if flight.outcome:
-            return  # the caller that started it was interrupted
-        flight.thread = threading.get_ident()
+        if not flight.claim():
+            return
         try:
             events = self._run(flight)
             publish(events, self._on_event)
         finally:
-            flight.published.set()
+            flight.published.happen()
 
     def _run(self, flight: Flight) -> list[Event]:
         began = self.runtime.monotonic()
@@ -114,20 +112,22 @@ class Engine:
                 self._reread(flight)
             result = self.signer.sign_in(self._given(flight))
             news = self.held.cache.is_news(result)
-            alive = self.held.finish(flight, result)
             self._grants += result.requests > 0
+            alive = self.held.finish(flight, result)
         except BaseException as error:
             self._end(flight, f"the sign-in was cut short ({type(error).__name__})")
             raise
-        flight.finish(result.outcome)
         if self.held.closed:  # closing cuts a running request, which is no event
             return []
-        with self.held.lock:
-            events, self._events = self._events + self.signer.take_events(), []
+        events = exclusively(self.held.lock, self._take_events)
         if news:
             seconds = self.runtime.monotonic() - began
             event = Event("issued", self.held.account.identity.host, seconds, result.requests, self._grants)
             events += describe(event, result.outcome, alive)
+        return events
+
+    def _take_events(self) -> list[Event]:
+        events, self._events = self._events + self.signer.take_events(), []
         return events
 
     def _given(self, flight: Flight) -> SignIn:
@@ -147,19 +147,21 @@ class Engine:
     def _end(self, flight: Flight, reason: str) -> None:
         """End a flight that could not start, or that an interrupt or a bug has stopped: nobody waits for it."""
         identity = self.held.account.identity
-        outcome = Unavailable(reason, identity.host)
-        self.held.finish(flight, Result(identity.fingerprint, outcome))
-        flight.finish(outcome)
+        self.held.finish(flight, Result(identity.fingerprint, Unavailable(reason, identity.host)))
+        flight.published.happen()  # there is no event that closing has to wait for
 
     # 401s, resets, ends
 
     def invalidate(self, token: Token) -> None:
         """Serve `token` no more if it is the one held."""
-        with self.held.lock:
+
+        def forget() -> None:
             cache = self.held.cache.rejected(token, self.runtime.now())
             if cache is not self.held.cache:
                 self.held.change(cache)
                 self._events.append(Event("invalidated", self.held.account.identity.host, grants=self._grants))
+
+        exclusively(self.held.lock, forget)
 
     def reject(self, token: Token, asked: float) -> None:
         """Invalidate `token`, which an API answered with 401, unless the server has answered it since `asked`."""
@@ -168,26 +170,24 @@ class Engine:
 
     def reset(self) -> None:
         """Forget the token, and let one more password through, of the credentials that the source names now, too."""
-        with self.held.lock:
-            self.held.start_clean(self.held.cache.reset())
+        exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.reset()))
         held = self.held.account
         if self._reread():
-            self.signer.reset(held)
-        self.signer.reset(self.held.account)
+            exclusively(nullcontext(), partial(self.signer.reset, held))
+        exclusively(nullcontext(), partial(self.signer.reset, self.held.account))
 
     def close(self) -> None:
         """Forget the token, and cut the connections; events that are due are published first."""
         ended = self.held.ended
         if ended and not ended.runs_here():
             ended.published.wait(_EVENTS_DUE)
-        with self.held.lock:
-            self.held.closed = True
-            self.held.start_clean(self.held.cache.forked())
+        self.held.closed = True
+        exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.forked()))
         self.held.account.gateway.close()
 
     def after_fork(self) -> None:
         """Start anew in a child: no thread signs in there, a lock may be held for ever, sockets are the parent's."""
-        self.held.lock, self._deciding = threading.RLock(), False
+        self.held.lock = threading.RLock()
         self.held.start_clean(self.held.cache.forked())
         if not self.held.closed:
             self.held.account = self.held.account.again()

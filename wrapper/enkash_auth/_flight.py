@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING
 
+from ._runtime import Once
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     Loop = asyncio.AbstractEventLoop
     Waiter = asyncio.Future[None]
 
+_under_way: ContextVar[Flight | None] = ContextVar("enkash_auth_flight", default=None)
 _WOKEN_PER_TURN = 500  # waking 10,000 waiters in one turn of a loop stalls it for tens of ms
 
 
@@ -30,20 +34,28 @@ class Flight:
 
     def __init__(self, runtime: Runtime, pending: Pending) -> None:
         self.number, self.deadline, self.end = pending.number, pending.end, pending.end.monotonic
-        self.thread: int | None = None  # that signs in, once it has begun
+        self.launched = False  # if not, the caller that began it was interrupted, and the next one launches it
         self.outcome: TokenRecord | Failure | None = None
         self._monotonic = runtime.monotonic
-        self._finished, self.published = threading.Event(), threading.Event()
-        self._lock = threading.Lock()
-        self._waiters: dict[Loop, list[Waiter]] = {}
+        self._claim, self._finished, self.published = threading.Lock(), Once(), Once()
+        self._waiters: dict[Loop, list[Waiter]] = {}  # no lock: a finalizer may come amid any of these lines
+
+    def launch(self, spawn: Callable[[Callable[[], None]], None], run: Callable[[], None]) -> None:
+        """Start the thread that signs in; everything that it calls, on threads of its own, too, has its context."""
+        context = copy_context()
+        context.run(_under_way.set, self)
+        context.run(spawn, run)
+        self.launched = True
+
+    def claim(self) -> bool:
+        """Return whether this thread is the first: two may have been launched after an interrupt."""
+        return self._claim.acquire(blocking=False)
 
     def finish(self, outcome: TokenRecord | Failure) -> None:
         """Set the outcome and wake all that wait for it."""
-        with self._lock:
-            self.outcome = outcome
-            loops = list(self._waiters)
-        self._finished.set()
-        for loop in loops:  # one call across threads for each loop, not one for each waiter
+        self.outcome = outcome
+        self._finished.happen()
+        for loop in list(self._waiters):  # one call across threads for each loop, not one for each waiter
             with suppress(RuntimeError):  # that loop is closed: nobody waits there
                 loop.call_soon_threadsafe(self._wake_loop, loop)
 
@@ -63,8 +75,7 @@ class Flight:
         waiter = loop.create_future()
         waiters = self._waiters.get(loop)  # only this loop's own thread adds to it and empties it
         if waiters is None:
-            with self._lock:  # either `finish` sees this loop, or the next lines see the outcome
-                waiters = self._waiters[loop] = []
+            waiters = self._waiters[loop] = []  # either `finish` sees this loop, or the next lines see the outcome
             loop.call_later(max(0.0, self.end - self._monotonic()), self._wake_loop, loop)  # one timer for all of them
         if self.outcome is not None or self.runs_here():
             waiter.set_result(None)
@@ -76,13 +87,11 @@ class Flight:
         return waiter
 
     def runs_here(self) -> bool:
-        """Whether the thread that signs in asks: a finalizer, or a transport, that must not wait for itself."""
-        return self.thread == threading.get_ident()
+        """Whether the sign-in itself asks: a finalizer or a transport, which must not wait for its own end."""
+        return _under_way.get() is self
 
     def _wake_loop(self, loop: Loop) -> None:
-        with self._lock:
-            waiters = self._waiters.pop(loop, [])
-        _wake(loop, waiters)
+        _wake(loop, self._waiters.pop(loop, []))
 
 
 def _wake(loop: Loop, waiters: list[Waiter]) -> None:

@@ -8,34 +8,39 @@ from ._flight import Flight
 from ._policy.cache import Result, TokenCache
 from ._policy.lifetime import NEVER, Moment
 from ._policy.token import Token
-from ._runtime import Runtime
+from ._runtime import Runtime, exclusively
 from ._signin.account import Account
+
+_NOTHING = NEVER, None
 
 
 class Held:
     """The cache, the account, the flight under way, and what the hot path reads.
 
-    The hot path reads `until`, then `token`, without the lock: so `token` is written first, and never taken away.
+    The hot path reads `serving` without the lock: one tuple, for without a GIL two reads may see two states.
     """
 
-    token: Token
-    until: float  # monotonic; NEVER if callers have to wait
-
     def __init__(self, cache: TokenCache, account: Account, runtime: Runtime) -> None:
-        self.cache, self.account, self.until = cache, account, NEVER
+        self.cache, self.account = cache, account
+        self.serving: tuple[float, Token | None] = _NOTHING
         self.lock, self.closed = threading.RLock(), False
         self.flight: Flight | None = None
         self.ended: Flight | None = None  # the last that has finished
         self._runtime = runtime
 
+    @property
+    def until(self) -> float:
+        """When callers have to ask (monotonic); NEVER if they have to wait."""
+        return self.serving[0]
+
     def change(self, cache: TokenCache) -> None:
         """Take over a new state; the next caller decides by it."""
         if cache is not self.cache:
-            self.cache, self.until = cache, NEVER
+            self.cache, self.serving = cache, _NOTHING
 
     def start_clean(self, cache: TokenCache) -> None:
         """Take over a state in which no sign-in is under way."""
-        self.cache, self.flight, self.until = cache, None, NEVER
+        self.cache, self.flight, self.serving = cache, None, _NOTHING
 
     def begin(self, now: Moment) -> Flight:
         """Return the flight of a sign-in that starts."""
@@ -46,28 +51,33 @@ class Held:
         return flight
 
     def finish(self, flight: Flight, result: Result) -> bool:
-        """Keep what a flight has brought; return whether callers had a living token meanwhile."""
-        with self.lock:
+        """Keep what a flight has brought, and wake its waiters; return whether callers had a living token meanwhile."""
+
+        def land() -> bool:
             before, now = self.cache, self._runtime.now()
             self.change(before.finished(flight.number, result, now, self._runtime.draw()))
-            if flight is not self.flight:
-                return False
-            self.flight, self.ended = None, flight
-            return before.record is not None and before.record.usable(now)
+            current = flight is self.flight
+            if current:
+                self.flight, self.ended = None, flight
+            flight.finish(result.outcome)
+            return current and before.record is not None and before.record.usable(now)
+
+        return exclusively(self.lock, land)
 
     def give_up(self, now: Moment) -> None:
-        """Give up a flight that may never end; its connections are cut, so that its thread ends."""
-        self.cache = self.cache.given_up(now.monotonic, self._runtime.draw())
-        self.flight, overdue = None, self.account.gateway
-        self.account = self.account.again()
-        overdue.abandon()  # waits for nothing
+        """Give up a flight that may never end; its connection is cut, so that its thread ends."""
+        self.account.gateway.abandon()  # waits for nothing
+        self.cache, self.flight = self.cache.given_up(now.monotonic, self._runtime.draw()), None
 
     def move_to(self, account: Account, number: int | None = None) -> bool:
         """Use another account, unless flight `number` began before a reset; return whether that was done."""
-        with self.lock:
+
+        def move() -> bool:
             moved = self.cache.moved(account.identity, self.cache.valid_from if number is None else number)
             if moved is self.cache:
                 return False
             self.account = account
             self.change(moved)
             return True
+
+        return exclusively(self.lock, move)

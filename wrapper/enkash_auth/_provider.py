@@ -14,7 +14,7 @@ from ._flight import Flight
 from ._policy.cache import TokenCache
 from ._policy.token import Token
 from ._runtime import current_runtime
-from ._settings.credentials import Credentials
+from ._settings.credentials import Credentials, read_source
 from ._settings.environment import attempts_path, load_token_store
 from ._signin.account import Account, Signer
 from .errors import ConfigurationError
@@ -40,7 +40,8 @@ class Options(TypedDict, total=False):
 class TokenProvider:
     """Hands out a valid token to any number of threads and event loops, with one token request for all of them.
 
-    `credentials` may be a callable that returns them: read now, and again while the server refuses them. `timeout` is
+    `credentials` may be a function that returns them: called now, and again while the server refuses them; an error of
+    its own becomes an `UnavailableError` without that error's text, except a `ConfigurationError`. `timeout` is
     in seconds and bounds a caller's wait and a sign-in; `transport` and `verify` are httpx's. `on_event` gets each
     `events.Event` on the thread that signs in, once its callers have been answered. Processes with one `store` share
     the token, its renewal and a refusal; while the store does not answer they go on without it, or raise
@@ -65,13 +66,13 @@ class TokenProvider:
         from ._signin.tls import tls_context
 
         if on_store_error not in ("continue", "raise"):
-            raise ConfigurationError('on_store_error is "continue" or "raise"')
+            raise ConfigurationError('on_store_error must be "continue" or "raise"')
         if not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
             raise ConfigurationError("timeout must be a positive number of seconds, an hour at most")
         if transport is None:  # a transport brings its own
             verify = tls_context(verify)
         source = None if isinstance(credentials, Credentials) else credentials
-        given = credentials if isinstance(credentials, Credentials) else credentials()
+        given = credentials if isinstance(credentials, Credentials) else read_source(credentials)
         account = Account.of(given, partial(Gateway, transport=transport, verify=verify))
         runtime = current_runtime()
         direct = Direct(runtime, Attempts(attempts_path() if store is None else None, runtime))
@@ -102,9 +103,9 @@ class TokenProvider:
 
         Raises `RefusedError` (also without asking, after a final refusal), `UnavailableError` or `ProtocolError`.
         """
-        held = self._held
-        if self._monotonic() < held.until:
-            return held.token
+        until, token = self._held.serving
+        if self._monotonic() < until:
+            return token  # type: ignore[return-value]  # None is never to be served
         deadline, engine = self._monotonic() + self._timeout, self._engine
         answer = engine.join_or_start()
         while isinstance(answer, Flight):
@@ -114,9 +115,9 @@ class TokenProvider:
 
     async def atoken(self) -> Token:
         """Return a valid token, from any asyncio event loop; as `token`, without blocking the loop."""
-        held = self._held
-        if self._monotonic() < held.until:
-            return held.token
+        until, token = self._held.serving
+        if self._monotonic() < until:
+            return token  # type: ignore[return-value]  # None is never to be served
         deadline, engine = self._monotonic() + self._timeout, self._engine
         answer = engine.join_or_start()
         while isinstance(answer, Flight):
@@ -170,11 +171,13 @@ def engine_of(provider: TokenProvider) -> Engine:
 
 def _shared(direct: Direct, store: Store, timeout: float, strict: bool) -> Signer:
     if not all(callable(getattr(store, name, None)) for name in ("load", "save", "delete", "lock")):
-        raise ConfigurationError("store is no stores.Store; stores.from_url makes one from a URL")
+        raise ConfigurationError("store must be a stores.Store; stores.from_url makes one from a URL")
     try:
         from ._fleet.shared import Shared
     except ImportError as missing:
-        raise ConfigurationError("a store needs the extra enkash-auth[file] or enkash-auth[redis]") from missing
+        raise ConfigurationError(
+            "a store needs the extra enkash-auth[file] or enkash-auth[redis]: install it"
+        ) from missing
     return Shared(direct, store, timeout=timeout, strict=strict)
 
 

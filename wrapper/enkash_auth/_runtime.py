@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, cast
 
 from attrs import frozen
@@ -31,6 +31,49 @@ def start_thread(run: Callable[[], None], name: str = "enkash-auth-grant") -> No
         if "new thread" in str(error):  # else a signal handler's own, and the thread has started
             raise NoThreadError("no thread could be started") from None
         raise
+
+
+class _Steps(threading.local):
+    depth = 0
+
+
+_steps = _Steps()
+
+
+def exclusively(lock: AbstractContextManager[object], step: Callable[[], T]) -> T:
+    """Run a step under a lock that sign-ins need, too; `in_a_step` is true on this thread meanwhile."""
+    with lock:
+        _steps.depth += 1
+        try:
+            return step()
+        finally:
+            _steps.depth -= 1
+
+
+def in_a_step() -> bool:
+    """Whether a signal handler or finalizer has interrupted a step on this thread: it must not wait for a sign-in."""
+    return _steps.depth > 0
+
+
+class Once:
+    """Happens once, and ends all waits. Unlike `threading.Event`, a signal handler may wait that interrupts a wait."""
+
+    def __init__(self) -> None:
+        self._happened, self._sleepers = False, list[Any]()
+
+    def happen(self) -> None:
+        self._happened = True
+        while self._sleepers:
+            self._sleepers.pop().release()
+
+    def wait(self, seconds: float) -> bool:
+        """Return whether it has happened."""
+        sleeper = threading.Lock()  # one for each wait: none is held when a handler begins another
+        sleeper.acquire()
+        self._sleepers.append(sleeper)
+        if not self._happened:
+            sleeper.acquire(timeout=seconds)
+        return self._happened
 
 
 def call_within(seconds: float, call: Callable[[], T]) -> T:

@@ -10,7 +10,7 @@ from .events import Event
 try:
     from opentelemetry import metrics, trace
 except ImportError as missing:  # pragma: no cover - tested in a process without it
-    raise ImportError("enkash_auth.otel needs the extra enkash-auth[otel]") from missing
+    raise ImportError("enkash_auth.otel needs the extra enkash-auth[otel]: install it") from missing
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider

@@ -18,6 +18,7 @@ class TooSlowError(StoreError):
     """The store did not answer in its time: it counts as one that cannot be reached."""
 
 
+# the account's token, and whether its server is sticky; these credentials' attempts, and their last reset
 Entry = Literal["token", "sticky", "ledger", "reset"]
 
 

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -20,11 +20,9 @@ from enkash_auth._runtime import Runtime
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth.stores import Lock, Store
 
-from .commands import TooSlowError
+from .commands import Entry, TooSlowError
 
 T = TypeVar("T")
-# the account's token, and whether its server is sticky; these credentials' attempts, and their last reset
-Kind = Literal["token", "sticky", "ledger", "reset"]
 _NONCE = 12  # bytes
 _PATIENCE = 2.0  # seconds with a store before a sign-in, and again after it; its calls share them
 
@@ -78,10 +76,10 @@ class Sealed:
         finally:
             self._left -= self._runtime.monotonic() - began
 
-    def _name(self, kind: Kind) -> str:
+    def _name(self, kind: Entry) -> str:
         return f"{kind}-{self._fingerprint[:40] if kind in ('ledger', 'reset') else self._account}"
 
-    def load(self, kind: Kind) -> tuple[dict[str, Any], float, float] | None:
+    def load(self, kind: Entry) -> tuple[dict[str, Any], float, float] | None:
         """Return an entry, the seconds since it was written and the seconds it still lives."""
         name = self._name(kind)
         found = self._call(partial(self._store.load, name))
@@ -95,7 +93,7 @@ class Sealed:
             return None
         return (entry, max(0.0, age), left) if left > 0 and age > -0.1 else None  # a store may round
 
-    def save(self, kind: Kind, entry: dict[str, Any], seconds: float, held: Moment | None = None) -> bool:
+    def save(self, kind: Entry, entry: dict[str, Any], seconds: float, held: Moment | None = None) -> bool:
         """Keep an entry for `seconds`; with `held`, the time it was written, only while the lease is held."""
         name, nonce = self._name(kind), os.urandom(_NONCE)
         text = json.dumps({**entry, "seconds": seconds}).encode()
@@ -108,7 +106,7 @@ class Sealed:
 
         return bool(self._call(save))
 
-    def delete(self, kind: Kind) -> None:
+    def delete(self, kind: Entry) -> None:
         self._call(partial(self._store.delete, self._name(kind)))
 
     def lease(self, seconds: float) -> bool:

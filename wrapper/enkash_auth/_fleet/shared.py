@@ -21,7 +21,8 @@ from enkash_auth.events import Event
 from enkash_auth.stores import Store, StoreError
 
 from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Sent, Source, Steps, TooSlowError
-from .protocol import Member
+from .member import Member
+from .protocol import sign_in
 from .sealed import Sealed
 
 _DOWN = 5.0  # seconds without a store that has failed
@@ -59,7 +60,7 @@ class Shared:
         """Adopt what a sibling has saved, then no request was sent; or sign in for all of them."""
         now, account = self._runtime.now(), given.account
         reachable = self._strict or self._down_until is None or now.monotonic >= self._down_until
-        steps = self._member(account).sign_in(given.record, now, given.deadline, reachable=reachable)
+        steps = sign_in(self._member(account), given.record, now, given.deadline, reachable=reachable)
         ended, changed = self._carry_out(steps, given)
         if ended.outcome is None:
             return self.sign_in(changed)
@@ -77,7 +78,7 @@ class Shared:
         except StoreError as error:
             why = str(error)
         if self._strict:
-            raise Unavailable(f"the token store failed ({why})", account.identity.host).to_exception()
+            raise Unavailable(why, account.identity.host).to_exception()
 
     def take_events(self) -> list[Event]:
         """Return what has happened to the store since the last time."""
@@ -152,4 +153,4 @@ class Shared:
 
 
 def _named(error: Exception) -> str:
-    return str(error) if isinstance(error, StoreError) else type(error).__name__
+    return str(error) if isinstance(error, StoreError) else f"the token store failed ({type(error).__name__})"

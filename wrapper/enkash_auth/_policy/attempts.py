@@ -24,10 +24,6 @@ class Row(NamedTuple):
     final: bool = False
 
 
-def _one_more_was_sent(kinds: list[Kind]) -> bool:
-    return any(kind in (Kind.MAYBE, Kind.RESET) for kind in kinds[:-1])
-
-
 # the first row that fits decides; if none does, the next password may leave
 UNPROVEN = (
     Row(Kind.CLEAR, lambda kinds: Kind.CLEAR in kinds, final=True),
@@ -39,12 +35,13 @@ UNPROVEN = (
 )
 PROVEN = (
     Row(Kind.CLEAR, lambda kinds: Kind.CLEAR in kinds, final=True),
-    Row(Kind.MAYBE, _one_more_was_sent, final=True),
+    Row(Kind.MAYBE, lambda kinds: bool({Kind.MAYBE, Kind.RESET} & {*kinds[:-1]}), final=True),  # one more was sent
     Row(Kind.MAYBE, lambda kinds: Kind.MAYBE in kinds),
     Row(Kind.CLIENT, lambda kinds: Kind.CLIENT in kinds),
     Row(Kind.OPEN, lambda kinds: len(kinds) > 1),
 )
 PAUSES = (60.0, 300.0, 600.0, 1200.0, 1800.0)  # seconds from the start of the last of one attempt, of two, …
+_LONG_AGO = Moment(NEVER, NEVER)
 
 
 @frozen
@@ -107,6 +104,7 @@ class Ledger:
     proven: bool = False
     reset: str = ""  # the id of the last reset
     cleared: int = 0  # the number of the last attempt that a success has cleared
+    cleared_at: Moment = _LONG_AGO  # when that started
 
     def decide(self, now: Moment, alive: Container[str] = ()) -> Decision:
         """Decide on the next attempt. `alive`: the ids of open attempts that may still be answered."""
@@ -114,7 +112,8 @@ class Ledger:
         kinds, passwords = [one.kind for one in known], sum(one.kind is not Kind.RESET for one in self.attempts)
         row = next((row for row in (PROVEN if self.proven else UNPROVEN) if row.fits(kinds)), None)
         if row:
-            until = known[-1].start.monotonic + PAUSES[min(len(known), len(PAUSES)) - 1]
+            pause = PAUSES[min(len(known), len(PAUSES)) - 1]
+            until = max(one.start.monotonic for one in known) + pause  # numbers begin anew in an emptied store
             if row.final or now.monotonic < until:
                 attempt = ([one for one in known if one.kind is row.kind] or known)[-1]
                 return Decision(passwords, row.kind, row.final, until, attempt)
@@ -131,20 +130,22 @@ class Ledger:
 
         An attempt that is missing though nothing has cleared it is put back: its save was lost.
         """
-        stands, cleared = attempt.reset == self.reset, self.cleared
+        stands, cleared, cleared_at = attempt.reset == self.reset, self.cleared, self.cleared_at
+        old = attempt.number <= cleared or attempt.start.until(cleared_at) > 0  # numbers may have begun anew
         others = [one for one in self.attempts if one.id != attempt.id]
         proven = self.proven or attempt.kind is Kind.SUCCESS
         if attempt.kind is Kind.SUCCESS and stands:
-            others, cleared = [one for one in others if one.number >= attempt.number], max(cleared, attempt.number)
+            others = [one for one in others if one.number >= attempt.number]
+            cleared, cleared_at = max(cleared, attempt.number), max(cleared_at, attempt.start)
         elif attempt.kind is Kind.SUCCESS:
             others = list(self.attempts)
-        elif not stands or (len(others) == len(self.attempts) and attempt.number <= cleared):
+        elif not stands or (old and len(others) == len(self.attempts)):
             return self
         elif attempt.kind is not Kind.REMOVED:
             others = sorted([*others, attempt], key=lambda one: (one.number, one.start))
         if proven and not any(one.kind in (Kind.MAYBE, Kind.CLIENT) for one in others):
             others = [one for one in others if one.kind is not Kind.UNKNOWN]  # an outage by itself
-        return Ledger(tuple(others), proven, self.reset, cleared)
+        return Ledger(tuple(others), proven, self.reset, cleared, cleared_at)
 
     def after_reset(self, id: str, now: Moment) -> Ledger:
         """Return the ledger as the reset leaves it: with room for one password, its proof kept."""
@@ -159,7 +160,7 @@ class Ledger:
     def to_entry(self, now: Moment) -> dict[str, Any]:
         """Return plain data for a store, its times relative to `now`."""
         attempts = [{**asdict(one), "start": one.start.monotonic - now.monotonic} for one in self.attempts]
-        return {**asdict(self), "attempts": attempts}
+        return {**asdict(self), "attempts": attempts, "cleared_at": self.cleared_at.monotonic - now.monotonic}
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any], saved: Moment) -> Ledger:
@@ -169,7 +170,8 @@ class Ledger:
             return Attempt(start=saved.after(min(0.0, start)), kind=Kind(kind), owner=tuple(owner), **fields)
 
         attempts = tuple(attempt(**one) for one in entry["attempts"])
-        return cls(attempts, bool(entry["proven"]), str(entry["reset"]), int(entry["cleared"]))
+        cleared_at = saved.after(min(0.0, entry["cleared_at"]))
+        return cls(attempts, bool(entry["proven"]), str(entry["reset"]), int(entry["cleared"]), cleared_at)
 
 
 @frozen
@@ -193,5 +195,5 @@ class Memory:
 
     def after(self, ledger: Ledger, *, saved: bool) -> Memory:
         """Remember a ledger; forget own attempts that were cleared, and once it is `saved`, those that clear."""
-        ids, clearing = [one.id for one in ledger.attempts], () if saved else (Kind.REMOVED, Kind.SUCCESS)
+        ids, clearing = [one.id for one in ledger.attempts], () if saved else (Kind.REMOVED, Kind.SUCCESS, Kind.UNKNOWN)
         return Memory(ledger, tuple(one for one in self.own if one.id in ids or one.kind in clearing))

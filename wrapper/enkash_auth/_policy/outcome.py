@@ -29,21 +29,26 @@ class Limit:
     seconds: float | None
 
     def __str__(self) -> str:
-        sent = f"{self.passwords} password{'' if self.passwords == 1 else 's'} sent since the last success"
+        sent = f"{self.passwords} sent since the last success"
         if self.seconds is None:
-            return f"{sent}; none will be sent again until the credentials change or 'enkash-auth reset'"
-        return f"{sent}; the next may be sent in {self.seconds:.0f} s"
+            return f"No password is sent until the credentials change or you run 'enkash-auth reset' ({sent})"
+        return f"The next password may be sent in {self.seconds:.0f} s ({sent})"
 
 
-def _said(text: str, limit: Limit | None) -> str:
-    return f"{text}; {limit}; see 'enkash-auth doctor'" if limit else text
-
-
-_REFUSALS: dict[str | None, str] = {
-    "clear": "refused the password ({}): wrong password or locked account",
-    "client": "refused the client ({}): wrong client id or client secret",
-    None: "refused the sign-in ({})",
+# what happened, and what to do, by the row of the table in docs/errors.md
+_CHECK = "Check password and account in EnKash's portal, and that this machine's address is allow-listed"
+_REFUSALS: dict[str | None, tuple[str, str]] = {
+    "clear": (
+        "refused the password ({}): wrong password or locked account",
+        "Correct the password, or have EnKash unlock the account",
+    ),
+    "client": ("refused the client ({}): wrong client id or client secret", "Correct it"),
+    None: ("refused the sign-in ({})", _CHECK),
 }
+
+
+def _message(what: str, advice: str, limit: Limit | None) -> str:
+    return ". ".join([what, advice, *([str(limit)] if limit else []), "Run 'enkash-auth doctor' for details"])
 
 
 @frozen
@@ -59,16 +64,16 @@ class Refused:
     def to_exception(self) -> EnkashAuthError:
         code = f"{self.status} {self.error}" if self.error else str(self.status)
         row = self.limit.row if self.limit else None
-        text = _REFUSALS.get(row, "answered with {}, which may be a refusal").format(code)
+        text, advice = _REFUSALS.get(row, ("answered with {}, which may be a refusal", _CHECK))
         if not self.status:
             text = "gave no answer to a password, and may have refused it"
-        message = _said(f"{self.host} {text}", self.limit)
+        message = _message(f"{self.host} {text.format(code)}", advice, self.limit)
         return RefusedError(message, status=self.status, error=self.error, **_attempts(self.limit))
 
 
 @frozen
 class Unavailable:
-    """No usable answer now. `late` if the time for the request ran out."""
+    """No usable answer now. `late` if the time for the request ran out. A `reason` may name the host itself."""
 
     reason: str
     host: str
@@ -77,7 +82,9 @@ class Unavailable:
     limit: Limit | None = None
 
     def to_exception(self) -> EnkashAuthError:
-        message = _said(f"no token from {self.host}: {self.reason}", self.limit)
+        what = f"no token: {self.reason}" if self.host in self.reason else f"no token from {self.host}: {self.reason}"
+        retry = self.limit or (f"Retry in {self.retry_after:.0f} s" if self.retry_after else "Retry later")
+        message = f"{what}. {retry}; if that does not help, run 'enkash-auth doctor'"
         return UnavailableError(message, **{"retry_after": self.retry_after, **_attempts(self.limit)})
 
 
@@ -90,7 +97,9 @@ class Malformed:
     limit: Limit | None = None
 
     def to_exception(self) -> EnkashAuthError:
-        return ProtocolError(_said(f"{self.host} answered 200 with no usable token: {self.reason}", self.limit))
+        what = f"{self.host} answered 200 with no usable token: {self.reason}"
+        advice = "Report a bug with the names and types of the answer's fields, and no values"
+        return ProtocolError(_message(what, advice, self.limit))
 
 
 def _attempts(limit: Limit | None) -> dict[str, Any]:

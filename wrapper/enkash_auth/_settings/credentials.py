@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from attrs import field, frozen
 
-from enkash_auth.errors import ConfigurationError
+from enkash_auth.errors import ConfigurationError, UnavailableError
 
 from .environment import REQUIRED, read_settings
 from .origin import Origin, check_url, normal_url, parse_origin
@@ -115,10 +115,34 @@ class Credentials:
         raise ConfigurationError(message)
 
 
+def read_source(source: Callable[[], Credentials]) -> Credentials:
+    """Return what a source returns; raise its `ConfigurationError`, and `UnavailableError` for any other error.
+
+    The message names the source and the error's class only: the error's text may hold a secret.
+    """
+    function = getattr(source, "func", source)  # of a partial
+    name = getattr(function, "__qualname__", type(function).__name__)
+    try:
+        found = source()
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        why = type(error).__name__
+    else:
+        if isinstance(found, Credentials):
+            return found
+        kind = type(found).__name__
+        del found  # a traceback with locals must show no setting
+        raise ConfigurationError(f"the source {name} must return Credentials, not {kind}: make them in that function")
+    raise UnavailableError(
+        f"no credentials from the source {name}: it failed ({why}). Check what it reads from, then start again"
+    )
+
+
 def _problems(values: Mapping[str, object]) -> list[str]:
     texts = {name: v.reveal() if isinstance(v, Secret) else v for name, v in values.items()}
     missing = [f"ENKASH_{name.upper()}" for name in REQUIRED if texts[name] in (None, "")]
-    found = [f"missing: {', '.join(missing)}"] if missing else []
+    found = [f"missing: {', '.join(missing)} (set each as a variable, a file or in a profile)"] if missing else []
     for name, value in texts.items():
         if value in (None, ""):
             continue

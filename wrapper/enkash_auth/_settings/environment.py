@@ -22,7 +22,7 @@ def read_settings(profile: str | None, arguments: Mapping[str, object]) -> dict[
     Raises `ConfigurationError` for an unknown argument or an unreadable profile.
     """
     if unknown := arguments.keys() - set(SETTINGS):
-        raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}")
+        raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}; there are {', '.join(SETTINGS)}")
     table = profile_table(profile, os.environ)
     return {name: _value(places(name, arguments, os.environ, table)) for name in SETTINGS}
 

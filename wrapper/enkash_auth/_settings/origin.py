@@ -42,7 +42,7 @@ def check_url(url: str) -> str | None:
         scheme, host, _ = parse_origin(url)
         host.encode("idna")  # the lookup of a host does the same, and can fail
     except ValueError:
-        return "is not an https URL"
+        return "must be an https URL"
     if urlsplit(url).username is not None or "?" in url or "#" in url:
         return "must not contain a user, query or fragment"
     if scheme != "https" and not is_loopback(host):

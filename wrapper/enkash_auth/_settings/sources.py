@@ -53,9 +53,19 @@ def _read(path: Path, setting: str) -> str:
             text = file.read(_LARGEST + 1)
         if len(text) <= _LARGEST:
             return text.strip("\r\n")
-    except (OSError, UnicodeDecodeError):
-        pass
-    raise ConfigurationError(f"{setting} cannot be read as a text file")
+        why = "is larger than 64 KiB"
+    except UnicodeDecodeError:
+        why = "is not text in UTF-8"
+    except OSError as error:
+        why = _why(error)
+    shown = str(path) if path.is_absolute() else "the file"  # perhaps the value itself, by mistake
+    raise ConfigurationError(f"{setting}: {shown} {why}; correct the file or the setting")
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "does not exist"
+    return "is forbidden to this user" if isinstance(error, PermissionError) else "is no regular file"
 
 
 def _regular(path: Path) -> Path:
@@ -85,9 +95,9 @@ def profile_table(profile: str | None, environ: Mapping[str, str]) -> dict[str, 
             table = tomllib.load(file).get(name)
             if isinstance(table, dict):
                 return table
-    except FileNotFoundError:
-        why = "does not exist"
-    except (OSError, RuntimeError):  # RuntimeError: no home directory, or TOML nested too deeply
+    except OSError as error:
+        why = _why(error)
+    except RuntimeError:  # no home directory, or TOML nested too deeply
         why = "cannot be read"
     except ValueError:  # TOML or UTF-8; the parser's message may quote a value, so it is not shown
         why = "is not valid TOML"

@@ -20,7 +20,7 @@ from typing import TypeVar
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import Runtime, exclusively
 
 try:
     import sqlite3  # here, for a sign-in must not import: a fork may come
@@ -93,12 +93,13 @@ class Attempts:
         return self._memories.get(fingerprint, Memory())
 
     def _keep(self, fingerprint: str, attempt: Attempt) -> None:
-        with _guard:
-            self._memories[fingerprint] = self._memory(fingerprint).keeping(attempt)
+        memory = partial(self._memory, fingerprint)
+        exclusively(_guard, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
 
     def _change(self, fingerprint: str, change: Change[T], left: float) -> T | None:
         """Apply `change` in the file, or else in memory; return what it returns, None if the file is busy."""
-        with _guard:
+
+        def apply() -> T | None:
             memory, saved = self._memory(fingerprint), True
             try:
                 ledger, value = (
@@ -108,12 +109,16 @@ class Attempts:
             except _ERRORS as error:
                 if getattr(error, "sqlite_errorname", None) == "SQLITE_BUSY":
                     return None
-                if not self.trouble:
-                    _log.debug("attempts are remembered in this process alone: %s (%s)", self.path, error)
                 self.trouble = str(error)
                 saved, (ledger, value) = False, change(memory.ledger)
             self._memories[fingerprint] = memory.after(ledger, saved=saved)
             return value
+
+        before = self.trouble
+        value = exclusively(_guard, apply)
+        if self.trouble and not before:  # not under the lock: a handler may wait for what needs it
+            _log.debug("attempts are remembered in this process alone: %s (%s)", self.path, self.trouble)
+        return value
 
     def _in_file(self, path: Path, fingerprint: str, change: Change[T], left: float) -> tuple[Ledger, T]:
         now = self._runtime.now()

@@ -1,9 +1,14 @@
 """A token request under way: when it may leave, and how much of an answer is read."""
 
+from __future__ import annotations
+
 import socket
+import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from contextvars import ContextVar
+from typing import Any
 
 import httpx
 from attrs import field, mutable
@@ -20,30 +25,57 @@ _LARGEST_ANSWER = 64 * 1024
 class Call:
     """A token request under way."""
 
+    host: str
     deadline: Moment
     runtime: Runtime
     sent: Moment
     allowed: float  # seconds
     leaves: float  # monotonic
+    target: str  # host and port, of the last connection that was begun
     left: bool = False  # whether the password may have left
     answer: Answer = field(factory=Answer)
     sockets: list[socket.socket] = field(factory=list)
+    lock: threading.RLock = field(factory=threading.RLock)
 
     def seconds(self) -> float:
         return self.runtime.now().until(self.deadline)
 
-    def leave(self, host: str) -> None:
+    def trace(self, name: str, info: dict[str, Any]) -> None:
+        """Follow the request, as httpcore tells it: hold its header back, and know the connection for `cut`."""
+        if name.endswith("send_request_headers.started"):
+            if info["request"].method != b"CONNECT":  # to a proxy
+                self._leave()
+        elif name.endswith("connect_tcp.started"):  # to a proxy, perhaps
+            self.target = f"{info['host']}:{info['port']}"
+        elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
+            connection = info["return_value"].get_extra_info("socket")
+            self.sockets = [connection] if isinstance(connection, socket.socket) else []
+        elif name.endswith(("response_closed.started", "send_connection_init.started")):
+            with self.lock:
+                self.sockets = []  # about to be closed; or HTTP/2's, on which other providers' requests may run
+
+    def cut(self) -> None:
+        """Shut the connection down. Only the thread that uses it closes it.
+
+        OpenSSL would go on with the descriptor's number, which may be another file's by then.
+        """
+        with self.lock:  # meanwhile `trace` keeps that thread from closing it
+            for connection in self.sockets:
+                with suppress(OSError):
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)  # an SSLSocket's own would drop its TLS state
+
+    def _leave(self) -> None:
         """Hold the header back until its time, on a connection that is open by then."""
         if (early := self.leaves - self.runtime.monotonic()) > 0:
             self.runtime.pause(early)
-        self.check_time(host)
+        self.check_time()
         self.sent = self.runtime.now()
 
-    def check_time(self, host: str) -> None:
+    def check_time(self) -> None:
         """Connecting took too long, or this process stood still: the password must not leave any more."""
         if self.seconds() <= 0:
             self.left = False
-            raise StoppedError(Unavailable("no time was left", host, late=True))
+            raise StoppedError(Unavailable("no time was left", self.host, late=True))
 
 
 current_call: ContextVar[Call] = ContextVar("enkash_auth_call")
@@ -60,11 +92,11 @@ class StoppedError(Exception):
 class Form(httpx.SyncByteStream):
     """The request's body: the last place where the deadline is checked before the password leaves."""
 
-    def __init__(self, content: bytes, call: Call, host: str) -> None:
-        self._content, self._call, self._host = content, call, host
+    def __init__(self, content: bytes, call: Call) -> None:
+        self._content, self._call = content, call
 
     def __iter__(self) -> Iterator[bytes]:
-        self._call.check_time(self._host)
+        self._call.check_time()
         self._call.left = True
         yield self._content
 
@@ -72,8 +104,8 @@ class Form(httpx.SyncByteStream):
 class BoundedStream(httpx.SyncByteStream):
     """A body, unpacked, that ends at a size and a time: a server that drips bytes outlasts every read timeout."""
 
-    def __init__(self, inner: httpx.SyncByteStream, call: Call, host: str, encoding: str) -> None:
-        self._inner, self._call, self._host = inner, call, host
+    def __init__(self, inner: httpx.SyncByteStream, call: Call, encoding: str) -> None:
+        self._inner, self._call = inner, call
         # none was asked for, but a proxy may do it anyway; httpx would unpack 500 bytes to 400 MB
         self._unpacker = zlib.decompressobj(47) if encoding in ("gzip", "x-gzip", "deflate") else None  # either kind
 
@@ -84,9 +116,9 @@ class BoundedStream(httpx.SyncByteStream):
                 chunk = self._unpacker.decompress(chunk, _LARGEST_ANSWER + 1)
             size += len(chunk)
             if size > _LARGEST_ANSWER:
-                raise StoppedError(Unavailable("the answer is larger than 64 KiB", self._host))
+                raise StoppedError(Unavailable("the answer is larger than 64 KiB", self._call.host))
             if self._call.seconds() < 0:
-                raise StoppedError(Unavailable("the answer took too long", self._host, late=True))
+                raise StoppedError(Unavailable("the answer took too long", self._call.host, late=True))
             yield chunk
 
     def close(self) -> None:

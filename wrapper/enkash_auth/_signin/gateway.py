@@ -1,17 +1,15 @@
 """The gateway: the only importer of the generated client. A request goes out, a reply comes back, nothing is raised."""
 
 import encodings.idna  # noqa: F401  # looking up a host needs it, and a sign-in must not import (a fork may come)
-import socket
 import ssl
 import threading
 import zlib
-from contextlib import suppress
 from importlib.metadata import version
-from typing import Any
 
 import httpx
 from attrs import evolve, frozen
 
+from enkash_auth._policy.cause import cause_of
 from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import NEVER, Moment
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
@@ -54,7 +52,8 @@ class Gateway:
         self.lead = 0.0 if transport else _LEAD  # another transport may not tell when its header leaves
         self.origin, self.host = credentials.origin, credentials.origin[1]
         self._credentials, self._shared = credentials, transport is not None  # a given transport may have other users
-        self._calls, self._lock, self._closed = list[Call](), threading.Lock(), False
+        # re-entrant: a finalizer or a signal handler may close the provider amid any of the steps below
+        self._calls, self._lock, self._closed = list[Call](), threading.RLock(), False
         self._client = Client(
             base_url=credentials.base_url,
             timeout=httpx.Timeout(5.0),  # each request brings its own
@@ -80,9 +79,7 @@ class Gateway:
             return
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             why = type(error).__name__
-        raise ConfigurationError(
-            f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use the proxy that is named ({why})"
-        )
+        raise ConfigurationError(f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use it ({why}); correct it")
 
     def grant(self, deadline: Moment, runtime: Runtime, leaves: float = NEVER) -> Reply:
         """Send one token request (RFC 6749 section 4.3) until `deadline`, and return how it ended.
@@ -90,7 +87,8 @@ class Gateway:
         Its header leaves no sooner than `leaves` (monotonic); a caller has to come `lead` seconds before that.
         """
         now = runtime.now()
-        call = Call(deadline, runtime, now, now.until(deadline), leaves, left=self._shared)
+        target = f"{self.host}:{self.origin[2]}"
+        call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, left=self._shared)
         current_call.set(call)
         with self._lock:
             self._calls.append(call)
@@ -99,13 +97,16 @@ class Gateway:
         finally:
             with self._lock:
                 self._calls.remove(call)
-                last = self._closed and not self._calls
+                last = self._closed and not self._calls and not self._shared
             if last:
                 self._client.get_httpx_client().close()
         return Reply(outcome, evolve(call.answer, left=call.left), call.sent)
 
     def _send(self, call: Call) -> Outcome:
         try:
+            if self._closed:  # else, since `call` is one of `_calls`, nobody closes the client under it
+                call.left = False
+                return Unavailable("the provider was closed", self.host)
             body = TokenRequest(
                 username=self._credentials.username,
                 password=self._credentials.password.reveal(),
@@ -125,11 +126,11 @@ class Gateway:
             return Malformed(str(error), self.host)
         except _NEVER_SENT as error:
             call.left = False
-            return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
+            return Unavailable(f"cannot connect to {call.target}: {cause_of(error)}", self.host)
         except (httpx.ReadTimeout, httpx.WriteTimeout):
             return Unavailable(f"no answer within {call.allowed:.3g} s", self.host, late=True)
         except httpx.HTTPError as error:
-            return Unavailable(f"the connection failed ({type(error).__name__})", self.host)
+            return Unavailable(f"the connection to {call.target} failed: {cause_of(error)}", self.host)
         except Exception as error:  # a sign-in that ends in no outcome would keep its waiters until their deadline
             if call.answer.status == 200:  # what the generated parser raises on a body that is no JSON object
                 return Malformed("the body is not the JSON object of the spec", self.host)
@@ -150,39 +151,27 @@ class Gateway:
         number, which may be another file's by then.
         """
         with self._lock:
-            sockets = [open for call in self._calls for open in call.sockets]
-        for open in sockets:
-            with suppress(OSError):
-                socket.socket.shutdown(open, socket.SHUT_RDWR)  # an SSLSocket's own would drop its TLS state
+            running = list(self._calls)
+        for call in running:
+            call.cut()
 
     def _on_request(self, request: httpx.Request) -> None:
         call = current_call.get()
         seconds = max(0.0, call.seconds())
 
-        def trace(name: str, info: dict[str, Any]) -> None:
-            if name.endswith("send_request_headers.started"):
-                if info["request"].method != b"CONNECT":  # to a proxy
-                    call.leave(self.host)
-            elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
-                connection = info["return_value"].get_extra_info("socket")
-                call.sockets = [connection] if isinstance(connection, socket.socket) else []
-            elif name.endswith("response_closed.started"):
-                call.sockets = []
-
         # a host may have several addresses, the first of them dead
         limits = httpx.Timeout(seconds, connect=seconds / 3).as_dict()
-        request.extensions = {**request.extensions, "timeout": limits, "trace": trace}
+        request.extensions = {**request.extensions, "timeout": limits, "trace": call.trace}
         request.headers.pop("Cookie", None)  # each sign-in stands alone
         if not (self._credentials.username + self._credentials.password.reveal()).isascii():
             request.headers["Content-Type"] += ";charset=UTF-8"  # else stock Spring reads Latin-1, and counts a failure
-        request.stream = Form(request.content, call, self.host)
+        request.stream = Form(request.content, call)
 
     def _on_response(self, response: httpx.Response) -> None:
         """Bound and read the body, and end all but a 200 before the generated parser, which knows no status 520."""
         call, stream, status = current_call.get(), response.stream, response.status_code
         assert isinstance(stream, httpx.SyncByteStream)
-        encoding = response.headers.pop("Content-Encoding", "").lower()
-        response.stream = BoundedStream(stream, call, self.host, encoding)
+        response.stream = BoundedStream(stream, call, response.headers.pop("Content-Encoding", "").lower())
         basic = has_basic_challenge(response.headers.get_list("WWW-Authenticate"))
         call.answer = Answer(status, basic=basic)
         try:

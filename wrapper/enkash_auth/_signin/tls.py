@@ -5,6 +5,7 @@ from weakref import WeakValueDictionary
 
 import httpx
 
+from enkash_auth._policy.cause import cause_of
 from enkash_auth._settings.environment import certificate_files
 from enkash_auth.errors import ConfigurationError
 
@@ -15,7 +16,7 @@ def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
     """Return what `verify` means; providers that live at the same time share what True means.
 
     Reading the certificates takes 30 to 90 ms and 0.8 MB, most of what a provider costs. Raises `ConfigurationError`
-    where those that `SSL_CERT_FILE` or `SSL_CERT_DIR` name cannot be read.
+    if those that `SSL_CERT_FILE` or `SSL_CERT_DIR` names cannot be read.
     """
     if verify is not True:
         return httpx.create_ssl_context(verify=verify)
@@ -26,5 +27,6 @@ def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
         context = _contexts[files] = httpx.create_ssl_context()
         return context
     except OSError as error:
-        why = type(error).__name__
-    raise ConfigurationError(f"SSL_CERT_FILE or SSL_CERT_DIR: the certificates cannot be read ({why})")
+        why = cause_of(error)
+    named = " or ".join(name for name in files if name)
+    raise ConfigurationError(f"SSL_CERT_FILE or SSL_CERT_DIR: {named} cannot be read ({why}); correct or unset it")

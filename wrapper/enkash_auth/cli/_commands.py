@@ -9,7 +9,7 @@ import shlex
 import sys
 import threading
 from contextlib import suppress
-from typing import Any, Literal, get_args
+from typing import Any
 
 import click
 
@@ -17,7 +17,6 @@ from enkash_auth._provider import TokenProvider
 from enkash_auth._settings.environment import attempts_path
 from enkash_auth._versions import spec_version, version
 from enkash_auth.errors import ConfigurationError
-from enkash_auth.testing._answers import Faults
 
 from ._doctor import examine
 from ._group import Group
@@ -108,13 +107,11 @@ def doctor(ctx: click.Context, sign_in: bool, as_json: bool) -> None:
 
     It checks settings, host, TLS, clock, store, refusal and extras. Without --sign-in it sends no password.
     """
-    findings = []
-    for finding in examine(ctx.obj, sign_in):
-        findings.append(finding)
-        if not as_json:
-            click.echo(finding.as_line())
+    findings = examine(ctx.obj, sign_in)
     if as_json:
         click.echo(json.dumps({"findings": [finding.as_json() for finding in findings]}))
+    else:
+        click.echo("\n".join(finding.as_line() for finding in findings))
     ctx.exit(1 if any(finding.level == "fail" for finding in findings) else 0)
 
 
@@ -143,32 +140,32 @@ def reset(profile: str | None) -> None:
     "--lock-after", type=click.IntRange(min=1), default=3, show_default=True, help="Refusals that lock the account."
 )
 @click.option("--casing", type=click.Choice(["snake", "camel"]), default="snake", show_default=True)
+@click.option("--dialect", default="spring", metavar="NAME", help="How a wrong password is refused: keycloak, 422, ...")
 @click.option(
-    "--fault",
-    "faults",
-    type=click.Choice([kind for kind in get_args(Faults) if kind != "raw"]),
-    multiple=True,
-    help="The next token request fails like this. Repeat it for the requests after that.",
+    "--fault", "faults", metavar="NAME", multiple=True, help="The next token request fails like this. Repeatable."
 )
-def sandbox(
-    life: float, sticky: bool, latency: float, lock_after: int, casing: Literal["snake", "camel"], faults: tuple[Any]
-) -> None:
+@click.option("--outage", metavar="NAME", help="Every token request fails like this: user_database_down, 502, ...")
+def sandbox(faults: tuple[str, ...], **options: Any) -> None:
     """Run a token server to experiment with.
 
     It has a throw-away account and runs on a loopback port until Ctrl-C. It prints `export` lines; with these
-    variables, enkash-auth and services use it.
+    variables, enkash-auth and services use it. A wrong NAME is an error that lists the right ones.
     """
     from enkash_auth.testing import Sandbox
 
-    server = Sandbox(life, sticky=sticky, latency=latency, lock_after=lock_after, casing=casing)
-    for fault in faults:
-        server.fail_next(fault)
+    try:
+        server = Sandbox(**options)
+        for fault in faults:
+            server.fail_next(fault)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     try:
         server.serve()
     except ImportError as missing:
         raise ConfigurationError(str(missing)) from None
     with server, suppress(KeyboardInterrupt):  # pragma: no cover - a test ends it with a signal
         for name, value in server.environment().items():
-            click.echo(f"export {name}={shlex.quote(value)}")
+            if name != "ENKASH_ATTEMPTS":  # a shell may come to real credentials next, whose passwords are counted
+                click.echo(f"export {name}={shlex.quote(value)}")
         click.echo(f"The sandbox runs at {server.base_url} until Ctrl-C.", err=True)
         threading.Event().wait()

@@ -23,8 +23,29 @@ from ._status import opened, state_of
 _SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
 
 
-def examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
-    """Yield findings one by one; send the password only if `sign_in`, and never after a refusal."""
+_READ_AGAIN = "Changed settings are used at once; if these are right by now, run 'enkash-auth reset'"
+_LOCK = "EnKash locks an account after three wrong passwords, so"
+_MEANING = {  # by what forbids a sign-in; None: only a pause
+    "clear": f"{_LOCK} this one is not sent again: correct ENKASH_USERNAME and ENKASH_PASSWORD. {_READ_AGAIN}",
+    "client": f"Correct ENKASH_CLIENT_ID, ENKASH_BASIC_CLIENT_ID and ENKASH_CLIENT_SECRET. {_READ_AGAIN}",
+    "maybe": f"{_LOCK} what may be a refusal counts: compare ENKASH_USERNAME and ENKASH_PASSWORD. {_READ_AGAIN}",
+    "open": f"{_LOCK} a password without an answer counts: nobody knows whether it was tried. {_READ_AGAIN}",
+    "unknown": f"{_LOCK} passwords are sent minutes apart until one is answered. Services do that by themselves",
+    None: "Services wait and ask again by themselves: there is nothing to do. Ask EnKash if it lasts",
+}
+
+
+def examine(profile: str | None, sign_in: bool) -> list[Finding]:
+    """Return the findings; send the password only if `sign_in`, and never after a refusal.
+
+    What a failure names is not ok: its line says so, though it was looked at before.
+    """
+    found = list(_examine(profile, sign_in))
+    failures = [finding for finding in found if finding.level == "fail"]
+    return [finding.unless_failed(failures) for finding in found]
+
+
+def _examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
     yield from _settings(profile)
     yield _extras()
     with ExitStack() as stack:
@@ -122,24 +143,31 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
     else:
         yield Finding("ok", "store", f"{state.store} answers")
     if state.failure and state.refusal == "final":
-        advice = "change the credentials, or run 'enkash-auth reset' if they are correct now"
-        yield Finding("fail", "refusal", f"{state.failure.to_exception()}; {advice}")
+        yield Finding("fail", "refusal", _in_words(state.failure.to_exception()))
         return
     if state.failure:
-        about = "refusal" if state.refusal == "limited" else "back-off"
-        yield Finding("warn", about, f"{state.failure.to_exception()}; wait: a call after that signs in again")
-    elif state.answers:
-        yield Finding("ok", "refusal", "no refusal of these credentials is known")
-    if sign_in:
-        yield _signed_in(provider, stored=state.token is not None)
+        yield Finding(
+            "warn", "refusal" if state.refusal == "limited" else "back-off", _in_words(state.failure.to_exception())
+        )
+    if not sign_in:
+        signed_in = Finding("ok", "sign-in", "not tried: run doctor --sign-in to try it")
     else:
-        yield Finding("ok", "sign-in", "not tried: run doctor --sign-in to try it")
+        signed_in = _signed_in(provider, stored=state.token is not None)
+    if state.answers and not state.failure and signed_in.level == "ok":
+        yield Finding("ok", "refusal", "no refusal of these credentials is known")
+    yield signed_in
 
 
 def _signed_in(provider: TokenProvider, *, stored: bool) -> Finding:
     try:
         token = provider.token()
     except EnkashAuthError as error:
-        return Finding("fail", "sign-in", f"{error}: see {type(error).__name__} in docs/errors.md")
+        return Finding("fail", "sign-in", _in_words(error))
     text = f"a token that expires at {token.expires_at.isoformat(timespec='seconds')}"
     return Finding("ok", "sign-in", f"{text}, from the store: no request was sent" if stored else text)
+
+
+def _in_words(error: EnkashAuthError) -> str:
+    """Return an error with its meaning in place of its pointer to the doctor."""
+    said = re.sub(r"[;.] see 'enkash-auth doctor'$", "", str(error), flags=re.IGNORECASE)
+    return f"{said}. {_MEANING[getattr(error, 'row', 'maybe')]}"  # no token in a 200, too

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
@@ -17,15 +17,27 @@ from enkash_auth._settings.credentials import Credentials
 from enkash_auth._signin.tls import tls_context
 from enkash_auth._versions import version
 
-from ._finding import Finding
+from ._finding import Finding, Level
 
 _PATIENCE = 5.0  # seconds for a name, and for each step of an answer
 _SKEW = 5.0  # seconds
+_SPRING = 'Basic realm="oauth2/client"'
+# what a token endpoint, or something else, says to HEAD
+_ANSWERS: tuple[tuple[Container[int], Level, str], ...] = (
+    ([401], "ok", "host and path are right, and the software is not stock Spring Security OAuth"),
+    ([400, 405, 415], "ok", "something at this path takes no HEAD, as a token endpoint may"),
+    (range(300, 400), "warn", "sign-ins follow no redirect: set ENKASH_BASE_URL to the host that it leads to"),
+    ([403, 407], "warn", "a proxy or firewall may forbid it: ask EnKash to allow-list this machine's address"),
+    ([404, 410], "warn", "it may have no token endpoint: compare host and path of ENKASH_BASE_URL with EnKash's"),
+    ([429], "warn", "it is busy: wait, services ask again by themselves"),
+    (range(500, 600), "fail", "it is out of order, and sign-ins will fail: wait, and ask EnKash if it lasts"),
+)
+_ODD: tuple[Level, str] = ("warn", "this may be no token endpoint: compare ENKASH_BASE_URL with EnKash's")
 _EXPIRES = 14 * 86_400.0  # seconds before expiry at which a certificate becomes a warning
 
 
 def look_at_host(credentials: Credentials) -> Iterator[Finding]:
-    """Look up the host, connect, send one HEAD without credentials."""
+    """Look up the host, connect, send one HEAD to the token endpoint, without credentials."""
     scheme, host, port = credentials.origin
     proxies = getproxies()
     if scheme == "https" and (proxies.get("https") or proxies.get("all")) and not proxy_bypass(host):
@@ -42,14 +54,26 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
     try:
         client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True), mounts={"http://": None})
         began = time.time()
-        with client, client.stream("HEAD", credentials.base_url) as answer:
+        with client, client.stream("HEAD", f"{credentials.base_url}/oauth/token") as answer:
             ended = time.time()
             connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
             if connection is not None:
                 yield _certificate(connection)
             yield _skew(answer.headers.get("Date"), began, ended)
+            yield _software(answer)
     except httpx.HTTPError as error:
         yield Finding("fail", "connection", _trouble(error, host, port))
+
+
+def _software(answer: httpx.Response) -> Finding:
+    """Return what the answer to a HEAD without credentials says of the token endpoint."""
+    status, challenge = answer.status_code, answer.headers.get("WWW-Authenticate", "")
+    if status == 401 and challenge == _SPRING:
+        return Finding(
+            "ok", "server", f"answers as stock Spring Security OAuth (401 {challenge}): host and path are right"
+        )
+    level, text = next(((level, text) for known, level, text in _ANSWERS if status in known), _ODD)
+    return Finding(level, "server", f"answers {status} to a request without credentials: {text}")
 
 
 def _trouble(error: Exception, host: str, port: int) -> str:

@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     except ImportError as missing:
         extra = _MODULES[name].removeprefix("_")
-        raise ConfigurationError(f"{name} needs the extra enkash-auth[{extra}]") from missing
+        raise ConfigurationError(f"{name} needs the extra enkash-auth[{extra}]: install it") from missing
 
 
 def from_url(url: str) -> Store:
@@ -60,13 +60,13 @@ def _made(url: str) -> Store:
         path = unquote(parts.path)
         drive = re.match(r"/[A-Za-z][:|](/|$)", path)  # of Windows, which has no file store
         if parts.netloc not in ("", "localhost") or not path.startswith("/") or drive or parts.query or parts.fragment:
-            raise ConfigurationError("a file store's URL is file:///absolute/directory, without a drive")
+            raise ConfigurationError("a file store's URL must be file:///absolute/directory, without a drive")
         store = __getattr__("FileStore")(path)
     elif re.fullmatch(r"unix|(redis|valkey)s?(\+sentinel)?", parts.scheme):
         store = __getattr__("RedisStore").from_url(url)
     else:
         raise ConfigurationError(
-            "a token store's URL is memory:, file:///directory, redis://, rediss://, valkey://, valkeys://, unix:// or"
-            " redis+sentinel://host,host/service"
+            "a token store's URL must be memory:, file:///directory, redis://, rediss://, valkey://, valkeys://, unix://"
+            " or redis+sentinel://host,host/service"
         )
     return store

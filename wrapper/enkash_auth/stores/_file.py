@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from enkash_auth._policy.cause import cause_of
 from enkash_auth.errors import ConfigurationError
 
 from ._protocol import Lock, StoreError, store_errors
@@ -24,7 +25,7 @@ _LONG = 365 * 86_400.0  # seconds; an entry kept longer (passwords sent, a reset
 _NEW = ".enkash-auth-new"  # suffix of a file that is being written
 _DEAD = 60.0  # seconds after which the writer of such a file must have been killed: writing takes milliseconds
 _NEEDED = ("geteuid", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")  # they keep a directory private
-_store_errors = store_errors("the token store's directory failed", OSError, Timeout)
+_store_errors = store_errors(OSError, Timeout)
 
 
 class FileStore:
@@ -40,12 +41,15 @@ class FileStore:
         if not all(hasattr(os, name) for name in _NEEDED):
             raise ConfigurationError("a file store needs a POSIX system (Linux, macOS, BSD); use a redis:// URL here")
         self._directory, why = Path(directory).absolute(), ""
+        self.place = str(self._directory)
         try:
             self._exists()
         except StoreError as error:
             why = str(error)
-        except (OSError, ValueError) as error:
-            why = f"the token store's directory cannot be used ({type(error).__name__})"
+        except ValueError:
+            why = "the token store's directory must be a path without null characters"
+        except OSError as error:
+            why = f"the token store {self.place} cannot be used ({cause_of(error)}); name another directory"
         if why:
             raise ConfigurationError(why)
 
@@ -75,7 +79,7 @@ class FileStore:
 
     @_store_errors
     def lock(self, key: str, seconds: float) -> Lock | None:
-        lease = _Lease(f"{key}.lease", self._release)
+        lease = _Lease(f"{key}.lease", self.place, self._release)
         self._make()
         with self._alone(lease.key):
             if self._read(lease.key):
@@ -102,7 +106,7 @@ class FileStore:
             return False
         private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
         if not private:
-            raise StoreError("the token store's directory must be a directory of this user's, mode 0700, and no link")
+            raise StoreError(f"the token store {self.place} must be a directory of this user's, mode 0700, and no link")
         return True
 
     def _make(self) -> None:
@@ -162,8 +166,8 @@ class FileStore:
 class _Lease:
     """A lease is held by the owner that its file names, until it expires."""
 
-    def __init__(self, key: str, release: Callable[[_Lease], None]) -> None:
-        self.key, self.owner, self._release = key, secrets.token_bytes(16), release
+    def __init__(self, key: str, place: str, release: Callable[[_Lease], None]) -> None:
+        self.key, self.owner, self.place, self._release = key, secrets.token_bytes(16), place, release
 
     @_store_errors
     def release(self) -> None:

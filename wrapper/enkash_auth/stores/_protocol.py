@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from enkash_auth._policy.cause import cause_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,17 +51,19 @@ class Store(Protocol):
         """Close connections and files."""
 
 
-def store_errors(what: str, *errors: type[Exception]) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let a method raise `StoreError(what)` instead of `errors`, whose text and frames may hold secrets."""
+def store_errors(
+    *errors: type[Exception],
+) -> Callable[[Callable[Concatenate[Any, P], T]], Callable[Concatenate[Any, P], T]]:
+    """Let a method raise a `StoreError` with place and cause instead of `errors`, whose text may hold secrets."""
 
-    def made(method: Callable[P, T]) -> Callable[P, T]:
+    def made(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
         @wraps(method)
-        def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
             try:
-                return method(*args, **kwargs)
+                return method(self, *args, **kwargs)
             except errors as error:
-                why = type(error).__name__
-            raise StoreError(f"{what} ({why})")
+                why = cause_of(error)
+            raise StoreError(f"the token store {self.place} failed: {why}")
 
         return wrapped
 

@@ -15,7 +15,7 @@ from redis.cluster import RedisCluster
 from enkash_auth.errors import ConfigurationError
 
 from ._protocol import Lock, store_errors
-from ._redis_clients import client_from_url, renew_after_fork, sentinel_pools
+from ._redis_clients import client_from_url, place_of, renew_after_fork, sentinel_pools
 
 _PREFIX = "enkash-auth:{1}:"  # one hash slot: in a cluster, all keys of a script must share one
 _IDLE = 5.0  # seconds after which an idle connection is replaced: a firewall may have dropped it silently
@@ -36,7 +36,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', left)
 return 1"""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 # all exceptions: redis-py passes on foreign ones, and those of a cluster are not RedisError
-_store_errors = store_errors("the token store's server failed", Exception)
+_store_errors = store_errors(Exception)
 
 
 class RedisStore:
@@ -56,6 +56,7 @@ class RedisStore:
         if client.get_encoder().decode_responses:
             raise ConfigurationError("the token store's client must not have decode_responses: entries are bytes")
         self._own: Any = client
+        self.place = place_of(client)
         self._pid, self._used = os.getpid(), time.monotonic()
 
     @property
@@ -84,7 +85,7 @@ class RedisStore:
             why = type(error).__name__
         del url  # it may hold a password, which a traceback with locals would show
         if client is None:
-            raise ConfigurationError(f"the token store's URL is not a URL of redis-py or of a Sentinel ({why})")
+            raise ConfigurationError(f"the token store's URL must be one of redis-py or of a Sentinel ({why})")
         store = cls(client)
         store._idle = _IDLE
         return store
@@ -110,7 +111,7 @@ class RedisStore:
 
     @_store_errors
     def lock(self, key: str, seconds: float) -> Lock | None:
-        lease = _Lease(f"{_PREFIX}{key}-lease", self._release)
+        lease = _Lease(f"{_PREFIX}{key}-lease", self.place, self._release)
         taken: Any = self._client.eval(_LOCK, 1, lease.key, lease.owner, int(seconds * 1000))
         if not taken:
             return None
@@ -128,8 +129,8 @@ class RedisStore:
 
 
 class _Lease:
-    def __init__(self, key: str, release: Callable[[_Lease], None]) -> None:
-        self.key, self.owner, self._release = key, secrets.token_hex(16), release
+    def __init__(self, key: str, place: str, release: Callable[[_Lease], None]) -> None:
+        self.key, self.owner, self.place, self._release = key, secrets.token_hex(16), place, release
         self.clock = 0.0  # server time minus our time; the answer's delay makes it too small, never too large
 
     def server_time(self) -> float:

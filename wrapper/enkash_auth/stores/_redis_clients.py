@@ -53,6 +53,18 @@ def _by_sentinel(url: str, options: dict[str, Any]) -> Any:
     return _Sentinel(sentinels, sentinel_kwargs=own | shared, **options).master_for(unquote(service))
 
 
+def place_of(client: Any) -> str:
+    """Return where a client's server is, for messages: host and port, a socket's path, or a Sentinel's service."""
+    pool = getattr(client, "connection_pool", None)
+    options = getattr(pool, "connection_kwargs", {})
+    if pool is None:  # a cluster
+        nodes = getattr(getattr(client, "nodes_manager", None), "startup_nodes", None)
+        return f"cluster at {', '.join(nodes or ())}"
+    if service := getattr(pool, "service_name", None):
+        return f"service {service} of a Sentinel"
+    return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+
+
 def sentinel_pools(client: Any) -> list[Any]:
     """Return the connection pools of the Sentinels that a client asks for its server."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from ._answers import Answer
@@ -58,7 +59,7 @@ async def _send(answer: Answer, request: Request, send: Send) -> None:
         return
     if answer.sent != "dropped":
         content = answer.content()
-        headers = {"Content-Length": str(len(content)), **answer.sent_headers()}
+        headers = {"Date": formatdate(usegmt=True), "Content-Length": str(len(content)), **answer.sent_headers()}
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
         await send({"type": "http.response.body", "body": content, "more_body": answer.sent == "cut"})

@@ -1,0 +1,129 @@
+"""Closing a provider while its sign-in runs touches nothing of others. Over TLS, on loopback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+
+from conftest import Server, credentials, grant, issued, wait_for_sign_ins
+from enkash_auth import TokenProvider
+from enkash_auth._policy.outcome import Unavailable
+from enkash_auth._provider import engine_of
+from enkash_auth.errors import UnavailableError
+
+ANSWER = b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 22\r\n\r\n{"access_token": "t"} '
+
+
+class TlsServer:
+    """Answers when the test says so; `connections` are those that have sent a request."""
+
+    def __init__(self) -> None:
+        authority = trustme.CA()
+        self._context, self.trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+        authority.issue_cert("127.0.0.1").configure_cert(self._context)
+        authority.configure_trust(self.trusting)
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.connections: list[ssl.SSLSocket] = []
+        self._arrived = threading.Semaphore(0)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection = self._context.wrap_socket(self._listening.accept()[0], server_side=True)
+                while b"grant_type" not in connection.recv(65536):
+                    pass
+                self.connections.append(connection)
+                self._arrived.release()
+
+    def wait_for_request(self) -> None:
+        assert self._arrived.acquire(timeout=10)
+
+    def close(self) -> None:
+        self._listening.close()
+        for connection in self.connections:
+            connection.close()
+
+
+@pytest.fixture
+def tls() -> Iterator[TlsServer]:
+    server = TlsServer()
+    yield server
+    server.close()
+
+
+def test_closing_under_a_running_sign_in_writes_into_no_strangers_file(tls: TlsServer, tmp_path: Path) -> None:
+    """The descriptor's number may be another file's at once: OpenSSL would read that, and write an alert into it."""
+    with ThreadPoolExecutor() as pool, ExitStack() as files:
+        provider = TokenProvider(credentials(base_url=tls.url), verify=tls.trusting)
+        call = pool.submit(provider.token)
+        tls.wait_for_request()
+        threading.Event().wait(0.05)  # by then it waits for the answer
+        provider.close()
+        strangers = [tmp_path / str(number) for number in range(20)]
+        for path in strangers:
+            path.write_bytes(b"a stranger's")
+        opened = [files.enter_context(path.open("r+b", buffering=0)) for path in strangers]
+        with suppress(OSError):  # what the server sends now wakes the thread that reads
+            tls.connections[0].sendall(b"HTTP/1.1 200 OK\r\n")
+        tls.connections[0].close()
+        with pytest.raises(UnavailableError):
+            call.result()
+        wait_for_sign_ins()
+        assert [os.lseek(file.fileno(), 0, os.SEEK_CUR) for file in opened] == [0] * 20
+    assert {path.read_bytes() for path in strangers} == {b"a stranger's"}
+
+
+def test_closing_one_provider_cuts_no_others_sign_in_on_a_shared_transport(tls: TlsServer) -> None:
+    transport = httpx.HTTPTransport(verify=tls.trusting)
+    with transport, ThreadPoolExecutor() as pool:
+        one, other = (TokenProvider(credentials(base_url=tls.url), transport=transport) for _ in range(2))
+        calls = []
+        for provider in (one, other):
+            calls.append(pool.submit(provider.token))
+            tls.wait_for_request()
+        one.close()
+        with pytest.raises(UnavailableError):
+            calls[0].result()
+        tls.connections[1].sendall(ANSWER)
+        assert calls[1].result().access_token == "t"
+
+
+def test_a_connection_that_many_requests_share_is_not_cut(server: Server) -> None:
+    """HTTP/2's: httpcore says so once it has sent the connection's preface."""
+    ours, theirs = socket.socketpair()
+    stream: Any = SimpleNamespace(get_extra_info=lambda name: ours)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        trace = request.extensions["trace"]
+        trace("connection.start_tls.complete", {"return_value": stream})
+        trace("http2.send_connection_init.started", {})
+        provider.close()
+        ours.sendall(b"still open")
+        return issued("t")
+
+    server.answer = answer
+    with ours, theirs, TokenProvider(credentials(), transport=server.transport) as provider:
+        grant(provider)
+        assert theirs.recv(99) == b"still open"
+
+
+def test_a_sign_in_that_begins_after_closing_sends_nothing(server: Server) -> None:
+    provider = TokenProvider(credentials(), transport=server.transport)
+    engine_of(provider).held.account.gateway.close()
+    reply = grant(provider)
+    assert isinstance(reply.outcome, Unavailable) and not reply.answer.left
+    assert server.requests == []

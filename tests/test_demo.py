@@ -1,0 +1,51 @@
+"""The demo: both servers side by side, without progress in a pipe."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enkash_auth import Credentials
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture
+def demo(monkeypatch: pytest.MonkeyPatch) -> Any:
+    found = importlib.util.spec_from_file_location("demo", Path(__file__).parents[1] / "examples" / "demo.py")
+    assert found and found.loader
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    monkeypatch.setattr(module, "SECONDS", 1)
+    monkeypatch.setenv("ENKASH_ATTEMPTS", "off")
+    return module
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_is_for_terminals(
+    demo: Any, terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    assert demo.main() == 0
+    said = capsys.readouterr().out
+    assert ("\r" in said) is terminal
+    said = said.replace("\r\033[K", "\n")
+    assert re.findall(r"^(FRESH|STICKY):", said, re.MULTILINE) == ["FRESH", "STICKY"]
+    rows = re.findall(r"^  (\w+) +([^ ].*?)  (\S.*)$", said, re.MULTILINE)
+    assert [name for name, *_ in rows] == ["calls", "token", "requests", "waiting"] * 2
+    assert [text for name, _, text in rows if name == "calls"] == ["80 calls, none failed"] * 2
+
+
+def test_a_failed_call_is_counted_and_named(demo: Any, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setattr(demo.Sandbox, "credentials", lambda self: Credentials(self.base_url, *"abcd"))
+    assert demo.main() == 1
+    said = capsys.readouterr().out
+    assert "80 calls, 80 failed" in said and "RefusedError" in said
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "no call"), (1, "1 call"), (2, "2 calls"), (1920, "1,920 calls")])
+def test_one_is_singular(demo: Any, number: int, said: str) -> None:
+    assert demo.count(number, "call") == said

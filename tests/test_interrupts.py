@@ -1,0 +1,147 @@
+"""A signal handler or a finalizer that comes at any moment: it raises, or needs a token itself.
+
+CPython runs handlers when a Python function begins and after a C function has returned, where it calls a profiler, too.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from types import FrameType
+
+import httpx
+import pytest
+
+import enkash_auth
+from conftest import Server, credentials, wait_for_sign_ins
+from enkash_auth import TokenProvider
+from enkash_auth.errors import ConfigurationError, EnkashAuthError
+
+OURS = str(Path(enkash_auth.__file__).parent)
+REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
+
+
+class Interrupt:
+    """Calls `handler` once, at the `number`-th moment of the package's own code on a thread."""
+
+    def __init__(self, number: int, handler: Callable[[], object]) -> None:
+        self.left, self._handler = number, handler
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        if event in ("call", "c_return") and self.left >= 0 and frame.f_code.co_filename.startswith(OURS):
+            self.left -= 1
+            if self.left < 0:
+                self._handler()
+
+    @contextmanager
+    def on_this_thread(self) -> Iterator[None]:
+        sys.setprofile(self)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    @contextmanager
+    def on_sign_ins(self) -> Iterator[None]:
+        threading.setprofile(self)
+        try:
+            yield
+        finally:
+            threading.setprofile(None)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_handler_that_raises_at_any_moment_loses_no_sign_in(server: Server) -> None:
+    for number in count():
+        server.requests.clear()
+        with TokenProvider(credentials(), transport=server.transport, timeout=5) as provider:
+            try:
+                with Interrupt(number, interrupt).on_this_thread():
+                    provider.token()
+                break
+            except KeyboardInterrupt:
+                assert provider.token().access_token == "canary-token-1", number
+    assert number > 20
+
+
+STEPS = {
+    "token": TokenProvider.token,
+    "invalidate": lambda provider: provider.invalidate(provider.token()),
+    "reset": TokenProvider.reset,
+    "close": TokenProvider.close,
+}
+
+
+def check(provider: TokenProvider) -> None:
+    """What a handler gets: a token, or an error at once."""
+    try:
+        provider.token()
+    except EnkashAuthError as error:
+        assert isinstance(error, ConfigurationError) or "re-entrantly" in str(error), error
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_a_handler_that_needs_a_token_at_any_moment_is_answered(
+    server: Server, step: Callable[[TokenProvider], object]
+) -> None:
+    for number in count():
+        with TokenProvider(credentials(), transport=server.transport, timeout=5) as provider:
+            provider.token()
+            provider.invalidate(provider.token())
+            interrupted = Interrupt(number, lambda provider=provider: check(provider))  # type: ignore[misc]
+            with interrupted.on_this_thread():
+                step(provider)
+            if interrupted.left >= 0:
+                break
+    assert number > 5
+
+
+def test_a_handler_amid_a_reset_that_needs_another_providers_token_is_answered(
+    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The providers of a process share the lock of the file of attempts."""
+    for number in count():
+        monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / f"{number}.db"))
+        with (
+            TokenProvider(credentials(), transport=server.transport) as provider,
+            TokenProvider(credentials(username="other"), transport=server.transport, timeout=5) as other,
+        ):
+            interrupted = Interrupt(number, lambda other=other: check(other))  # type: ignore[misc]
+            with interrupted.on_this_thread():
+                provider.reset()
+            if interrupted.left >= 0:
+                break
+    assert number > 20
+
+
+@pytest.mark.parametrize("answer", [None, REFUSAL], ids=["token", "refusal"])
+def test_a_finalizer_that_needs_a_token_on_a_sign_ins_thread_is_answered(
+    server: Server, answer: httpx.Response | None
+) -> None:
+    heard: list[EnkashAuthError] = []
+
+    def finalizer(provider: TokenProvider) -> None:
+        try:
+            provider.token()
+        except EnkashAuthError as error:
+            heard.append(error)
+
+    if answer:
+        server.answer = lambda _: answer
+    for number in count():
+        with TokenProvider(credentials(), transport=server.transport, timeout=5) as provider:
+            interrupted = Interrupt(number, lambda provider=provider: finalizer(provider))  # type: ignore[misc]
+            with interrupted.on_sign_ins(), suppress(EnkashAuthError):
+                provider.token()
+            wait_for_sign_ins()
+            if interrupted.left >= 0:
+                break
+    assert number > 50
+    assert all("re-entrantly" in str(error) or "refused the password" in str(error) for error in heard), heard

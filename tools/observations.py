@@ -1,0 +1,160 @@
+"""What a token server answered, without a value of it: in spec/observations/, and from there on docs/server.md."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+
+from enkash_auth._signin.answers import read_body
+
+FOLDER, PAGE = Path("spec", "observations"), Path("docs", "server.md")
+_BEGIN, _END = "<!-- observations: `nox -s contract` writes what follows -->\n", "<!-- end of the observations -->\n"
+_NONE = """Nothing yet: of EnKash's own server nothing was observed on the wire. Whoever has an account runs this:
+
+```bash
+nox -s contract -- https://ekpayout-uat.enkash.in
+```
+"""
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
+_MEDIA = ("application/json", "application/problem+json", "text/html", "text/plain")
+_SCHEMES = r"(?:^|,)\s*(basic|bearer|digest|negotiate)\b"
+Observation = dict[str, Any]
+
+
+@frozen
+class Answered:
+    """An answer as it came; only `describe` looks at its values."""
+
+    status: int
+    headers: list[tuple[str, str]] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    def header(self, name: str) -> str:
+        return ", ".join(value for key, value in self.headers if key.lower() == name)
+
+    def media(self) -> str:
+        media = self.header("content-type").partition(";")[0].strip().lower()
+        return "none" if not self.body else media if media in _MEDIA else "other"
+
+
+def describe(answer: Answered, secrets: Iterable[str]) -> Observation:
+    """Return status, media type, OAuth error code, challenges, names, types and life; no name that holds a secret."""
+    body = answer.json()
+    hidden = [*secrets, *(text for text in _texts(body) if len(text) > 15)]
+    fields = dict(_fields(body, hidden))
+    life = next((body[name] for name in ("expires_in", "expiresIn") if name in fields), None)
+    found = {
+        "status": answer.status,
+        "media": answer.media(),
+        "error": read_body(answer.body)[1],
+        "challenges": sorted(set(re.findall(_SCHEMES, answer.header("www-authenticate").lower()))) or None,
+        "casing": _casing(fields),
+        "life": int(life) if re.fullmatch(r"-?\d{1,18}", str(life)) else None,
+        "headers": sorted({_name(name.lower(), hidden) for name, _ in answer.headers}),
+        "fields": fields,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict | list):
+        for part in node.values() if isinstance(node, dict) else node:
+            yield from _texts(part)
+
+
+def _fields(node: Any, hidden: list[str], inside: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in node.items() if isinstance(node, dict) else ():
+        yield inside + _name(name, hidden), _TYPES.get(type(value), "null")
+        yield from _fields(value, hidden, f"{inside}{_name(name, hidden)}.")
+
+
+def _name(name: str, hidden: Iterable[str]) -> str:
+    """Return a name unless it is, or holds, a value: a server may use a user's name as a key."""
+    plain = re.fullmatch(r"[A-Za-z_][\w-]{0,39}", name) and not any(text in name for text in hidden)
+    return name if plain else "(hidden)"
+
+
+def _casing(names: Iterable[str]) -> str | None:
+    kinds = {"snake" if "_" in name else "camel" for name in names if re.search(r"_|[a-z][A-Z]", name)}
+    return kinds.pop() if len(kinds) == 1 else "mixed" if kinds else None
+
+
+def to_toml(seen: Observation) -> str:
+    """Return an observation as TOML: scalars first, then each answer and its fields."""
+    lines = [f"{name} = {json.dumps(value)}" for name, value in seen.items() if name != "answers"]
+    for answer in seen["answers"]:
+        lines += ["", "[[answers]]", *(f"{k} = {json.dumps(v)}" for k, v in answer.items() if k != "fields")]
+        lines += [
+            "[answers.fields]",
+            *(f"{json.dumps(name)} = {json.dumps(v)}" for name, v in answer["fields"].items()),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def read(root: Path) -> list[Observation]:
+    """Return the saved observations, by host, oldest first."""
+    found = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (root / FOLDER).glob("*.toml")]
+    return sorted(found, key=lambda one: (one["host"], one["date"]))
+
+
+def save(root: Path, seen: Observation) -> Path:
+    """Write an observation into its file, and all of them into docs/server.md."""
+    path = root / FOLDER / f"{seen['host'].replace(':', '_')}-{seen['date']}.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(to_toml(seen), encoding="utf-8")
+    page = (root / PAGE).read_text(encoding="utf-8")
+    (root / PAGE).write_text(on_page(page, read(root)), encoding="utf-8")
+    return path.relative_to(root)
+
+
+def on_page(page: str, observed: list[Observation]) -> str:
+    """Return docs/server.md with these observations in their place."""
+    before, _, rest = page.partition(_BEGIN)
+    rows = ["| host | date | answered | fields | next answer |", "| --- | --- | --- | --- | --- |"]
+    for seen in observed:
+        first = seen["answers"][0]
+        answered = " ".join(str(first[name]) for name in ("status", "error", "media") if name in first)
+        fields = ", ".join(f"`{name}` {kind}" for name, kind in first["fields"].items()) or "none"
+        rows.append(f"| `{seen['host']}` | {seen['date']} | {answered} | {fields} | {second(seen)} |")
+    return before + _BEGIN + ("\n".join([*rows, ""]) if observed else _NONE) + _END + rest.partition(_END)[2]
+
+
+def second(seen: Observation) -> str:
+    """Return in words what the second sign-in brought."""
+    if len(seen["answers"]) < 2:
+        return "not asked for"
+    if "same_token" not in seen:
+        return "not comparable: the first token was about to expire, or no token came"
+    token = "the same token: sticky" if seen["same_token"] else "a new token"
+    lives = [str(answer.get("life", "none said")) for answer in seen["answers"]]
+    return f"{token}, life {' then '.join(lives)}" + (f", in {seen['unit']}" if "unit" in seen else "")
+
+
+def changes(old: Observation, new: Observation) -> list[str]:
+    """Return what is not as it was observed before."""
+    before, after = dict(_flat(old)), dict(_flat(new))
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return [f"{name}: {before.get(name, 'nothing')} -> {after.get(name, 'nothing')}" for name in names]
+
+
+def _flat(node: Any, inside: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict | list) and (not inside.endswith("headers") and node):
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node, 1):
+            if name not in ("date", "client", "spec"):
+                yield from _flat(value, f"{inside} {name}".strip().replace("answers", "answer"))
+    else:
+        yield inside, node

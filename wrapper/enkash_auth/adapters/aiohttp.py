@@ -1,0 +1,34 @@
+"""EnkashMiddleware: a middleware of aiohttp's client sessions (aiohttp 3.12 or later)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp.payload import BytesPayload
+
+from enkash_auth._calls import Pinned
+
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+
+
+class EnkashMiddleware(Pinned):
+    """One of a client session's `middlewares`; takes, does and raises what `EnkashAuth` does.
+
+    A 401 after a redirect repeats the request that was redirected to.
+    """
+
+    async def __call__(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+        call = self._call(str(request.url))
+        call.sign(request.headers, await self._provider.atoken() if call.gets_token() else None)
+        response = await send(request)
+        in_memory = isinstance(request.body, bytes | BytesPayload)  # a stream cannot be sent twice
+        if call.rejected(response.status, request.headers) and in_memory:
+            fresh = await self._provider.atoken()
+            await asyncio.sleep(call.pause(fresh))
+            if call.gets_token():
+                response.release()
+                call.sign(request.headers, fresh)
+                response = await send(request)
+        return response

@@ -1,0 +1,47 @@
+"""EnkashRequestsAuth: the `auth` of a session of requests."""
+
+from functools import partial
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+from requests.auth import AuthBase
+
+from enkash_auth._calls import Call, Pinned, origin_of
+
+
+class EnkashRequestsAuth(Pinned, AuthBase):
+    """The `auth` of a session or a request of requests; takes, does and raises what `EnkashAuth` does.
+
+    A 401 after a redirect repeats the request that was redirected to.
+    """
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        call = self._call(request.url or "")
+        call.sign(request.headers, self._provider.token() if call.gets_token() else None)
+        if call.signed:
+            request.register_hook("response", partial(self._on_response, call))
+        return request
+
+    def _on_response(self, call: Call, response: requests.Response, **options: Any) -> requests.Response:
+        request = response.request
+        if call.rejected(response.status_code, request.headers) and _can_repeat(request):
+            fresh = self._provider.token()
+            if seconds := call.pause(fresh):
+                self._engine.runtime.pause(seconds)
+            if call.gets_token():
+                _ = response.content  # else its connection cannot be used again
+                response.close()
+                call.sign(request.headers, fresh)
+                again = response.connection.send(request, **options)
+                again.history.append(response)
+                response = again
+        target = urljoin(response.url, response.headers.get("Location", ""))
+        if origin_of(target) != origin_of(response.url):  # requests keeps the header from http to https of one host
+            call.sign(request.headers, None)
+        return response
+
+
+def _can_repeat(request: requests.PreparedRequest) -> bool:
+    """Whether the body is in memory, and no multipart form: `EnkashAuth` does not repeat that either."""
+    return isinstance(request.body, bytes | str | None) and "multipart/" not in str(request.headers.get("Content-Type"))
