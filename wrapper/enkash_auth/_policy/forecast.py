@@ -82,7 +82,8 @@ class Forecast:
             return None
         target = self._own(proven)
         if self.probes or target > latest:
-            target = (max(proven.lower, self.floor) + latest - self.trip) / 2
+            earliest = self.floor if proven.lower < self.floor < latest else proven.lower
+            target = (earliest + latest - self.trip) / 2
         left = target - now
         return left % 1.0 + (left >= 3) if left >= 1 else None  # a second to connect in, where there is time
 
