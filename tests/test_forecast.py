@@ -29,7 +29,7 @@ def leaves(forecast: Forecast, proven: Bounds = STATED, now: float = 1240.0) -> 
         ("lives are probably whole seconds", NEW, STATED, 1300 - 0.1 - 0.025),
         ("lives are probably like the last", KNOWN, STATED, 1299.7),
         ("lives have become longer: whole seconds, again", KNOWN, Bounds(1398.9, 1400.0), 1400 - 0.1 - 0.025),
-        ("another client has asked for the token: halves", KNOWN, Bounds(1279.2, 1280.3), (1279.2 + 1280.3 - 0.1) / 2),
+        ("another client has asked for the token: halves", KNOWN, Bounds(1279.1, 1280.0), (1279.1 + 1280.0 - 0.1) / 2),
         ("a second probe halves", evolve(NEW, probes=1), STATED, (1298.9 + 1300 - 0.1) / 2),
         ("up to the forecast", evolve(KNOWN, probes=1, floor=0.0), WIDE, (1298.9 + 1299.7 + 0.35 - 0.1) / 2),
         ("and down to the floor", evolve(KNOWN, probes=1), WIDE, (1299.2 + 1299.7 + 0.35 - 0.1) / 2),

@@ -96,6 +96,8 @@ def test_the_same_token_again_shows_a_sticky_server() -> None:
     again = record(20, before=record(300), at=early)
     assert again.reissued
     assert again.sticky(early)
+    assert again.forecast.probes == 0  # nor was that a probe, which the next is
+    assert record(19, before=again, at=early).forecast.probes == 1
 
 
 def test_another_token_before_expiry_shows_that_the_server_is_not_sticky() -> None:
@@ -113,7 +115,7 @@ def test_a_sticky_server_is_asked_early_again_after_a_day() -> None:
 
 
 def test_a_clock_that_was_set_between_two_answers_voids_the_old_bounds() -> None:
-    later = Moment(START.monotonic + 100.5, START.wall + 9100)
+    later = Moment(START.monotonic + 100.5, START.wall - 9100)
     again = record(200, before=record(300), at=later)
     assert again.life.lower == later.after(200)
     assert again.life.upper.monotonic == START.monotonic + 301  # holds, if the machine stood still, too

@@ -11,13 +11,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from scale import LATENCY, Run
 
-GAP, GRANT, POLL = 2 * LATENCY + 0.15, LATENCY, 0.5  # seconds; the last: between two looks at the store
+GAP, GRANT, POLLS = 2 * LATENCY + 0.15, LATENCY, 0.3  # seconds; the last: of two looks at the store
 
 
 @pytest.mark.once
 @pytest.mark.parametrize(
     ("sticky", "first", "later", "longest"),
-    [(False, 2, 2, GRANT + POLL), (True, 5, 2.2, GAP + GRANT + POLL)],
+    [(False, 2, 2, GRANT + POLLS), (True, 5, 2.2, GAP + GRANT + POLLS)],
     ids=["fresh", "sticky"],
 )
 def test_a_fleet_costs_its_token_server_no_more_than_one_process(
