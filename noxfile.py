@@ -1,9 +1,9 @@
 """All checks and steps of the project: `nox -l` lists them.
 
-Sessions install from requirements-dev.txt, pinned with hashes; the generated client depends on the same pins. Five
+Sessions install from requirements-dev.txt, pinned with hashes; the generated client depends on the same pins. Six
 differ: `demo` takes its versions without the hashes, `bench` without --quick has a hash-pinned file of its own,
-`indexes` has one for devpi and `contract-test` one for django-oauth-toolkit, and `minimums` takes the lowest versions
-that pyproject.toml allows.
+`indexes` has one for devpi, `contract-test` one for django-oauth-toolkit, `manifest` one for a validator, and
+`minimums` takes the lowest versions that pyproject.toml allows.
 """
 
 from __future__ import annotations
@@ -283,6 +283,13 @@ def looks(session: nox.Session) -> None:
         _skip(session, "the site's look in a browser (no Chromium; Debian: apt-get install chromium)")
         return
     session.run("python", "tools/docsite.py", "look")
+
+
+@nox.session
+def manifest(session: nox.Session) -> None:
+    """Check the Kubernetes recipe against the schemas of Kubernetes, offline (110 MB of them)."""
+    session.install("--require-hashes", "-r", "tests/kubernetes.txt")
+    session.run("kubernetes-validate", "--strict", "examples/kubernetes.yaml")
 
 
 @nox.session

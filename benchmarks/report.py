@@ -9,20 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-
 import peers
-from measures import fleet, growth
+import plots
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- the last run -->", "<!-- end of the last run -->"
-SIZES = sorted({*growth.SIZES, *fleet.REPLICAS})
 ABSOLUTE = ("_ms", "_mb", "_ns", "_us", "_kb", "megabytes", "modules")  # times and sizes are compared as ratios only
 NEAR = 1.1  # a smaller difference counts as equal
 # tables whose ratios cannot really be below 1 (to a plain comparison, one caller, a static header): less is noise
 FLOORED = ("A cached token", "200 threads", "10,000 tasks", "Steady load")
-Found = dict[str, dict[str, dict[str, Any]]]
+Found = plots.Found
 Column = tuple[str, str, str]  # heading, key, format
 
 TABLES: list[tuple[str, str, str, list[Column]]] = [
@@ -149,6 +144,15 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
         ],
     ),
 ]
+# the page's first table: heading, measure, key, format
+ANSWER: list[tuple[str, str, str, str]] = [
+    ("cached token", "cached", "sync_ratio", ".2f"),
+    ("p99, fresh", "steady", "fresh_p99_ratio", ".1f"),
+    ("p99, sticky", "steady", "sticky_p99_ratio", ".1f"),
+    ("failed calls, sticky", "steady", "sticky_failed", "d"),
+    ("requests a life, sticky", "steady", "sticky_requests_per_life", ".1f"),
+    ("import", "imports", "time_ratio", ".2f"),
+]
 # goal, measure, key, maximum
 GOALS: list[tuple[str, str, str, float]] = [
     ("cached token over the hand-written check", "cached", "sync_ratio", 1.2),
@@ -208,43 +212,15 @@ def second(found: Found) -> list[str]:
     return lines
 
 
-def plots(found: Found) -> list[str]:
-    """Write the plots; return the lines that show them."""
-    mpl.rcParams |= {"svg.hashsalt": "enkash-auth", "svg.fonttype": "none", "font.size": 9}
-    work, crowd = found.get("growth", {}), found.get("fleet", {})
-    drawn = [
-        ("callers", "callers on one loop", "wait of the last / tasks on an Event", work, "callers_{}", ""),
-        ("tenants", "tenants in one process", "ms a tenant", work, "tenants_{}_ms", ""),
-        ("memory", "tenants in one process", "kB a tenant", work, "tenants_{}_kb", ""),
-        ("replicas", "processes on one cache", "token requests", crowd, "file_{}_requests", ", files"),
-        ("replicas", "processes on one cache", "token requests", crowd, "valkey_{}_requests", ", Valkey"),
-    ]
-    figures: dict[str, Any] = {}
-    for name, across, up, of, key, suffix in drawn:
-        if name not in figures:
-            figures[name] = plt.subplots(figsize=(7, 4))
-            figures[name][1].set(xscale="log", yscale="log", xlabel=across, ylabel=up)
-        for peer in peers.NAMES:
-            sizes = [size for size in SIZES if key.format(size) in of.get(peer, {})]
-            points = [max(of[peer][key.format(size)], 0.01) for size in sizes]
-            if len(points) > 1:
-                title = peers.load(peer).TITLE.strip("*")
-                width = 3 if peer == "enkash" else 1
-                figures[name][1].plot(sizes, points, marker="o", markersize=3, linewidth=width, label=title + suffix)
-    lines = []
-    for name, (figure, axes) in figures.items():
-        axes.legend(fontsize=7)
-        axes.grid(alpha=0.3)
-        path = PAGE.parent / "performance" / f"{name}.svg"
-        path.parent.mkdir(exist_ok=True)
-        figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
-        path.write_text("\n".join(line.rstrip() for line in path.read_text().splitlines()) + "\n")
-        lines += [f"![{axes.get_ylabel()}, by {axes.get_xlabel()}](performance/{name}.svg)", ""]
-    return lines
+def answer(found: Found) -> list[str]:
+    """Return the page's first picture and table."""
+    merged = {name: {key: found.get(of, {}).get(name, {}).get(key) for _, of, key, _ in ANSWER} for name in peers.NAMES}
+    merged = {name: {key: value for key, value in of.items() if value is not None} for name, of in merged.items()}
+    return [*plots.answer(found), *table(merged, [(head, key, form) for head, _, key, form in ANSWER])]
 
 
-def write(found: Found) -> None:
-    """Write the page's part between the markers."""
+def last_run(found: Found) -> list[str]:
+    """Return versions, goals, the columns in which another package is first, and all tables."""
     packages = sorted({peers.load(name).PACKAGE or "httpx" for name in peers.NAMES} - {"enkash-auth"})
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     python = f"{platform.python_implementation()} {platform.python_version()}"
@@ -265,7 +241,14 @@ def write(found: Found) -> None:
     for title, measure, text, columns in TABLES:
         if measure in found:
             lines += [f"### {title}", "", text, "", *table(found[measure], columns), ""]
-    lines += ["### As work grows", "", *plots(found)]
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{chr(10).join(lines).rstrip()}\n\n{END}{after}")
+    return [*lines, "### As work grows", "", *plots.growing(found)]
+
+
+def write(found: Found) -> None:
+    """Write the page's two parts between their markers."""
+    page = PAGE.read_text()
+    for name, lines in (("the answer", answer(found)), ("the last run", last_run(found))):
+        before, begin, rest = page.partition(f"<!-- {name} -->")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        page = f"{before}{begin}\n\n{chr(10).join(lines).rstrip()}\n\n{end}{after}"
+    PAGE.write_text(page)

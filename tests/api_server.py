@@ -23,9 +23,9 @@ def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(b"" if self.command == "HEAD" else body)
 
-        do_POST = do_GET
+        do_POST = do_HEAD = do_GET
 
         def _body(self) -> bytes:
             if self.headers["Transfer-Encoding"] != "chunked":

@@ -12,6 +12,7 @@ from hypothesis import Phase, settings
 from enkash_auth import Credentials, TokenProvider
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
+from enkash_auth._settings.environment import SETTINGS
 from enkash_auth._signin.gateway import Reply
 from enkash_auth.errors import RefusedError
 from enkash_auth.events import Event
@@ -158,7 +159,8 @@ def provider(server: Server, clock: Clock, heard: Heard) -> Iterator[TokenProvid
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[pytest.MonkeyPatch]:
-    for name in ("BASE_URL", "USERNAME", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET", "BASIC_CLIENT_ID", "PROFILE"):
+    for name in (*SETTINGS, "origins", "profile"):
+        name = name.upper()
         monkeypatch.delenv(f"ENKASH_{name}", raising=False)
         monkeypatch.delenv(f"ENKASH_{name}_FILE", raising=False)
     monkeypatch.setenv("ENKASH_SECRETS_DIR", str(tmp_path))

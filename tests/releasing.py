@@ -6,6 +6,7 @@ Environments get their dependencies from the machine's ordinary index; all else 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import release
+from api_server import Asked, serving
 from indexes import PASSWORD, USER, Index, pypiserver
 
 ROOT = Path(__file__).parents[1]
@@ -130,6 +132,33 @@ def public(tmp_path_factory: pytest.TempPathFactory, internal: Index) -> Iterato
         wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
     with pypiserver(folder, ".") as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def dated(internal: Index) -> Iterator[str]:
+    """An index of the dependencies that sends the time of upload, as the public one does; its list's URL."""
+
+    def answer(asked: Asked, _: bytes) -> tuple[int, dict[str, str], bytes]:
+        *_, kind, name = asked.path.strip("/").split("/")
+        if kind == "files":
+            return 200, {}, (internal.folder / name).read_bytes()
+        paths = [path for path in internal.folder.iterdir() if project_of(path) == name != "enkash-auth"]
+        files = [
+            {"filename": path.name, "url": f"/files/{path.name}", "upload-time": "2020-01-01T00:00:00Z",
+             "hashes": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
+            for path in paths
+        ]  # fmt: skip
+        versions = [path.name.split("-")[1] for path in paths]
+        page = {"meta": {"api-version": "1.1"}, "name": name, "files": files, "versions": versions}
+        kind = "application/vnd.pypi.simple.v1+json"
+        return 200 if files else 404, {"Content-Type": kind}, json.dumps(page).encode()
+
+    with serving(answer) as url:
+        yield f"{url}/simple/"
+
+
+def project_of(path: Path) -> str:
+    return re.sub(r"[-_.]+", "-", path.name.split("-")[0]).lower()
 
 
 @pytest.fixture(scope="session")

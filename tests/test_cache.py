@@ -114,6 +114,7 @@ def test_a_sign_in_that_is_given_up_is_a_failure() -> None:
 
 GIVEN_UP = STARTED.given_up(1010.0, 1.0).started(NOON.after(20))
 MALFORMED = Malformed("no token", "host")
+THEIRS = evolve(TROUBLE, retry_after=20.0)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,8 @@ MALFORMED = Malformed("no token", "host")
         rule("a limit on attempts alone says how long", evolve(STARTED, backoff=TWICE), LIMITED,
              {"backoff": Backoff(1060.0, 2, LIMITED), "suspect": True}),
         rule("waiting for another process is no failure", STARTED, WAITED, {}),
+        rule("another process's back-off is kept, and no failure", evolve(STARTED, backoff=ONCE), THEIRS,
+             {"backoff": Backoff(1020.0, 1, THEIRS)}),
         rule("a token ends the suspicion", evolve(STARTED, suspect=True), HELD, {"record": HELD, "suspect": False}),
         rule("an answer without a token backs off", STARTED, MALFORMED, {"backoff": evolve(ONCE, failure=MALFORMED)}),
         rule("a failed renewal keeps the token", evolve(STARTED, record=HELD), TROUBLE, {"backoff": ONCE}),

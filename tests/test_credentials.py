@@ -11,6 +11,7 @@ import pytest
 
 from conftest import CANARIES, credentials
 from enkash_auth import Credentials, TokenProvider
+from enkash_auth._settings.environment import load_origins
 from enkash_auth.errors import ConfigurationError, UnavailableError
 from test_secrets import assert_clean
 
@@ -229,3 +230,44 @@ def test_a_source_that_fails_is_named_without_its_text(
         TokenProvider(source)
     assert_clean(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("places", "found"),
+    [
+        ({}, []),
+        ({"ENKASH_ORIGINS": " https://a.example,https://b.example\n"}, ["https://a.example", "https://b.example"]),
+        ({"file": "https://a.example\nhttps://b.example\n"}, ["https://a.example", "https://b.example"]),
+        ({"secret": "https://a.example"}, ["https://a.example"]),
+        ({"profile": '["https://a.example", "https://b.example"]'}, ["https://a.example", "https://b.example"]),
+        ({"profile": '"https://a.example"', "ENKASH_ORIGINS": "https://b.example"}, ["https://b.example"]),
+    ],
+)
+def test_origins_come_from_where_settings_do(
+    environment: pytest.MonkeyPatch, tmp_path: Path, places: dict[str, str], found: list[str]
+) -> None:
+    environment.setenv("ENKASH_CONFIG", str(tmp_path / "config.toml"))
+    for place, value in places.items():
+        if place == "profile":
+            (tmp_path / "config.toml").write_text(f"[live]\norigins = {value}\n")
+        elif place == "file":
+            (tmp_path / "origins").write_text(value)
+            environment.setenv("ENKASH_ORIGINS_FILE", str(tmp_path / "origins"))
+        elif place == "secret":
+            (tmp_path / "enkash_origins").write_text(value)
+        else:
+            environment.setenv(place, value)
+    assert load_origins("live" if "profile" in places else None) == found
+
+
+@pytest.mark.parametrize("value", ["https://a.example http://b.example", "a.example", '[1, "https://a.example"]'])
+def test_an_origin_that_must_not_get_a_token_is_named_by_its_number(
+    environment: pytest.MonkeyPatch, tmp_path: Path, value: str
+) -> None:
+    environment.setenv("ENKASH_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text(f"[live]\norigins = {value}\n" if "[" in value else "[live]\n")
+    if "[" not in value:
+        environment.setenv("ENKASH_ORIGINS", value)
+    with pytest.raises(ConfigurationError, match=r"^ENKASH_ORIGINS: origin \d must be") as caught:
+        load_origins("live")
+    assert "example" not in str(caught.value)

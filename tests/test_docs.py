@@ -55,7 +55,7 @@ def test_the_fleets_example_runs(environment: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_every_setting_is_listed() -> None:
-    others = {"TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR", "ATTEMPTS"}
+    others = {"ORIGINS", "TOKEN_STORE", "PROFILE", "CONFIG", "SECRETS_DIR", "ATTEMPTS"}
     rows = re.findall(r"^\| `ENKASH_(\w+)` \|", page("settings"), re.MULTILINE)
     assert set(rows) == {name.upper() for name in SETTINGS} | others
 
@@ -96,6 +96,7 @@ def test_the_longest_pause_is_as_written() -> None:
         ('<link rel="canonical" href="https://docs.example/">', []),
         ('<a href="c/">', ["index.html links to c/; that is missing"]),
         ('<a href="b/#gone">', ["index.html links to b/#gone; that is missing"]),
+        ('<img src="b/plot.svg#gh-dark-mode-only">', []),
         ('<img src="gone.png">', ["index.html links to gone.png; that is missing"]),
         ('<script src="https://cdn.example/x.js">', ["index.html loads https://cdn.example/x.js"]),
         ('<link rel="stylesheet" href="//cdn.example/x.css">', ["index.html loads //cdn.example/x.css"]),
@@ -104,6 +105,7 @@ def test_the_longest_pause_is_as_written() -> None:
 def test_a_dead_or_foreign_link_is_found(html: str, found: list[str], tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "index.html").write_text(WALL + '<p id="here">')
+    (tmp_path / "b" / "plot.svg").touch()
     (tmp_path / "index.html").write_text(WALL + html)
     assert dead_links(tmp_path) == found
 

@@ -12,6 +12,7 @@ import pytest
 from conftest import REFUSAL, Clock, Heard, Server, credentials, failure, issued
 from enkash_auth import TokenProvider
 from enkash_auth._provider import engine_of
+from enkash_auth._runtime import Once
 from enkash_auth.errors import EnkashAuthError
 from enkash_auth.events import Event
 
@@ -144,10 +145,10 @@ def test_a_sign_in_that_close_cuts_is_no_event(server: Server, provider: TokenPr
 def test_closing_waits_for_events_that_are_due(server: Server, heard: Heard) -> None:
     closing = threading.Event()
 
-    class Published(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
+    class Published(Once):
+        def wait(self, seconds: float) -> bool:
             closing.set()
-            return super().wait(timeout)
+            return super().wait(seconds)
 
     def hook(event: Event) -> None:
         closing.wait(5)

@@ -178,12 +178,13 @@ def imported(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(name)
 
 
-SHOWN = sorted(set(EXAMPLES.glob("*.py")) - {EXAMPLES / "demo.py"})
+SHOWN = sorted({*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.yaml")} - {EXAMPLES / "demo.py"})
 
 
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)
 def test_a_page_shows_an_example_as_it_is(path: Path) -> None:
-    shown = f"```python\n{path.read_text()}```\n" in "".join(page.read_text() for page in PAGES)
+    kind = {".py": "python", ".yaml": "yaml"}[path.suffix]
+    shown = f"```{kind}\n{path.read_text()}```\n" in "".join(page.read_text() for page in PAGES)
     assert shown, f"neither docs/examples.md nor docs/recipes.md shows {path.name} as it is now"
 
 

@@ -119,7 +119,9 @@ class Processes(Callers):
         for password in fiber.passwords:
             password.known = self.store.mood == "well" and self.world.true - password.answered < 0.1
             if password.known and password.kind is Kind.SUCCESS:
-                self.world.book(password.fingerprint).saved = True
+                book = self.world.book(password.fingerprint)
+                book.saved = True
+                book.cleared.clear()
         for caller in [caller for caller in self.callers if caller.flight is fiber.flight]:
             self.go_on(caller)
 
@@ -294,7 +296,7 @@ class Fleets(Processes, RuleBasedStateMachine):
         self.trouble()
         self.passes(max(0.0, *(world.machines[one].wakes - world.true for one in self.engines)) + self.timeout + 6)
         book = world.book(world.credentials().fingerprint())
-        kinds = [one.kind for one in book.passwords]
+        kinds = [one.kind for one in (*book.cleared, *book.passwords)]
         if book.saved and not book.final(kinds):
             self.served.clear()
             seconds = LONGEST if kinds else BACKOFF
@@ -373,12 +375,21 @@ class TestLimits:
         fleet.work(400, 5)
         assert fleet.world.failures == 3
 
-    def test_a_store_that_is_emptied_in_mid_flight(self) -> None:
+    @pytest.mark.parametrize("mood", ["well", "forgets"])
+    def test_a_store_that_is_emptied_in_mid_flight_or_loses_what_it_has_kept(self, mood: str) -> None:
         fleet = self.fleet("maybe")
+        fleet.store.mood = mood
         self.flying(fleet, lambda: fleet.world.failures == 1)
         fleet.emptied()
         fleet.killed(fleet.engines[0])
+        fleet.store.mood = "well"
         fleet.work(70)
+        assert fleet.world.failures == 3
+
+    def test_a_store_that_is_down(self) -> None:
+        fleet = self.fleet("maybe", processes=3)
+        fleet.store.mood, fleet.world.well = "away", False
+        fleet.work(400, 5)
         assert fleet.world.failures == 3
 
     def test_several_machines_without_a_store(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -144,7 +145,7 @@ def test_differences_are_found_both_ways(root: Path) -> None:
     assert codegen.differences(ROOT / "generated", root / "generated") == [
         "missing: enkash_auth_client/types.py",
         "extra: enkash_auth_client/stale.py",
-        "edited: enkash_auth_client/errors.py",
+        "differs: enkash_auth_client/errors.py",
     ]
 
 
@@ -219,9 +220,9 @@ def test_an_edited_spec_is_drift(root: Path, tmp_path: Path, old: str, new: str,
     _edit(root / "spec" / "enkash-auth.yaml", old, new)
     codegen.generate_into(root, BIN, tmp_path / "fresh")
     wrong = codegen.differences(tmp_path / "fresh", ROOT / "generated")
-    assert "edited: provenance.toml" in wrong
+    assert "differs: provenance.toml" in wrong
     if in_code:
-        assert "edited: enkash_auth_client/models/snake_token_response.py" in wrong
+        assert "differs: enkash_auth_client/models/snake_token_response.py" in wrong
 
 
 @pytest.mark.generator
@@ -482,7 +483,7 @@ def test_an_edit_ends_in_a_report(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        pytest.param("paths:\n", "paths: [\n", "invalid YAML: line 35, column 9: expected", id="invalid-yaml"),
+        pytest.param("paths:\n", "paths: [\n", ", column 9: expected", id="invalid-yaml"),
         pytest.param("/TokenRequest'", "/Gone'", "$ref '#/components/schemas/Gone' names nothing", id="unresolved-ref"),
         pytest.param("x-www-form-urlencoded:", "xml:", "Unsupported content type application/xml", id="dropped-part"),
         pytest.param("type: integer", "type: intege", "TokenResponse.other.properties.expiresIn", id="no-such-type"),
@@ -627,6 +628,8 @@ def test_watching_generates_on_each_save(project: Path) -> None:
         _until(said("`info.version`: major"))
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 130
+    said_at = re.findall(r"^\d\d:\d\d:\d\d (.*)$", output.read_text(encoding="utf-8"), re.MULTILINE)
+    assert said_at[0] == "watching spec/, until Ctrl-C" and set(said_at[1:]) == {"spec/ was saved"}
     assert "Traceback" not in output.read_text(encoding="utf-8")
     assert "already dead" not in output.read_text(encoding="utf-8")
     assert _whole(project)
@@ -661,10 +664,29 @@ def test_drift_names_the_files_and_the_remedy(project: Path) -> None:
         1,
         [
             "generated/ is not what the spec generates:",
-            "edited: enkash_auth_client/types.py",
+            "differs: enkash_auth_client/types.py",
             "run nox -s generate, and commit what it writes",
         ],
     )
+
+
+@pytest.mark.generator
+def test_drift_fails_for_a_breaking_change_until_it_is_versioned_or_overruled(project: Path) -> None:
+    spec = project / "spec" / "enkash-auth.yaml"
+    assert _generate(project, "--check").stdout.startswith("not gated: ")
+    subprocess.run(["git", "tag", "v0.1.0"], cwd=project, check=True)
+    assert _generate(project, "--check").stdout == "info.version fits what changed since v0.1.0\n"
+    _edit(spec, SCOPE, "")
+    assert "## What changed since the last release, `v0.1.0`\n" in _generate(project).stdout
+    done = _generate(project, "--check")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.match(r"spec/enkash-auth.yaml: info.version is (\S+), and was \1 in v0.1.0; since then", done.stderr)
+    assert "- **breaks callers:** `schema SnakeTokenResponse`, `field scope` removed" in done.stderr
+    owners = re.findall(r"`breaks: (\[.*\])`", done.stderr)[0]
+    _edit(spec, "  license:\n", f"  x-overruled: {{since: v0.1.0, breaks: {owners}, because: x}}\n  license:\n")
+    assert _generate(project).returncode == 0
+    done = _generate(project, "--check")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from indexes import KINDS, PASSWORD, USER, Answer, Index, behind_tls, devpi, pypiserver, standing_in
+from indexes import KINDS, Answer, Index, behind_tls, devpi, pypiserver, standing_in
 from releasing import (
     CREDENTIALS,
-    GUIDE,
     PLACEHOLDER,
-    UV,
     VERSION,
     digests,
     installed,
@@ -180,17 +178,3 @@ def test_the_guide_s_commands_trust_a_private_ca_by_the_guide_s_variables(
         trusted = {variable: str(authority) for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
         ok(run("bash", "-euc", commands(title, outside), cwd=folder, only={**environment, **trusted}))
     assert installed(folder / ".venv" / "bin" / "python") == VERSION
-
-
-@pytest.mark.parametrize(("left_out", "code"), [("", 0), ("exclude-newer-package = { enkash-auth = false }", 1)])
-@pytest.mark.parametrize("index", ["gitlab"], indirect=True)
-def test_a_cooldown_hides_the_package_unless_it_is_exempt(
-    published: str, internal: Index, tmp_path: Path, index: Index, left_out: str, code: int
-) -> None:
-    for name in (SDIST, WHEEL):
-        shutil.copy(internal.folder / name, index.folder)
-    project, cooldown = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    project = project.replace(PLACEHOLDER, index.simple).replace('["enkash-auth[testing]"]', "[]")
-    (tmp_path / "pyproject.toml").write_text(project + cooldown.replace(left_out, ""))
-    login = {"UV_INDEX_INTERNAL_USERNAME": USER, "UV_INDEX_INTERNAL_PASSWORD": PASSWORD}
-    assert run(UV, "lock", cwd=tmp_path, **login).returncode == code

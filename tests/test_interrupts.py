@@ -26,13 +26,13 @@ REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
 
 
 class Interrupt:
-    """Calls `handler` once, at the `number`-th moment of the package's own code on a thread."""
+    """Calls `handler` once, at the `number`-th moment of the package's own code, or of one module, on a thread."""
 
-    def __init__(self, number: int, handler: Callable[[], object]) -> None:
-        self.left, self._handler = number, handler
+    def __init__(self, number: int, handler: Callable[[], object], module: str = "") -> None:
+        self.left, self._handler, self._module = number, handler, OURS + module
 
     def __call__(self, frame: FrameType, event: str, _: object) -> None:
-        if event in ("call", "c_return") and self.left >= 0 and frame.f_code.co_filename.startswith(OURS):
+        if event in ("call", "c_return") and self.left >= 0 and frame.f_code.co_filename.startswith(self._module):
             self.left -= 1
             if self.left < 0:
                 self._handler()
@@ -103,22 +103,32 @@ def test_a_handler_that_needs_a_token_at_any_moment_is_answered(
     assert number > 5
 
 
-def test_a_handler_amid_a_reset_that_needs_another_providers_token_is_answered(
+def test_a_finalizer_that_needs_another_providers_token_on_a_sign_ins_thread_is_answered(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The providers of a process share the lock of the file of attempts."""
+    heard: list[EnkashAuthError] = []
+
+    def finalizer(other: TokenProvider) -> None:
+        try:
+            other.token()
+        except EnkashAuthError as error:
+            heard.append(error)
+
+    monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
     for number in count():
-        monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / f"{number}.db"))
         with (
             TokenProvider(credentials(), transport=server.transport) as provider,
-            TokenProvider(credentials(username="other"), transport=server.transport, timeout=5) as other,
+            TokenProvider(credentials(username="other"), transport=server.transport, timeout=1) as other,
         ):
-            interrupted = Interrupt(number, lambda other=other: check(other))  # type: ignore[misc]
-            with interrupted.on_this_thread():
-                provider.reset()
+            handler = lambda other=other: finalizer(other)  # noqa: E731
+            interrupted = Interrupt(number, handler, "/_signin/attempts_file")
+            with interrupted.on_sign_ins():
+                provider.token()
+            wait_for_sign_ins()
             if interrupted.left >= 0:
                 break
-    assert number > 20
+    assert heard and all("re-entrantly" in str(error) for error in heard), heard
 
 
 @pytest.mark.parametrize("answer", [None, REFUSAL], ids=["token", "refusal"])

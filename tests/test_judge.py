@@ -388,6 +388,18 @@ def test_a_ref_that_is_no_commit_is_refused(tmp_path: Path, git: Callable[..., N
         reference(tmp_path, ref)
 
 
+@pytest.mark.parametrize(
+    ("ref", "wanted", "said"),
+    [
+        ("v1.0.0", None, "since the last release, `v1.0.0`"),
+        ("HEAD", None, "since the last commit, `HEAD`"),
+        ("v0.9.0", "v0.9.0", "since `v0.9.0`"),
+    ],
+)
+def test_a_report_says_what_its_ref_is(ref: str, wanted: str | None, said: str) -> None:
+    assert judge.since(ref, wanted) == said
+
+
 def test_a_report_without_a_commit_judges_no_version() -> None:
     assert "### Bump of n: not known" in render(None, {}, [], "n")
 

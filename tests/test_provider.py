@@ -312,6 +312,17 @@ def test_where_the_last_second_of_a_sticky_token_does_not_fit_nothing_is_sent(
 class TestInterrupts:
     """Whatever happens in a step of the provider; `test_interrupts.py` has every moment."""
 
+    def test_who_asks_from_within_a_step_is_answered(self, provider: TokenProvider, clock: Clock) -> None:
+        heard: list[str] = []
+
+        def interrupted() -> None:
+            clock.on_look = lambda: None
+            heard.append(str(failure(provider, UnavailableError)))
+
+        clock.on_look = interrupted
+        assert provider.token().access_token == "canary-token-1"
+        assert len(heard) == 1 and "re-entrantly" in heard[0]
+
     def test_who_asks_on_a_flights_own_thread_is_answered(
         self, server: Server, provider: TokenProvider, ask: Ask
     ) -> None:

@@ -1,18 +1,24 @@
-"""Sources of one's own, against small stand-ins of the servers that they read from."""
+"""The recipes: sources of one's own against small stand-ins of their servers, and a pod's files and probe."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+import yaml
 
 from api_server import Asked, serving
 from conftest import Clock
-from enkash_auth import Credentials, TokenProvider, errors
+from enkash_auth import Credentials, EnkashAuth, TokenProvider, errors
 from enkash_auth._settings.environment import REQUIRED
 from enkash_auth.testing import Sandbox
 from test_examples import EXAMPLES, imported
@@ -95,3 +101,79 @@ def test_a_server_that_gives_no_secret_is_named(
     with pytest.raises(errors.UnavailableError, match=f"the source from_{name}: it failed"):
         TokenProvider(load_of(name, monkeypatch))
     enkash_sandbox.assert_token_requests(0)
+
+
+def deployed() -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the manifest's Secret, and its container."""
+    secret, deployment = yaml.safe_load_all((EXAMPLES / "kubernetes.yaml").read_text())
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    return secret["stringData"], container
+
+
+class Volume:
+    """A Secret as the kubelet mounts it: links through `..data`, which is replaced in one step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._version = path, 0
+
+    def write(self, files: dict[str, str]) -> None:
+        self._version += 1
+        old, new = self.path / "..data", self.path / f"..2026_11_30_07_00_0{self._version}.1234"
+        new.mkdir()
+        for name, text in files.items():
+            (new / name).write_text(text)
+            if not (self.path / name).is_symlink():
+                (self.path / name).symlink_to(f"..data/{name}")
+        (self.path / "..data_tmp").symlink_to(new.name)
+        before = old.resolve() if old.exists() else None
+        (self.path / "..data_tmp").replace(old)
+        if before:
+            shutil.rmtree(before)
+
+
+@pytest.fixture
+def pod(enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Set what a pod of the manifest finds, with the sandbox in place of EnKash, and return how the Secret changes."""
+    secret, container = deployed()
+    (tmp_path / "secret").mkdir()
+    volume = Volume(tmp_path / "secret")
+    files = {name: getattr(enkash_sandbox, name.removeprefix("enkash_"), "") for name in secret}
+    files["enkash_token_store"] = f"{tmp_path.as_uri()}/store"  # stands in for Redis
+    for name in [name for name in os.environ if name.startswith("ENKASH_")]:
+        monkeypatch.delenv(name)
+    for given in container["env"]:
+        monkeypatch.setenv(given["name"], given["value"])
+    monkeypatch.setenv("ENKASH_SECRETS_DIR", str(volume.path))
+    monkeypatch.setenv("ENKASH_BASE_URL", enkash_sandbox.base_url)
+    volume.write(files)
+    return lambda password: volume.write({**files, "enkash_password": password})
+
+
+def test_a_pod_reads_its_secret_and_follows_the_kubelets_swap(
+    pod: Callable[[str], None], enkash_sandbox: Sandbox, clock: Clock
+) -> None:
+    enkash_sandbox.password = "another-password"
+    with EnkashAuth.from_env() as auth, httpx.Client(auth=auth) as client, TokenProvider.from_env() as second:
+        url = f"{enkash_sandbox.base_url}/api/echo"
+        with pytest.raises(errors.RefusedError):
+            second.token()
+        pod("another-password")
+        clock.passes(5)
+        second.token()
+        assert client.get(url).status_code == 401  # ENKASH_ORIGINS does not name the sandbox
+    enkash_sandbox.assert_token_requests(2)
+
+
+def test_the_probe_fails_while_the_pod_cannot_sign_in(pod: Callable[[str], None], enkash_sandbox: Sandbox) -> None:
+    _, container = deployed()
+    program, *arguments = container["readinessProbe"]["exec"]["command"]
+    probe = [Path(sys.executable).with_name(program), *arguments]
+    run = partial(subprocess.run, probe, capture_output=True, text=True, timeout=60)
+    assert run().returncode == 0
+    pod("wrong")
+    with TokenProvider.from_env() as provider, pytest.raises(errors.RefusedError):
+        provider.token()
+    assert run().returncode == 4
+    pod(enkash_sandbox.password)
+    assert run().returncode == 0
+    enkash_sandbox.assert_token_requests(1)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import metadata
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -650,7 +651,7 @@ def marked(title: str) -> object:
     return pytest.param(title, marks=pytest.mark.thorough) if rest else title
 
 
-@pytest.mark.parametrize("title", [marked(title) for title in sections() if title != "Upgrading"])
+@pytest.mark.parametrize("title", [marked(title) for title in sections() if title not in ("Upgrading", "Cooldowns")])
 def test_the_guide_s_commands_run_and_take_our_package(
     published: str, internal: Index, public: Index, tmp_path: Path, title: str
 ) -> None:
@@ -661,6 +662,39 @@ def test_the_guide_s_commands_run_and_take_our_package(
     assert PLACEHOLDER not in script
     said = ok(run("bash", "-euc", script, cwd=tmp_path, only=environment))
     assert said.splitlines()[-1].split()[0] == VERSION
+
+
+COOLED = {
+    "pip": ("pip, an index of your own packages only", "does not provide upload-time metadata"),
+    "uv": ("uv", "enkash-auth"),
+    "poetry": ("Poetry, an index of your own packages only", ""),
+}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("tool", COOLED)
+def test_a_cooldown_hides_the_package_until_the_guide_s_way_out(
+    published: str, internal: Index, dated: str, tmp_path: Path, tool: str
+) -> None:
+    (title, trouble), cooldowns = COOLED[tool], sections()["Cooldowns"]
+    public = Index(dated.removesuffix("simple/"), dated, internal.folder)
+    environment = service(tmp_path, sections()[title], internal, public)
+    environment |= {"PIP_UPLOADED_PRIOR_TO": "P7D", "POETRY_SOLVER_MIN_RELEASE_AGE": "7"}
+    project = tmp_path / "pyproject.toml"
+    before = project.read_text() if project.exists() else ""
+
+    def tried(toml: str, text: str) -> CompletedProcess[str]:
+        script = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).replace(PLACEHOLDER, internal.simple)
+        if tool == "uv":
+            project.write_text(before + toml)
+        return run("bash", "-euc", script, cwd=tmp_path, only=environment)
+
+    (exempt,) = re.findall(r"```toml\n(.*?)```", cooldowns, re.DOTALL)
+    done = tried(exempt.replace("exclude-newer-package", "#"), sections()[title])
+    assert (done.returncode, trouble in done.stderr) == (tool != "poetry", True), done.stderr
+    if tool != "poetry":
+        ok(tried(exempt, cooldowns if tool == "pip" else sections()[title]))
+    assert installed(tmp_path / ".venv" / "bin" / "python") == VERSION
 
 
 @pytest.mark.parametrize(("page", "place"), [(README, ".venv"), (ROOT / "docs" / "index.md", "venv")])

@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import logging
 import pathlib
 import re
 import sys
@@ -10,7 +11,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 
-from enkash_auth.testing import Sandbox
+from enkash_auth.testing import LeakCheck, Sandbox
 
 SPEC = pathlib.Path(__file__).parent.parent / "spec" / "enkash-auth.yaml"
 
@@ -161,6 +162,21 @@ def test_a_refresh_token_brings_a_token_and_ends_the_one_that_it_came_with():
     second = grant(sandbox, grant_type="refresh_token", refresh_token=first["refresh_token"])
     tokens = [first["access_token"], second.json()["access_token"]]
     assert [echo(sandbox, token).status_code for token in tokens] == [401, 200]
+
+
+def test_a_client_without_the_refresh_grant_gets_no_refresh_token():
+    sandbox = Sandbox(refresh_tokens=False)
+    assert "refresh_token" not in grant(sandbox).json()
+    answer = grant(sandbox, grant_type="refresh_token", refresh_token="any")
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
+def test_a_leak_check_sees_the_token_that_an_api_names_in_its_challenge():
+    sandbox = Sandbox()
+    token = grant(sandbox).json()["access_token"]
+    sandbox.expire()
+    with pytest.raises(AssertionError, match="the access token shows in a log record"), LeakCheck(sandbox):
+        logging.getLogger("service").info("refused: %s", echo(sandbox, token).headers["www-authenticate"])
 
 
 def test_a_subset_of_the_scopes_is_another_token():

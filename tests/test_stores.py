@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import resource
@@ -31,7 +30,6 @@ from proxy import Proxy, certificate
 from test_secrets import assert_clean
 from valkey_server import Valkey, free_port
 
-database = itertools.count()
 DOCS = Path(__file__).parents[1] / "docs" / "fleet.md"
 
 
@@ -39,11 +37,6 @@ DOCS = Path(__file__).parents[1] / "docs" / "fleet.md"
 def valkey() -> Iterator[Valkey]:
     with Valkey(free_port()) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -74,25 +67,27 @@ class TestFileStore(StoreContract):
 
 
 class TestRedisStore(StoreContract):
-    @pytest.fixture(params=["tcp", "socket", "tls"])
-    def store(self, valkey: Valkey, pem: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
-        number = next(database) % 16
-        with Proxy(valkey.socket, pem) as tls:
-            urls = {
-                "tcp": f"redis://127.0.0.1:{valkey.port}/{number}",
-                "socket": f"unix://{valkey.socket}?db={number}",
-                "tls": f"rediss://127.0.0.1:{tls.port}/{number}?ssl_ca_certs={pem}",
-            }
-            redis.Redis(unix_socket_path=str(valkey.socket), db=number).flushdb()
-            store = from_url(urls[request.param])
-            yield store
-            store.close()
+    @pytest.fixture
+    def store(self, valkey: Valkey, admin: redis.Redis) -> Iterator[Store]:
+        store = from_url(f"unix://{valkey.socket}?db=15")
+        yield store
+        store.close()
 
 
-def test_redis_forgets_what_has_expired(valkey: Valkey) -> None:
-    client = redis.Redis(unix_socket_path=str(valkey.socket), db=15)
-    RedisStore(client).save("token-1", b"1", 60.0)
-    assert 59_000 < client.pttl("enkash-auth:{1}:token-1") <= 60_000
+@pytest.mark.parametrize("way", ["tcp", "tls"])
+def test_redis_is_reached_over(valkey: Valkey, admin: redis.Redis, tmp_path: Path, way: str) -> None:
+    pem = certificate(tmp_path)
+    with Proxy(valkey.socket, pem) as tls:
+        tls_url = f"rediss://127.0.0.1:{tls.port}/15?ssl_ca_certs={pem}"
+        store = from_url(tls_url if way == "tls" else f"redis://127.0.0.1:{valkey.port}/15")
+        assert store.save("token-1", b"1", 60.0, store.lock("grant-1", 60.0))
+        assert value(store) == b"1"
+        store.close()
+
+
+def test_redis_forgets_what_has_expired(admin: redis.Redis) -> None:
+    RedisStore(admin).save("token-1", b"1", 60.0)
+    assert 59_000 < admin.pttl("enkash-auth:{1}:token-1") <= 60_000
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ class Book:
     """The passwords of one set of credentials since the server's last success or a reset, and what is promised."""
 
     passwords: list[Password] = field(default_factory=list)
+    cleared: list[Password] = field(default_factory=list)  # by a success that siblings may not know of
     proven: bool = False
     saved: bool = False  # that it is proven
     torn: bool = False  # the store was in trouble since: each process knows its own only
@@ -120,6 +121,7 @@ class Book:
             self.passwords.remove(password)
 
     def succeeds(self, *, well: bool = True) -> None:
+        self.cleared += self.passwords
         self.passwords.clear()
         self.proven, self.torn = True, not well
 
@@ -127,6 +129,7 @@ class Book:
         """Those who hear of a reset forget what they have sent; while the store is in trouble, nobody else hears."""
         if well:
             self.passwords.clear()
+            self.cleared.clear()
             self.not_before.clear()
         for password in self.passwords:
             password.by -= {*by}

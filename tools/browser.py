@@ -26,26 +26,14 @@ _OPTIONS = [
 ]  # fmt: skip
 # No host name resolves, so no foreign resource loads; an attempt still shows as a request.
 _ALONE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-_DRAWN = """(() => {
-    const boxes = [...document.querySelectorAll(".mermaid")].map(e => [e.tagName, e.getBoundingClientRect()]);
-    return {
-        waiting: boxes.filter(([tag]) => tag === "PRE").length,
-        drawn: boxes.filter(([tag, box]) => tag === "DIV" && box.width > 100 && box.height > 50).length,
-        overflow: document.documentElement.scrollWidth - innerWidth,
-        top: boxes.length ? boxes[0][1].top + scrollY : 0,
-    };
-})()"""
 
 
 @dataclass
 class Seen:
-    """What the browser showed and did."""
+    """What the browser asked for and complained of."""
 
     urls: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)  # messages of the console, and failed loads
-    diagrams: int = 0  # drawn, and large enough to see
-    overflow: int = 0  # pixels by which the page is wider than the screen
-    picture: bytes = b""
 
 
 def find() -> str | None:
@@ -105,11 +93,34 @@ class _Pipe:
         elif event == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
             self._seen.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
         elif event == "Runtime.exceptionThrown":
-            self._seen.complaints.append(params["exceptionDetails"]["text"])
+            details = params["exceptionDetails"]
+            self._seen.complaints.append(details.get("exception", {}).get("description", details["text"]))
 
 
-def look(chromium: str, url: str, width: int, height: int = 900) -> Seen:
-    """Open a page on a screen of this width (a phone's below 600), scroll to its first diagram and take a picture."""
+class Page:
+    """An open page."""
+
+    def __init__(self, pipe: _Pipe, seen: Seen) -> None:
+        self._pipe, self.seen = pipe, seen
+
+    def run(self, script: str) -> Any:
+        """Return what a JavaScript expression is in the page, None for what JSON cannot hold."""
+        return self._pipe.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+
+    def wait(self, script: str) -> Any:
+        """Return what an expression is as soon as that is true, or after half the page's time."""
+        while not (found := self.run(script)) and time.monotonic() < self._pipe.end - PATIENCE / 2:
+            threading.Event().wait(0.1)
+        return found
+
+    def picture(self) -> bytes:
+        threading.Event().wait(0.5)  # scrolling starts drawing
+        return base64.b64decode(self._pipe.call("Page.captureScreenshot", format="png")["data"])
+
+
+@contextmanager
+def opened(chromium: str, url: str, width: int) -> Iterator[Page]:
+    """Open a page on a screen of this width (a phone's below 600), for a reader who prefers a light scheme."""
     seen = Seen()
     (child_in, to), (back, child_out) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
@@ -127,20 +138,14 @@ def look(chromium: str, url: str, width: int, height: int = 900) -> Seen:
             pipe.session = pipe.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             for domain in ("Network", "Log", "Runtime", "Page"):
                 pipe.call(f"{domain}.enable")
-            screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+            screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
             pipe.call("Emulation.setDeviceMetricsOverride", **screen)
+            features = [{"name": "prefers-color-scheme", "value": "light"}]
+            pipe.call("Emulation.setEmulatedMedia", features=features)
             pipe.call("Page.navigate", url=url)
-            found: dict[str, Any] = {"waiting": 1, "drawn": 0}
-            while found["waiting"] or not found["drawn"]:
-                if time.monotonic() > pipe.end - PATIENCE / 2:
-                    break
-                threading.Event().wait(0.1)
-                answer = pipe.call("Runtime.evaluate", expression=_DRAWN, returnByValue=True)
-                found = answer["result"].get("value") or found
-            seen.diagrams, seen.overflow = found["drawn"], max(0, found.get("overflow", 0))
-            pipe.call("Runtime.evaluate", expression=f"scrollTo(0, {found.get('top', 0)} - 120)")
-            threading.Event().wait(0.5)  # scrolling starts drawing
-            seen.picture = base64.b64decode(pipe.call("Page.captureScreenshot", format="png")["data"])
+            page = Page(pipe, seen)
+            page.wait("document.readyState === 'complete'")
+            yield page
             pipe.session = None
             pipe.call("Browser.close")
             process.wait(10)
@@ -149,4 +154,3 @@ def look(chromium: str, url: str, width: int, height: int = 900) -> Seen:
             process.wait()
             os.close(to)
             os.close(back)
-    return seen

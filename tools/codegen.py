@@ -107,11 +107,11 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def differences(expected: Path, actual: Path) -> list[str]:
-    """Return one line for each edited, missing or extra file in `actual`."""
+    """Return one line for each missing or extra file, and each that differs, in `actual`."""
     left, right = _files(expected), _files(actual)
     lines = [f"missing: {name}" for name in sorted(left.keys() - right.keys())]
     lines += [f"extra: {name}" for name in sorted(right.keys() - left.keys())]
-    lines += [f"edited: {name}" for name in sorted(left.keys() & right.keys()) if left[name] != right[name]]
+    lines += [f"differs: {name}" for name in sorted(left.keys() & right.keys()) if left[name] != right[name]]
     return lines
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 try:  # these imports take most of a second; Ctrl-C must be quiet then, too
     import codegen
+    import gate
     import judge
     import spec_facts
 except KeyboardInterrupt:
@@ -31,7 +33,7 @@ def once(root: Path, against: str | None) -> int:
 
 
 def check(root: Path) -> int:
-    """Return 0 if generated/ is what the spec generates, byte by byte; if not, print the differences."""
+    """Return 0 if generated/ is what the spec generates and `info.version` allows it; if not, print why."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         fresh = Path(scratch, "fresh")
         try:
@@ -44,7 +46,10 @@ def check(root: Path) -> int:
     if wrong:
         lines = ["generated/ is not what the spec generates:", *wrong, "run nox -s generate, and commit what it writes"]
         print("\n".join(lines), file=sys.stderr)
-    return 1 if wrong else 0
+        return 1
+    passes, said = gate.check(root)
+    print(said, file=sys.stdout if passes else sys.stderr)
+    return 0 if passes else 1
 
 
 def _text(error: Exception) -> str:
@@ -56,11 +61,16 @@ def forever(root: Path, against: str | None) -> None:
     from watchfiles import watch
 
     command = [sys.executable, __file__, *(["--against", against] if against else [])]
-    run = subprocess.Popen(command)
+
+    def start(why: str) -> subprocess.Popen[bytes]:
+        print(f"{time.strftime('%H:%M:%S')} {why}", flush=True)
+        return subprocess.Popen(command)
+
+    run = start(f"watching {codegen.SPEC.parent}/, until Ctrl-C")
     try:
         for _ in watch(root / codegen.SPEC.parent):
             run.wait()  # a run is never cut short
-            run = subprocess.Popen(command)
+            run = start(f"{codegen.SPEC.parent}/ was saved")
     finally:
         run.wait()  # Ctrl-C reaches this process, too
 
@@ -69,7 +79,11 @@ if __name__ == "__main__":
     parser = judge.parser(__doc__)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--watch", action="store_true", help="again on each save of the spec")
-    kind.add_argument("--check", action="store_true", help="only compare generated/ with what the spec generates")
+    kind.add_argument(
+        "--check",
+        action="store_true",
+        help="only compare generated/ with what the spec generates, and judge info.version",
+    )
     given = parser.parse_args()
     try:
         if given.check:

@@ -106,12 +106,22 @@ def type_errors(root: Path) -> list[str]:
     return errors
 
 
+def since(ref: str, wanted: str | None) -> str:
+    """Return what a report compares with, in the words of docs/release.md."""
+    if wanted is not None:
+        return f"since {changes.code(ref)}"
+    return f"since the last {'commit' if ref == 'HEAD' else 'release'}, {changes.code(ref)}"
+
+
 def render(
-    ref: str | None, sections: dict[str, list[Change]], errors: list[str], number: str, risks: list[str] | None = None
+    compared: str | None,
+    sections: dict[str, list[Change]],
+    errors: list[str],
+    number: str,
+    risks: list[str] | None = None,
 ) -> str:
     """Return the report in Markdown; `number` is the version whose bump follows from the first section."""
-    since = f"since {changes.code(ref)}" if ref else "is not known: there is no commit to compare with"
-    lines = [f"## What changed {since}"]
+    lines = [f"## What changed {compared or 'is not known: there is no commit to compare with'}"]
     for title, found in sections.items():
         lines += ["", f"### {title}", "", *(map(changes.line, found) if found else ["Nothing."])]
     lines += ["", "### Does the wrapper type-check?", "", "**No**, fix these lines:" if errors else "Yes."]
@@ -120,7 +130,7 @@ def render(
     if risks:
         lines += ["", "### Risky, though it type-checks", "", *risks]
     level = changes.bump(next(iter(sections.values()), []))
-    return "\n".join([*lines, "", f"### Bump of {number}: {level.name.lower() if ref else 'not known'}", ""])
+    return "\n".join([*lines, "", f"### Bump of {number}: {level.name.lower() if compared else 'not known'}", ""])
 
 
 def _client(old: Path, new: Path) -> tuple[dict[str, list[Change]], list[str]]:
@@ -152,13 +162,18 @@ def report(root: Path, against: str | None, *, client: bool) -> tuple[str, bool]
             else:
                 sections = {"The wrapper's public API": api_changes(old / "wrapper", root / "wrapper", WRAPPER)}
     errors = type_errors(root)
-    return render(ref, sections, errors, SPECS_NUMBER if client else PACKAGES_NUMBER, risks), not errors
+    compared = since(ref, against) if ref else None
+    return render(compared, sections, errors, SPECS_NUMBER if client else PACKAGES_NUMBER, risks), not errors
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return the options that all reports share."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--against", metavar="REF", help="default: the last release's tag, else HEAD")
+    made.add_argument(
+        "--against",
+        metavar="REF",
+        help="default: the last release's tag; before the first release the last commit, HEAD",
+    )
     return made
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from ._engine import Engine
 from ._policy.token import Token
 from ._provider import Options, TokenProvider, engine_of
+from ._settings.environment import load_origins
 from ._settings.origin import Origin, parse_origin, parse_origins
 
 if TYPE_CHECKING:
@@ -26,14 +27,18 @@ class Pinned:
     @classmethod
     def from_env(
         cls,
-        origins: Iterable[str] = (),
+        origins: Iterable[str] | None = None,
         *,
         profile: str | None = None,
         store: Store | None = None,
         **options: Unpack[Options],
     ) -> Self:
-        """Return an auth over `TokenProvider.from_env(...)`; raises `ConfigurationError`."""
-        return cls(TokenProvider.from_env(profile=profile, store=store, **options), origins)
+        """Return an auth over `TokenProvider.from_env(...)`; raises `ConfigurationError`.
+
+        Its origins are those of `ENKASH_ORIGINS`, unless `origins` are given.
+        """
+        listed = load_origins(profile) if origins is None else origins
+        return cls(TokenProvider.from_env(profile=profile, store=store, **options), listed)
 
     def close(self) -> None:
         """Close the provider; later requests raise `ConfigurationError`."""

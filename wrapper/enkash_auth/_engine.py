@@ -13,7 +13,7 @@ from ._policy.lifetime import NEVER
 from ._policy.outcome import Failure, Unavailable
 from ._policy.token import Token
 from ._policy.waited import Again, after_wait
-from ._runtime import NoThreadError, Runtime, exclusively, in_a_step
+from ._runtime import NoThreadError, Runtime, exclusively, in_a_step, logs_held_back
 from ._signin.account import Account, Signer, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
@@ -100,7 +100,8 @@ class Engine:
         if not flight.claim():
             return
         try:
-            events = self._run(flight)
+            with logs_held_back():
+                events = self._run(flight)
             publish(events, self._on_event)
         finally:
             flight.published.happen()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import random
 import secrets
 import threading
@@ -76,11 +77,44 @@ class Once:
         return self._happened
 
 
+class _Later(threading.local):
+    records: list[logging.LogRecord] | None = None
+
+
+_later = _Later()
+
+
+def _passes(record: logging.LogRecord) -> bool:
+    if _later.records is None:
+        return True
+    _later.records.append(record)
+    return False
+
+
+for _name in ("connection", "http11", "http2", "proxy", "socks"):  # a logger's filter does not see its children's
+    logging.getLogger(f"httpcore.{_name}").addFilter(_passes)
+for _name in ("enkash_auth", "httpx", "filelock"):
+    logging.getLogger(_name).addFilter(_passes)
+
+
+@contextmanager
+def logs_held_back() -> Iterator[None]:
+    """Log at the end what this thread logs meanwhile: a handler may wait for a token, and hold what it logs with."""
+    _later.records = records = list[logging.LogRecord]()
+    try:
+        yield
+    finally:
+        _later.records = None
+        for record in records:
+            logging.getLogger(record.name).handle(record)
+
+
 def call_within(seconds: float, call: Callable[[], T]) -> T:
     """Return what `call` returns, raise what it raises; raise `TimeoutError` if that takes longer."""
-    ended, outcome = threading.Event(), list[tuple[bool, Any]]()
+    ended, outcome, records = threading.Event(), list[tuple[bool, Any]](), _later.records
 
     def run() -> None:
+        _later.records = records
         try:
             outcome.append((True, call()))
         except Exception as error:

@@ -19,16 +19,18 @@ class Backoff:
     failures: int = 0
     failure: Failure | None = None
 
-    def failed(self, failure: Failure, now: float, draw: float) -> Backoff:
+    def failed(self, failure: Failure, now: float, draw: float, *, ours: bool = True) -> Backoff:
         """Return the back-off after one more failure: 0.5 to 1 s, doubled each time, or as `Retry-After` asks.
 
-        Where the attempts so far limit the next, they alone say when.
+        Where the attempts so far limit the next, or another process's back-off does, these alone say when.
         """
         if failure.limit:
             seconds = failure.limit.seconds
             return Backoff(float("inf") if seconds is None else now + seconds, self.failures, failure)
         seconds = min(_LONGEST_BACKOFF, 2.0**self.failures) * (0.5 + draw / 2)
         asked = (isinstance(failure, Unavailable) and failure.retry_after) or 0.0
+        if asked and not ours:
+            return Backoff(now + asked, self.failures, failure)
         return Backoff(now + max(seconds, min(LONGEST_RETRY_AFTER, asked)), min(self.failures + 1, 10), failure)
 
     def blocks(self, now: float) -> Failure | None:

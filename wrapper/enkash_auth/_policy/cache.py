@@ -145,8 +145,8 @@ class TokenCache:
         if not current and not final:
             return self
         backoff, pending = self.backoff, None if current else self.pending
-        if not (isinstance(outcome, Unavailable) and outcome.late and not result.requests):  # waiting is no failure
-            backoff = backoff.failed(outcome, now.monotonic, draw)
+        if result.requests or not (isinstance(outcome, Unavailable) and outcome.late):  # waiting is no failure
+            backoff = backoff.failed(outcome, now.monotonic, draw, ours=result.requests > 0)
         suspect = self.suspect or isinstance(outcome, Refused) or outcome.limit is not None
         return evolve(self, pending=pending, backoff=backoff, suspect=suspect)
 

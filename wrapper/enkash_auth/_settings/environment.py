@@ -1,12 +1,14 @@
 """The only reader of the environment."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from enkash_auth.errors import ConfigurationError
 
+from .origin import parse_origins
 from .sources import Place, first, places, profile_table
 
 if TYPE_CHECKING:
@@ -41,7 +43,24 @@ def all_places(profile: str | None = None) -> dict[str, list[Place]]:
     """
     table = profile_table(profile, os.environ)
     found = {f"ENKASH_{name.upper()}": list(places(name, {}, os.environ, table)) for name in SETTINGS}
+    found["ENKASH_ORIGINS"] = list(places("origins", {}, os.environ, table))
     return {**found, "ENKASH_TOKEN_STORE": list(places("token_store", {}, os.environ, {}))}
+
+
+def load_origins(profile: str | None = None) -> list[str]:
+    """Return the URLs of `ENKASH_ORIGINS`, none if unset: separated by blanks or commas, in a profile also a list.
+
+    Raises `ConfigurationError`, also if one of them must not get a token.
+    """
+    found = first(places("origins", {}, os.environ, profile_table(profile, os.environ))) or ""
+    urls = [str(url) for url in found] if isinstance(found, list) else re.split(r"[\s,]+", str(found))
+    urls = [url for url in urls if url]
+    try:
+        parse_origins(urls)
+        return urls
+    except ConfigurationError as error:
+        message = f"ENKASH_ORIGINS: {error}"
+    raise ConfigurationError(message)
 
 
 def load_token_store() -> "Store | None":

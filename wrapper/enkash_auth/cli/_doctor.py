@@ -23,14 +23,17 @@ from ._status import opened, state_of
 _SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
 
 
-_READ_AGAIN = "Changed settings are used at once; if these are right by now, run 'enkash-auth reset'"
-_LOCK = "EnKash locks an account after three wrong passwords, so"
+_POINTER = re.compile(r"(\. |; if that does not help, )run 'enkash-auth doctor'( for details)?$", re.IGNORECASE)
+_USER = "The settings are ENKASH_USERNAME and ENKASH_PASSWORD; changed ones are used at once"
+_LOCK = "Three wrong passwords lock the account"
 _MEANING = {  # by what forbids a sign-in; None: only a pause
-    "clear": f"{_LOCK} this one is not sent again: correct ENKASH_USERNAME and ENKASH_PASSWORD. {_READ_AGAIN}",
-    "client": f"Correct ENKASH_CLIENT_ID, ENKASH_BASIC_CLIENT_ID and ENKASH_CLIENT_SECRET. {_READ_AGAIN}",
-    "maybe": f"{_LOCK} what may be a refusal counts: compare ENKASH_USERNAME and ENKASH_PASSWORD. {_READ_AGAIN}",
-    "open": f"{_LOCK} a password without an answer counts: nobody knows whether it was tried. {_READ_AGAIN}",
-    "unknown": f"{_LOCK} passwords are sent minutes apart until one is answered. Services do that by themselves",
+    "clear": f"{_LOCK}. {_USER}",
+    "client": _USER.replace(
+        "USERNAME and ENKASH_PASSWORD", "CLIENT_ID, ENKASH_CLIENT_SECRET and ENKASH_BASIC_CLIENT_ID"
+    ),
+    "maybe": f"{_LOCK}, so what may be a refusal counts. {_USER}",
+    "open": f"{_LOCK}, so a password without an answer counts. {_USER}",
+    "unknown": f"{_LOCK}, so they are sent minutes apart until one is answered. Services do that by themselves",
     None: "Services wait and ask again by themselves: there is nothing to do. Ask EnKash if it lasts",
 }
 
@@ -169,5 +172,5 @@ def _signed_in(provider: TokenProvider, *, stored: bool) -> Finding:
 
 def _in_words(error: EnkashAuthError) -> str:
     """Return an error with its meaning in place of its pointer to the doctor."""
-    said = re.sub(r"[;.] see 'enkash-auth doctor'$", "", str(error), flags=re.IGNORECASE)
+    said = _POINTER.sub("", str(error))
     return f"{said}. {_MEANING[getattr(error, 'row', 'maybe')]}"  # no token in a 200, too

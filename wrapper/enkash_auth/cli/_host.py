@@ -12,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from enkash_auth._policy.cause import cause_of
 from enkash_auth._runtime import call_within
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth._signin.tls import tls_context
@@ -77,11 +78,13 @@ def _software(answer: httpx.Response) -> Finding:
 
 
 def _trouble(error: Exception, host: str, port: int) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return f"{host} shows a certificate that is not trusted here: set SSL_CERT_FILE if your proxy re-signs"
-    if "SSL" in str(error):
-        return f"no TLS with {host}:{port}: check that ENKASH_BASE_URL names an https port"
-    return f"no answer from {host}:{port} ({type(error).__name__}): check firewall, proxy and EnKash's allow-list"
+    cause = cause_of(error)
+    advice = "check firewall, proxy and EnKash's allow-list"
+    if cause.startswith("certificate"):
+        advice = "set SSL_CERT_FILE if your proxy re-signs, else tell the operator of the host"
+    elif cause.startswith("TLS"):
+        advice = "check that ENKASH_BASE_URL names an https port"
+    return f"no answer from {host}:{port}: {cause}; {advice}"
 
 
 def _certificate(connection: Any) -> Finding:

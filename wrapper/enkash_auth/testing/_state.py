@@ -44,6 +44,7 @@ class State(Traffic):
         row_gap: float = 0.0,
         form_charset: str = "utf-8",
         token_in_401: bool = True,
+        refresh_tokens: bool = True,
         clock: Callable[[], float] = time.time,
         username: str | None = None,
         password: str | None = None,
@@ -55,7 +56,7 @@ class State(Traffic):
         self.life, self.sticky, self.latency, self.lock_after = life, sticky, latency, lock_after
         self.casing = choose(casing, dict.fromkeys(["snake", "camel"]), "casing")
         self.dialect, self.disabled, self.row_gap = dialect, disabled, row_gap
-        self.form_charset, self.token_in_401 = form_charset, token_in_401
+        self.form_charset, self.token_in_401, self.refresh_tokens = form_charset, token_in_401, refresh_tokens
         if outage is not None:
             self.start_outage(outage)
         self.username = username or f"sandbox-{secrets.token_hex(4)}@example.com"
@@ -149,6 +150,8 @@ class State(Traffic):
         form = asked.form(self.form_charset)
         scope = scope_of(form, self.basic_client_id)
         if form["grant_type"].strip() == "refresh_token":
+            if not self.refresh_tokens:
+                raise refused(401, "invalid_client", "Unauthorized grant type")
             old = self._tokens.refresh(form["refresh_token"])
             if old is None:
                 raise refused(400, "invalid_grant", f"Invalid refresh token: {form['refresh_token']}")
@@ -157,6 +160,8 @@ class State(Traffic):
             self._check_password(form.get("username", ""), form.get("password", ""))
         token, seconds = self._tokens.grant(scope, self.life, sticky=self.sticky, row_gap=self.row_gap)
         fields = token.fields(self.clock())
+        if not self.refresh_tokens:
+            del fields["refresh_token"]
         if self.casing == "camel":
             fields = {_CAMEL[name]: value for name, value in fields.items() if name in _CAMEL}
         return Answer(200, fields, NO_STORE, seconds=seconds)
