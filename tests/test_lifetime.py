@@ -127,8 +127,8 @@ def test_a_sticky_token_has_expired_where_either_clock_says_so() -> None:
     assert sticky.seconds_until_request(suspended, 99) == 0
 
 
-@pytest.mark.parametrize(("left", "seconds"), [(10, 1.975), (3.9, 0)])
-def test_a_probe_that_would_not_end_in_time_leaves_at_once(left: float, seconds: float) -> None:
+@pytest.mark.parametrize(("left", "seconds"), [(10, 1.975), (3.9, 0.975), (1.9, 0)])
+def test_a_probe_that_would_not_end_in_time_leaves_a_second_earlier_or_at_once(left: float, seconds: float) -> None:
     sticky = record(200, before=record(299), at=START.after(99.5))
     assert sticky.seconds_until_request(START.after(260), left) == pytest.approx(seconds)
     assert not evolve(sticky, rejected=True).seconds_until_request(START.after(260), left)

@@ -140,11 +140,11 @@ class TokenRecord:
     def seconds_until_request(self, now: Moment, left: float) -> float:
         """Return the seconds until a probe, or until a request that brings another token.
 
-        A probe that would not end in the time `left` leaves at once: it still narrows the bounds.
+        A probe that would not end in the time `left` leaves a second earlier, or at once: it still narrows the bounds.
         """
         if self.alive(now):
-            probe = self.probe_in(now) if self.sticky(now) and not self.rejected else None
-            return probe if probe and probe < left / 2 else 0.0
+            probe = (self.probe_in(now) or 0.0) if self.sticky(now) and not self.rejected else 0.0
+            return next((seconds for seconds in (probe, probe % 1.0) if seconds < left / 2), 0.0)
         if not (self.sticky(now) or self.single_use):
             return 0.0
         return max(0.0, min(now.until(self.life.upper), self.forecast.latest(self.life.bounds) - now.monotonic))
