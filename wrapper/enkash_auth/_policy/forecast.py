@@ -35,7 +35,7 @@ class Forecast:
 
     first: float
     trip: float  # seconds of the fastest round trip with this token
-    least: float = -inf  # until a token has expired
+    least: float = -inf  # as long as no token has expired
     floor: float = -inf
     probes: int = 0
 
