@@ -18,7 +18,6 @@ import nox
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-import browser  # noqa: E402
 import codegen  # noqa: E402
 import release  # noqa: E402
 
@@ -86,7 +85,7 @@ def _install(session: nox.Session, *groups: str, wheel: bool = False) -> None:
         session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
 
 
-GROUPS = "nox", "lint", "types", "docs", "generate", "test", "release", "tools"
+GROUPS = "nox", "lint", "types", "docs", "looks", "generate", "test", "release", "tools"
 EXTRAS = ("--extra=file", "--extra=redis", "--extra=testing")
 ALONE = {"bench": EXTRAS, "devpi": (), "gevent": (), "kubernetes": (), "oauth-toolkit": ()}
 
@@ -233,7 +232,7 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session
 def explore(session: nox.Session) -> None:
-    """Play two processes in every order, and break each rule of the ledger (15 minutes); `-- SECONDS` a search."""
+    """Play two processes in every order, and break each rule of the ledger (25 minutes); `-- SECONDS` a search."""
     _install(session, "package", "test", wheel=True)
     session.run("python", "tools/explore.py", *session.posargs)
 
@@ -297,10 +296,11 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def looks(session: nox.Session) -> None:
     """Open the site that `docs` has built in Chromium, at two widths."""
-    if browser.find() is None:
+    if shutil.which("chromium") is None and shutil.which("chromium-browser") is None:
         _skip(session, "the site's look in a browser (no Chromium; Debian: apt-get install chromium)")
         return
-    session.run("python", "tools/docsite.py", "look")
+    _install(session, "looks")
+    session.run("python", "tools/looks.py")
 
 
 @nox.session

@@ -110,6 +110,13 @@ def test_wrong_origins_are_refused(provider: TokenProvider, origins: Any) -> Non
         EnkashAuth(provider, origins=origins)
 
 
+def test_a_token_minted_in_this_call_is_not_replaced(api: Api, server: Server, clock: Clock) -> None:
+    server.answer = lambda _: clock.passes(0.1) or issued("t")
+    api.answer = unauthorized
+    api.send()
+    assert len(server.requests) == 1
+
+
 def test_an_api_that_always_says_401_costs_two_grants_and_one_more_a_minute(
     clock: Clock, api: Api, provider: TokenProvider, server: Server
 ) -> None:
@@ -134,9 +141,9 @@ def test_a_second_revocation_within_a_minute_is_repaired(api: Api, provider: Tok
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_request_is_repeated_once_with_the_same_token_too(
-    api: Api, provider: TokenProvider, server: Server, held: bool
+    api: Api, provider: TokenProvider, server: Server, clock: Clock, held: bool
 ) -> None:
-    server.answer = lambda _: issued("same")
+    server.answer = lambda _: clock.passes(0.1) or issued("same")
     if held:
         provider.token()
     for request in range(1, 6):  # a server that deletes and inserts the token at each sign-in, or one that refuses it

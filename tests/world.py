@@ -46,7 +46,7 @@ DIALECTS = ("clear", "client", "maybe", "envelope", "unauthorized", "server_erro
 OUTAGES = ("client", "unauthorized", "server_error", "silence", "busy", "unreachable")
 
 
-GRANTS = 5  # a life, at most: the first, a renewal, and three looks at a sticky server
+GRANTS = 5  # a life, at most: the first, a renewal, and three probes of a sticky server
 
 
 def check_grants(grants: list[float], allowed: int, life: float) -> None:
