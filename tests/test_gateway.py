@@ -39,6 +39,8 @@ def life(server: Server) -> float:
         ({"accessToken": "t", "expiresIn": 120, "tokenType": "bearer"}, 120),
         ({"access_token": "t", "expires_in": "300"}, 300),
         ({"access_token": "t", "expires_in": 60.0}, 60),
+        ({"access_token": "t", "expiresIn": 120}, 120),
+        ({"accessToken": "t", "expires_in": 120}, 120),
         ({"access_token": "t"}, 300),
         ({"access_token": "t", "expires_in": None}, 300),
         ({"access_token": "t", "expires_in": 0}, 0),
