@@ -16,9 +16,9 @@ import pytest
 from conftest import REFUSAL, Clock, Server, credentials, failure, issued, wait_for_sign_ins
 from enkash_auth import Credentials, Token, TokenProvider
 from enkash_auth._flight import Flight
-from enkash_auth._policy.cache import Pending
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._policy.outcome import Malformed
+from enkash_auth._policy.sign_in import Pending
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, use_runtime
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
