@@ -6,27 +6,33 @@ NOX = .venv/bin/nox
 
 CHECKS = $(addprefix session-, tests-3.11 tools-tests tests-3.12 tests-3.13 tests-3.14 types docs spec drift lint)
 
-.PHONY: demo test check clean $(CHECKS)
-demo: .venv/ready
+.PHONY: help demo test check dev clean $(CHECKS)
+help:
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+	@echo 'nox -l		every check and step by itself, once make dev has run and .venv is active'
+demo: .venv/ready ## a service with 16 callers, on a token server on this machine
 	$(NOX) -s demo
 # two sessions at a time, the longest first, each one's output in one piece; -k: what fails stops no other
-test: .venv/ready
+test: .venv/ready ## all checks of CI, in about three minutes on two cores
 	@rm -f $(NOX_SKIPPED)
 	@$(MAKE) --no-print-directory -k -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(CHECKS); \
 	ended=$$?; sort -u $(NOX_SKIPPED) 2>/dev/null; exit $$ended
 $(CHECKS):
 	$(NOX) -s $(@:session-%=%)
-check: test
+check: test ## make test, and before a release the matrices, long outages, a look in a browser and the benchmark
 	$(NOX) -s check looks
 	$(NOX) -s bench -- --quick
-clean:
+dev: .venv/ready ## .venv with all tools and the package, editable: for an editor, and for pytest without nox
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes \
+	  $(patsubst %,-r requirements/%.txt,package lint types docs generate test release tools)
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+clean: ## all that these have made
 	rm -rf .venv .nox dist sbom site docs/vendor .cache .coverage*
-# pip only bootstraps uv, with the hashes of the one requirements file; uv does the rest: here nox, whose sessions bring
-# their own.
-.venv/ready: requirements-dev.txt
+# pip only bootstraps uv; uv does the rest: here nox, whose sessions bring their own
+.venv/ready: requirements/nox.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit("Python 3.11 or later is needed, and $(PYTHON) is %d.%d: say make PYTHON=python3.11" % v[:2] if v < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	awk '/^[^ ]/ {of = /^uv==/} of' requirements-dev.txt > .venv/uv.txt
+	awk '/^[^ ]/ {of = /^uv==/} of' requirements/nox.txt > .venv/uv.txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
-	.venv/bin/uv pip install --quiet --python .venv/bin/python --constraint requirements-dev.txt 'nox[uv]'
+	.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements/nox.txt
 	touch $@

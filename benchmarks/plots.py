@@ -74,7 +74,8 @@ GROWTH = [
 
 
 def title(peer: str) -> str:
-    return str(peers.load(peer).TITLE).strip("*")
+    """Return a peer's name, on two lines if it is long."""
+    return str(peers.load(peer).TITLE).strip("*").replace(", ", ",\n").replace(": ", ":\n")
 
 
 def _save(figure: Any, name: str) -> None:
@@ -113,9 +114,7 @@ def answer(found: Found) -> list[str]:
             axes.set(xlim=(0, max(counts) * 1.7), xticks=[], ylim=(len(names) - 0.4, -0.6))
             axes.tick_params(length=0)
             axes.spines[["top", "right", "bottom"]].set_visible(False)
-        panels[0].set_yticks(
-            range(len(names)), [title(name).replace(", ", ",\n").replace(": ", ":\n") for name in names]
-        )
+        panels[0].set_yticks(range(len(names)), list(map(title, names)))
         panels[0].tick_params(labelsize=8.5)
         panels[0].get_yticklabels()[0].set_fontweight("bold")
         _save(figure, f"answer{suffix}")
@@ -138,10 +137,10 @@ def growing(found: Found) -> list[str]:
             for measure, key, style, more in drawn:
                 for peer in peers.NAMES:
                     numbers = found.get(measure, {}).get(peer, {})
-                    sizes = [size for size in SIZES if key.format(size) in numbers]
+                    sizes = [size for size in SIZES if numbers.get(key.format(size), 0) > 0]  # no 0 on such a scale
                     if len(sizes) < 2:
                         continue
-                    points = [max(numbers[key.format(size)], 0.01) for size in sizes]
+                    points = [numbers[key.format(size)] for size in sizes]
                     color, mark = LOOKS[peer]
                     width = 2.5 if peer == "enkash" else 1.2
                     label = title(peer) + more

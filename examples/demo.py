@@ -13,22 +13,31 @@ import httpx
 from enkash_auth import EnkashAuth, Token, TokenProvider
 from enkash_auth.testing import Sandbox
 
-LIFE, SECONDS, THREADS, TASKS, EVERY, COLUMN = 4, 12, 4, 4, 0.1, 0.25
+LIFE, SECONDS, THREADS, TASKS, EVERY, COLUMN = 4, 12, 4, 4, 0.1, 0.3
 NOTABLE = 0.03  # seconds: a shorter wait is this machine's, because a token request takes 0.05 s
 EXPLANATION = """\
-Two token servers start on this machine. A token expires after {life} s, so that you see several expire.
-On each server {callers} callers ({threads} threads, {tasks} asyncio tasks) make API calls for {seconds} s.
-The callers of a server share one token provider, which gets the token and renews it.
+Two token servers start on this machine. A token expires after {life} s, so that
+you see several expire. On each server {callers} callers ({threads} threads, {tasks} asyncio tasks)
+make API calls for {seconds} s. They share one token provider, which gets the token
+and renews it.
 """
 KINDS = {
     "FRESH: this server answers each request with a new token.": False,
-    "STICKY: this server repeats its token until the token expires, as EnKash's probably does.": True,
+    "STICKY: this server repeats its token until that expires, as EnKash's probably\ndoes.": True,
 }
 RESULT = {
-    False: "The provider asks in the background, before the old token expires. After the first token {waited} waited.",
-    True: "A new token exists only after the old one has expired, so callers wait a moment at each expiry: {waited},\n"
-    "{longest} ms at most. The provider asks a few times when the old token expires, which keeps that moment short.",
+    False: "The provider asks in the background, before the old token expires. After the\nfirst token {waited} waited.",
+    True: "A new token exists only after the old one has expired, so callers wait a moment\n"
+    "at each expiry: {waited}, {longest} ms at most. The provider asks a few\n"
+    "times when the old token expires, which keeps that moment short.",
 }
+LEGEND = f"""\
+One column is {COLUMN} s.
+calls     full height is as many as are due; a dip without w is this machine's
+token     the number of the token in use
+requests  ^ the provider asked the server for a token
+waiting   w a call waited for its token, or on a busy machine for its turn
+"""
 
 
 def count(number: int, thing: str) -> str:
@@ -104,7 +113,7 @@ class Service:
             await asyncio.gather(*(task(THREADS + n) for n in range(TASKS)))
 
     def summary(self) -> str:
-        """Return the picture, one column per quarter of a second, and the numbers beside it."""
+        """Return the picture, one column for each `COLUMN` seconds, and the numbers beside it."""
         served = sorted(self.provider.served, key=lambda call: call[1])
         numbers = {token: n for n, token in enumerate(dict.fromkeys(token for *_, token in served), 1)}
         waits = [(asked, got, numbers[token]) for asked, got, token in served if got - asked > NOTABLE]
@@ -128,10 +137,10 @@ class Service:
         rows: list[tuple[str, list[int], Callable[[int], str], str]] = [
             ("calls", calls, lambda n: " ▁▂▃▄▅▆▇█"[min(8, round(8 * n / steady))], count(len(self.answers), "call")),
             ("token", tokens, lambda n: str(n % 10) if n else " ", count(len(numbers), "token")),
-            ("requests", asks, lambda n: "^" if n else " ", count(self.sandbox.token_requests, "token request")),
-            ("waiting", waiting, lambda n: "w" if n else " ", count(len(waits), "call") + " waited for a token"),
+            ("requests", asks, lambda n: "^" if n else " ", count(self.sandbox.token_requests, "request")),
+            ("waiting", waiting, lambda n: "w" if n else " ", count(len(waits), "call") + " waited"),
         ]
-        lines = [f"  {name:9} {''.join(map(show, values))}  {said}" for name, values, show, said in rows]
+        lines = [f"  {name:8} {''.join(map(show, values))}  {said}" for name, values, show, said in rows]
         lines[0] += f", {len(self.failures) or 'none'} failed"
         longest = round(max(later, default=0) * 1000)
         lines += ["", RESULT[self.sandbox.sticky].format(waited=count(len(later), "call"), longest=longest)]
@@ -145,7 +154,7 @@ def show_progress(services: list[Service]) -> None:
         if sys.stdout.isatty():
             said = [
                 f"{'sticky' if service.sandbox.sticky else 'fresh'}: {count(len(service.answers), 'call')}, "
-                f"{len(service.failures)} failed, {count(service.sandbox.token_requests, 'token request')}"
+                f"{count(service.sandbox.token_requests, 'request')}"
                 for service in services
             ]
             passed = time.monotonic() - services[0].began
@@ -169,8 +178,7 @@ def main() -> int:
         print(f"{title}\n\n{service.summary()}\n")
         service.provider.close()
         service.sandbox.close()
-    print(f"One column is {COLUMN} s. calls: full height is as many as are due; a dip without a w is this machine's.")
-    print("token: the number of the token in use. ^: a token request. w: a call waited for its token.\n")
+    print(LEGEND)
     calls = sum(len(service.answers) for service in services)
     asked = sum(service.sandbox.token_requests for service in services)
     print(f"{count(calls, 'API call')} needed {count(asked, 'token request')}.")

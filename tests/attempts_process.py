@@ -1,7 +1,8 @@
 """A process that signs in without a store: `python attempts_process.py FILE SENT ANSWER LATER`.
 
 It appends a line to SENT for each password that leaves. ANSWER is a status, or `killed`: it ends before an answer came.
-Its clocks are LATER seconds ahead. It waits for a line on its input, and prints what it was allowed.
+Its clocks are LATER seconds ahead. It waits for a line on its input, and for the input's end before it is answered; it
+prints what it was allowed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def main(file: str, sent: str, answer: str, later: str) -> None:
             passwords.write(f"{os.getpid()}\n")
         if answer == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.3)  # as a server's answer takes
+        sys.stdin.read()  # the answer comes once all have been told to go
         attempts.record("fingerprint", got.answered(Answer(int(answer), json=True, token=answer == "200")))
         print("sent", flush=True)
     else:

@@ -103,7 +103,7 @@ def internal(tmp_path_factory: pytest.TempPathFactory, tagged: Path) -> Iterator
     folder = tmp_path_factory.mktemp("internal")
     pins = folder / "pins.txt"
     command = [UV, "pip", "compile", "--quiet", "pyproject.toml", "--all-extras", "--generate-hashes"]
-    ok(run(*command, "--constraint", "requirements-dev.txt", "-o", pins, cwd=ROOT))
+    ok(run(*command, "--constraint", "requirements/constraints.txt", "-o", pins, cwd=ROOT))
     packages = folder / "packages"
     # pip alone can download; where from is this machine's affair.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
@@ -167,7 +167,7 @@ def prebuilt(published: str, tagged: Path) -> Path:
     environment = tagged / ".nox" / "environment"
     ok(run(UV, "venv", "--quiet", "--python", sys.executable, environment, cwd=tagged))
     command = [UV, "pip", "install", "--quiet", "--python", environment, "-r", "pyproject.toml", "--all-extras"]
-    ok(run(*command, "--constraint", "requirements-dev.txt", cwd=tagged))
+    ok(run(*command, "--constraint", "requirements/constraints.txt", cwd=tagged))
     return tagged
 
 

@@ -48,7 +48,14 @@ class Processes:
         for process in running:
             process.stdin.write("go\n")
             process.stdin.flush()
-        return sorted(process.communicate(timeout=30)[0].strip() for process in running)
+        for process in running:
+            process.stdin.close()
+        return sorted(self.said(process) for process in running)
+
+    def said(self, process: subprocess.Popen[str]) -> str:
+        with process:
+            assert process.stdout
+            return process.stdout.read().strip()
 
     @property
     def passwords(self) -> int:

@@ -16,7 +16,7 @@ from enkash_auth.testing import Sandbox
 from test_dialects import Reached
 
 # seconds from the server's return to the last process's token: a back-off and its siblings' looks, or a client's minute
-LONGEST = {"server_error": 35, "silence": 35, "user_database_down": 35, "html_502": 35, "client_database_down": 60}
+LONGEST = {"server_error": 31, "silence": 31, "user_database_down": 31, "html_502": 31, "client_database_down": 60}
 OUTAGE, PHASES = 60.0, range(0, 60, 10)  # seconds; when the token ends within the outage
 
 

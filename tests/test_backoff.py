@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from enkash_auth._policy.backoff import Backoff, second_request
 from enkash_auth._policy.brake import Brake
@@ -11,7 +12,7 @@ from enkash_auth._policy.outcome import Failure, Issued, Malformed, Refused, Una
 
 NOW = Moment(1000.0, 1e9)
 TROUBLE = Unavailable("status 500", "host")
-FORBIDDEN = Refused(403, None, False, "host")
+FORBIDDEN, MALFORMED = Refused(403, None, False, "host"), Malformed("x", "host")
 
 
 def asked(seconds: float) -> Unavailable:
@@ -44,7 +45,8 @@ def test_no_back_off_blocks_nobody() -> None:
 
 def test_a_back_off_repeats_the_failure_and_says_the_seconds_left() -> None:
     assert Backoff().failed(asked(7), 0.0, 0.0).blocks(3.0) == asked(4)
-    assert Backoff().failed(FORBIDDEN, 0.0, 0.0).blocks(0.1) == FORBIDDEN
+    assert Backoff().failed(FORBIDDEN, 0.0, 0.0).blocks(0.1) == evolve(FORBIDDEN, retry_after=0.4)
+    assert Backoff().failed(MALFORMED, 0.0, 0.0).blocks(0.1) == MALFORMED
 
 
 RECORD = TokenRecord.from_answer(Issued("t", 0), NOW, NOW.after(0.25), before=None, draw=0.0)
@@ -59,7 +61,7 @@ SAME = TokenRecord.from_answer(Issued("t", 0), NOW, NOW.after(0.25), before=RECO
         (asked(1), 10, 1),
         (asked(6), 10, None),
         (FORBIDDEN, 10, None),
-        (Malformed("x", "host"), 10, None),
+        (MALFORMED, 10, None),
         (RECORD, 10, None),
         (SAME, 10, 0.4),  # two round trips and 0.15 s after it was known to be good
         (SAME, 0.5, None),

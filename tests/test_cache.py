@@ -109,10 +109,25 @@ def test_a_sign_in_is_overdue_at_its_end(cache: TokenCache, now: float, overdue:
 
 def test_a_sign_in_that_is_given_up_is_a_failure() -> None:
     late = Unavailable("no answer within 10 s", "host", late=True)
-    assert STARTED.given_up(1010.0, 1.0) == evolve(STARTED, pending=None, backoff=Backoff(1011.0, 1, late))
+    assert STARTED.given_up(NOON.after(10), 1.0) == evolve(STARTED, pending=None, backoff=Backoff(1011.0, 1, late))
 
 
-GIVEN_UP = STARTED.given_up(1010.0, 1.0).started(NOON.after(20))
+THAWED = [NOON.after(11), NOON._replace(wall=NOON.wall + 11)]  # a process was frozen; its machine slept
+
+
+@pytest.mark.parametrize("now", THAWED)
+def test_after_a_thaw_a_sign_in_without_an_answer_is_nobodys_failure(now: Moment) -> None:
+    assert STARTED.given_up(now, 1.0) == evolve(STARTED, pending=None)
+    for outcome in (TROUBLE, Unavailable("no answer within 10 s", "host", late=True)):
+        assert STARTED.finished(0, Result("fingerprint", outcome, 1), now, 1.0) == evolve(STARTED, pending=None)
+
+
+@pytest.mark.parametrize("outcome", [FORBIDDEN, FINAL, LIMITED, evolve(TROUBLE, retry_after=5.0)])
+def test_after_a_thaw_what_the_server_has_said_counts(outcome: Failure) -> None:
+    assert STARTED.finished(0, Result("fingerprint", outcome, 1), THAWED[0], 1.0).backoff.failure == outcome
+
+
+GIVEN_UP = STARTED.given_up(NOON.after(10), 1.0).started(NOON.after(20))
 MALFORMED = Malformed("no token", "host")
 THEIRS = evolve(TROUBLE, retry_after=20.0)
 

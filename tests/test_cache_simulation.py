@@ -240,7 +240,7 @@ class Caches(RuleBasedStateMachine):
     def ask(self, deadline: float, *, late: bool) -> None:
         now = self.now
         if self.cache.overdue(now.monotonic):
-            self.cache = self.cache.given_up(now.monotonic, self.world.chance.random())
+            self.cache = self.cache.given_up(now, self.world.chance.random())
             self.limit, self.failed_at = -inf, now.monotonic
         decision, serve = self.cache.ask(now, late=late), None
         if isinstance(decision, Start):

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from email.utils import formatdate
 from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -823,6 +824,39 @@ def test_the_doctor_names_a_host_without_an_address(sandbox: Sandbox, env: pytes
 
     env.setattr(socket, "getaddrinfo", unknown)
     assert findings(call("doctor", "--json"))["DNS"][0] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("origins", "level", "said"),
+    [
+        ("", "ok", "in ENKASH_ORIGINS"),
+        ("https://localhost/api", "ok", "tokens go to https://localhost:443 only"),
+        ("http://a.example", "fail", "ENKASH_ORIGINS: origin 1 must be https"),
+    ],
+)
+def test_the_doctor_shows_and_checks_origins(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, origins: str, level: str, said: str
+) -> None:
+    env.setenv("ENKASH_ORIGINS", origins)
+    found = findings(call("doctor", "--json"))
+    assert found["origins"][0] == level and said in found["origins"][1]
+    assert found.get("ENKASH_ORIGINS", [level])[0] == level
+    assert "a.example" not in str(found)
+
+
+def test_the_doctor_names_an_origin_without_an_address(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    look_up = socket.getaddrinfo
+
+    def unknown(name: str, *args: Any, **options: Any) -> Any:
+        if name == "api.example":
+            raise socket.gaierror
+        return look_up(name, *args, **options)
+
+    env.setattr(socket, "getaddrinfo", unknown)
+    env.setenv("ENKASH_ORIGINS", f"{sandbox.base_url} https://api.example")
+    ended = call("doctor", "--json")
+    assert ended[0] == 1
+    assert "api.example has no address: check ENKASH_ORIGINS" in findings(ended)["DNS"][1]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from conftest import Clock, Server, credentials, issued
 from enkash_auth import EnkashAuth, TokenProvider
 from enkash_auth.adapters.aiohttp import EnkashMiddleware
 from enkash_auth.adapters.requests import EnkashRequestsAuth
+from enkash_auth.errors import RefusedError
+from test_secrets import assert_clean
 
 
 class Api:
@@ -179,6 +181,16 @@ def test_a_request_is_repeated_once_with_the_same_token_too(
     api.answer = lambda path, token: (401 if len(api.seen) == 1 else 200, "")
     assert client.post(provider, f"{url}/a") == 200
     assert api.tokens == ["1", "1"]
+
+
+def test_a_refusal_after_a_401_reaches_the_caller_and_shows_no_secret(
+    client: Client, provider: TokenProvider, server: Server, api: Api, url: str
+) -> None:
+    server.answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
+    api.answer = lambda path, token: (401, "")
+    with pytest.raises(RefusedError) as caught:
+        client.post(provider, f"{url}/a", "bytes")
+    assert_clean(caught.value)
 
 
 @pytest.mark.parametrize("status", [303, 307])

@@ -21,6 +21,7 @@ from enkash_auth._settings.environment import load_token_store
 from enkash_auth.errors import EnkashAuthError, RefusedError
 from enkash_auth.testing import Sandbox
 
+pytestmark = pytest.mark.once  # what a server says is the same on each interpreter
 ROOT = Path(__file__).parents[1]
 URL, HOST = "https://uat.example", "uat.example"
 Run = Callable[[httpx.BaseTransport], list[str]]
@@ -87,7 +88,7 @@ DIALECTS = {
     ),
     "an HTML refusal": (
         {"dialect": "html-400", "password": "other"},
-        ["  media: text/html", "  fields: none", "second sign-in: not asked for"],
+        ["  media: text/html", "  fields: none", "second sign-in: none: not asked for, or not answered"],
     ),
     "a challenge": ({"dialect": "basic-401", "password": "other"}, ["  challenges: basic", "  media: text/html"]),
 }
@@ -200,6 +201,27 @@ def test_an_outage_is_no_observation(run: Run, root: Path) -> None:
     assert not list(root.rglob("*.toml"))
 
 
+def test_an_outage_of_the_second_sign_in_leaves_the_first_observation(run: Run, server: Server, root: Path) -> None:
+    server.answer = lambda _: httpx.Response(502) if len(server.requests) > 1 else httpx.Response(200, json=TOKEN)
+    assert run(server.transport)[-1].startswith("UnavailableError: ")
+    (path,) = root.rglob("*.toml")
+    assert path.read_text().count("[[answers]]") == 1
+    assert "life = 300" in path.read_text()
+
+
+def test_a_refusal_with_200_is_said_to_be_one(run: Run) -> None:
+    lines = run(answered({"response_code": 1}))
+    assert any(line.endswith(": so a sign-in was refused") for line in lines)
+
+
+def test_a_setting_that_is_in_a_fields_name_hides_that_name_and_breaks_nothing(
+    run: Run, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setitem(CANARIES, "client_id", "expires")
+    lines = run(answered({**TOKEN, "expires_in": "300"}))
+    assert "  fields: access_token string, token_type string, (hidden) string" in lines
+
+
 def test_no_password_leaves_that_nobody_counts(run: Run, server: Server, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ENKASH_ATTEMPTS", "off")
     (said,) = run(server.transport)
@@ -261,7 +283,6 @@ def test_the_page_shows_the_saved_observations() -> None:
 TOOL = [sys.executable, str(ROOT / "tools" / "contract.py")]
 
 
-@pytest.mark.once
 def test_the_command_signs_in_with_the_settings_of_the_environment(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -220,6 +220,7 @@ class Vault:
         (Vault(OSError("canary-pass")), UnavailableError, r"the source Vault: "),
         (partial(Vault(OSError("canary-pass")), "uat"), UnavailableError, r"the source Vault: "),
         (Vault(ConfigurationError("set VAULT_ADDR")), ConfigurationError, "^set VAULT_ADDR$"),
+        ("a string", ConfigurationError, "credentials must be Credentials, or a function .* not str"),
         (Vault({"password": "canary-pass"}), ConfigurationError, "the source Vault must return Credentials, not dict"),
     ],
 )

@@ -102,9 +102,18 @@ def test_a_misspelt_dialect_is_answered_with_those_that_there_are(call: Any) -> 
         call(dialect="keyclock")
 
 
-def test_a_misspelt_option_is_answered_with_those_that_there_are() -> None:
-    with pytest.raises(TypeError, match="unknown option 'stiky'; did you mean 'sticky'.*There are life, .*dialect"):
-        Sandbox(stiky=False)  # type: ignore[call-arg]
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: Sandbox(stiky=False), "'stiky'; did you mean 'sticky'.*There are life, .*dialect"),  # type: ignore[call-arg]
+        (lambda: setattr(Sandbox(), "stiky", False), "'stiky'; did you mean 'sticky'.*There are .*dialect, .*life"),
+        (lambda: Sandbox().fail_next("raw", stauts=3), "'stauts'; did you mean 'status'.*There are seconds, .*headers"),  # type: ignore[call-arg]
+        (lambda: Sandbox().start_outage("raw", boddy=b""), "'boddy'; did you mean 'body'"),  # type: ignore[call-arg]
+    ],
+)
+def test_a_misspelt_option_is_answered_with_those_that_there_are(call: Callable[[], object], said: str) -> None:
+    with pytest.raises((TypeError, AttributeError), match=f"unknown option {said}"):
+        call()
 
 
 def test_the_guide_names_every_dialect_under_its_kind() -> None:

@@ -152,7 +152,8 @@ def test_a_page_without_a_place_is_found(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 def test_make_reports_an_old_interpreter_in_one_line(tmp_path: Path) -> None:
     shutil.copy(DOCS.parent / "Makefile", tmp_path)
-    (tmp_path / "requirements-dev.txt").touch()
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements" / "nox.txt").touch()
     old = tmp_path / "old"
     old.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 10, 0); $2"\n')
     old.chmod(0o755)

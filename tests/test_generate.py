@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
@@ -46,7 +45,8 @@ def root(tmp_path: Path) -> Path:
     ignore = shutil.ignore_patterns("__pycache__", "node_modules")
     shutil.copytree(ROOT / "spec", copy / "spec", ignore=ignore)
     shutil.copytree(ROOT / "generated", copy / "generated", ignore=ignore)
-    shutil.copy(ROOT / "requirements-dev.txt", copy)
+    (copy / "requirements").mkdir()
+    shutil.copy(ROOT / codegen.PINS, copy / codegen.PINS)
     return copy
 
 
@@ -75,8 +75,8 @@ def test_the_committed_tree_came_from_the_committed_spec() -> None:
     [
         ("spec/enkash-auth.yaml", "Password@123", "Password@124"),
         ("spec/generator.yaml", "--select I,F401", "--select I"),
-        ("requirements-dev.txt", "\nopenapi-python-client==", "\nopenapi-python-client==9"),
-        ("requirements-dev.txt", "\nruff==", "\nruff==9"),
+        ("requirements/generate.txt", "\nopenapi-python-client==", "\nopenapi-python-client==9"),
+        ("requirements/generate.txt", "\nruff==", "\nruff==9"),
     ],
 )
 def test_any_changed_input_makes_the_tree_out_of_date(root: Path, path: str, old: str, new: str) -> None:
@@ -129,7 +129,7 @@ def test_what_python_caches_beside_the_tree_is_not_of_it(root: Path) -> None:
 
 
 def test_a_missing_pin_is_an_error(root: Path) -> None:
-    (root / "requirements-dev.txt").write_text("ruff-lsp==1\n", encoding="utf-8")
+    (root / codegen.PINS).write_text("ruff-lsp==1\n", encoding="utf-8")
     with pytest.raises(codegen.GenerationError, match="does not pin"):
         codegen.fingerprint(root)
 
@@ -183,13 +183,11 @@ def test_without_the_tools_nothing_is_generated(root: Path, tmp_path: Path) -> N
         codegen.generate_into(root, tmp_path, tmp_path / "fresh")
 
 
-@pytest.mark.generator
 def test_the_committed_tree_is_what_the_generator_makes(root: Path, tmp_path: Path) -> None:
     codegen.generate_into(root, BIN, tmp_path / "fresh")
     assert codegen.differences(tmp_path / "fresh", ROOT / "generated") == []
 
 
-@pytest.mark.generator
 def test_the_output_does_not_depend_on_where_it_is_made(root: Path, tmp_path: Path) -> None:
     # ruff formats nothing in an ignored folder, unless told to.
     (tmp_path / ".git").mkdir()
@@ -206,7 +204,6 @@ SCOPE = """        scope:
 """
 
 
-@pytest.mark.generator
 @pytest.mark.parametrize(
     ("old", "new", "in_code"),
     [
@@ -225,13 +222,12 @@ def test_an_edited_spec_is_drift(root: Path, tmp_path: Path, old: str, new: str,
         assert "differs: enkash_auth_client/models/snake_token_response.py" in wrong
 
 
-@pytest.mark.generator
 def test_a_spec_that_the_generator_drops_a_part_of_leaves_the_tree(root: Path) -> None:
     _edit(root / "spec" / "enkash-auth.yaml", "application/x-www-form-urlencoded:", "application/xml:")
     with pytest.raises(codegen.GenerationError, match="application/xml"):
         codegen.regenerate(root, BIN)
     assert codegen.differences(ROOT / "generated", root / "generated") == []
-    assert sorted(path.name for path in root.iterdir()) == ["generated", "requirements-dev.txt", "spec"]
+    assert sorted(path.name for path in root.iterdir()) == ["generated", "requirements", "spec"]
 
 
 @pytest.fixture(scope="module")
@@ -334,7 +330,6 @@ def _lines(text: str, stand: str) -> list[int]:
     return [number for number, line in enumerate(text.splitlines(), 1) if stand in line]
 
 
-@pytest.mark.generator
 @pytest.mark.parametrize(
     ("edit", "told", "bump", "repair"),
     [
@@ -479,7 +474,6 @@ def test_an_edit_ends_in_a_report(
         assert any(errors[0].startswith(f"    {GATEWAY}{number}: error: ") for number in lines)
 
 
-@pytest.mark.generator
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -522,7 +516,6 @@ def _hostile(payload: str) -> Document:
     return fields
 
 
-@pytest.mark.generator
 def test_hostile_names_and_descriptions_are_only_text(project: Path, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     payload = f"import pathlib; pathlib.Path({str(mark)!r}).touch()"
@@ -582,7 +575,6 @@ def _until(condition: Callable[[], object], seconds: float = 60) -> None:
         never.wait(0.01)
 
 
-@pytest.mark.generator
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process group by another way there")
 @pytest.mark.parametrize("sign", [".generated-*/fresh", ".generated-*/fresh/*/models/*.py"])
 def test_ctrl_c_leaves_a_whole_tree_and_nothing_else(project: Path, sign: str) -> None:
@@ -599,7 +591,6 @@ def test_ctrl_c_leaves_a_whole_tree_and_nothing_else(project: Path, sign: str) -
     assert not list(project.glob(".generated-*"))
 
 
-@pytest.mark.generator
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process group by another way there")
 def test_ctrl_c_during_the_judgement_leaves_the_new_tree(project: Path) -> None:
     _edit(project / "spec" / "enkash-auth.yaml", SCOPE, "")
@@ -611,7 +602,6 @@ def test_ctrl_c_during_the_judgement_leaves_the_new_tree(project: Path) -> None:
     assert _whole(project)
 
 
-@pytest.mark.generator
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process group by another way there")
 def test_watching_generates_on_each_save(project: Path) -> None:
     output = project.parent / "output"
@@ -635,7 +625,6 @@ def test_watching_generates_on_each_save(project: Path) -> None:
     assert _whole(project)
 
 
-@pytest.mark.generator
 def test_a_tree_that_is_up_to_date_is_judged_too(project: Path) -> None:
     done = _generate(project)
     assert done.stdout.startswith("generated/ is up to date\n")
@@ -643,7 +632,6 @@ def test_a_tree_that_is_up_to_date_is_judged_too(project: Path) -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.generator
 def test_a_broken_tree_is_generated_anew(project: Path) -> None:
     package = project / "generated" / "enkash_auth_client"
     (package / "types.py").write_text("<<<<<<< HEAD\n", encoding="utf-8")
@@ -655,7 +643,6 @@ def test_a_broken_tree_is_generated_anew(project: Path) -> None:
     assert _generate(project).stdout.startswith("generated/ is up to date\n")
 
 
-@pytest.mark.generator
 def test_drift_names_the_files_and_the_remedy(project: Path) -> None:
     assert _generate(project, "--check").returncode == 0
     (project / "generated" / "enkash_auth_client" / "types.py").write_text("", encoding="utf-8")
@@ -670,7 +657,6 @@ def test_drift_names_the_files_and_the_remedy(project: Path) -> None:
     )
 
 
-@pytest.mark.generator
 def test_drift_fails_for_a_breaking_change_until_it_is_versioned_or_overruled(project: Path) -> None:
     spec = project / "spec" / "enkash-auth.yaml"
     assert _generate(project, "--check").stdout.startswith("not gated: ")
@@ -712,7 +698,6 @@ def test_ctrl_c_while_the_tools_load_is_quiet(project: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-@pytest.mark.generator
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process group by another way there")
 def test_ctrl_c_while_watching_lets_its_run_end_and_is_quiet(project: Path) -> None:
     _edit(project / "spec" / "enkash-auth.yaml", SCOPE, "")
@@ -726,13 +711,11 @@ def test_ctrl_c_while_watching_lets_its_run_end_and_is_quiet(project: Path) -> N
     assert not list(project.glob(".generated-*"))
 
 
-@pytest.mark.generator
 def test_a_ref_that_is_no_commit_is_one_line(project: Path) -> None:
     done = _generate(project, "--against", "v9")
     assert (done.returncode, done.stderr) == (1, "--against: there is no commit 'v9'\n")
 
 
-@pytest.mark.generator
 def test_the_wrapper_is_judged_by_its_public_api(project: Path) -> None:
     wrapper = project / "wrapper" / "enkash_auth"
     _edit(wrapper / "errors.py", "error: str | None = None,\n        row", "error: str | None,\n        row")

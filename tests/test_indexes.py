@@ -28,7 +28,7 @@ from releasing import (
 )
 
 pytest_plugins = ["releasing"]
-pytestmark = [pytest.mark.release, pytest.mark.indexes]
+pytestmark = pytest.mark.indexes
 
 WHEEL, SDIST = f"enkash_auth-{VERSION}-py3-none-any.whl", f"enkash_auth-{VERSION}.tar.gz"
 STAND_INS = [name for name, kind in KINDS.items() if kind.upload]

@@ -14,10 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
-from conftest import Clock, Server, failure, issued
+from conftest import Clock, Server, credentials, failure, grant, issued, wait_for_sign_ins
 from enkash_auth import TokenProvider
+from enkash_auth._policy.outcome import Issued
+from enkash_auth._provider import engine_of
+from enkash_auth.errors import ConfigurationError
 from enkash_auth.testing import Sandbox
 
 Run = Callable[..., "subprocess.Popen[str]"]
@@ -123,6 +127,61 @@ def test_a_child_does_not_repeat_its_parents_refusal(run: Run, environment: pyte
     assert sandbox.token_requests == 1
 
 
+def test_a_process_that_was_frozen_in_a_sign_in_has_its_token_after_the_thaw(run: Run) -> None:
+    """Longer than its timeout: neither who waited nor who comes first hears that the server does not answer."""
+    script = """
+        from concurrent.futures import ThreadPoolExecutor
+        provider = TokenProvider.from_env(timeout=1)
+        with ThreadPoolExecutor(4) as pool:
+            waiting = [pool.submit(provider.token) for _ in range(3)]
+            print("waiting", flush=True)
+            sys.stdin.readline()
+            print({provider.token().access_token} | {call.result().access_token for call in waiting})
+    """
+    with Sandbox(latency=0.6) as sandbox:
+        process = run(sandbox, script)
+        assert process.stdout and process.stdin and process.stdout.readline() == "waiting\n"
+        while not sandbox.token_requests:
+            threading.Event().wait(0.001)
+        process.send_signal(signal.SIGSTOP)
+        wait_out = threading.Event()
+        threading.Timer(2, wait_out.set).start()
+        wait_out.wait()
+        process.stdin.write("now\n")
+        process.stdin.flush()
+        process.send_signal(signal.SIGCONT)
+        assert finish(process).startswith("{")
+    assert sandbox.token_requests == 2
+
+
+@pytest.mark.parametrize("clocks", [("monotonic", "wall"), ("wall",)], ids=["frozen", "asleep"])
+def test_the_first_caller_after_a_thaw_has_a_fresh_token(server: Server, clock: Clock, clocks: tuple[str, ...]) -> None:
+    """The renewal that was under way has ended without an answer meanwhile, or never will."""
+    asked, go = threading.Event(), threading.Event()
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        provider.token()
+
+        def answer(_: httpx.Request) -> httpx.Response:
+            if len(server.requests) == 2:
+                asked.set()
+                go.wait(5)
+                raise httpx.ReadTimeout("")
+            return issued("fresh")
+
+        server.answer = answer
+        clock.passes(299)
+        provider.token()
+        asked.wait(5)
+        for name in clocks:
+            setattr(clock, name, getattr(clock, name) + 300)
+        if clocks == ("wall",):
+            go.set()
+            wait_for_sign_ins()
+            clock.monotonic += 20  # by then both clocks are read
+        assert provider.token().access_token == "fresh"
+        go.set()
+
+
 def test_interpreter_exit_does_not_hang_on_a_grant(run: Run) -> None:
     with Sandbox(latency=60) as sandbox:
         process = run(sandbox, "threading.Thread(target=provider.token, daemon=True).start(); time.sleep(0.05)")
@@ -205,3 +264,54 @@ def test_1000_calls_with_a_wrong_password_are_one_attempt(environment: pytest.Mo
             assert [call.result() for call in [pool.submit(calls) for _ in range(20)]] == [50] * 20
     assert sandbox.token_requests == sandbox.attempts_refused == 1
     assert not sandbox.locked
+
+
+@pytest.mark.parametrize("delay", [0, 30, 80, 150])
+def test_a_child_forked_while_a_thread_makes_the_first_provider_can_make_its_own(delay: int) -> None:
+    """It would wait for ever for a module that the thread was importing."""
+    script = f"""
+        import os, signal, threading, time, warnings
+        from enkash_auth import Credentials, TokenProvider
+        warnings.simplefilter("ignore", DeprecationWarning)
+        credentials = Credentials("https://token.example", "u", "p", "i", "s")
+        thread = threading.Thread(target=TokenProvider, args=[credentials])
+        thread.start()
+        time.sleep({delay / 1000})
+        child = os.fork()
+        if child == 0:
+            signal.alarm(15)
+            TokenProvider(credentials)
+            os._exit(0)
+        thread.join()
+        assert os.waitpid(child, 0)[1] == 0
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=60)
+
+
+def test_a_provider_that_cannot_be_made_again_keeps_no_other_from_starting_in_a_child(
+    server: Server, environment: pytest.MonkeyPatch
+) -> None:
+    with TokenProvider(credentials()) as spoilt, TokenProvider(credentials(), transport=server.transport) as other:
+        environment.setenv("HTTPS_PROXY", "ftp://proxy")
+        environment.delenv("https_proxy", raising=False)
+        for provider in (spoilt, other):
+            engine_of(provider).after_fork()  # what os.fork() calls in the child
+        assert other.token().access_token == "canary-token-1"
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
+                spoilt.token()
+        environment.delenv("HTTPS_PROXY")
+        engine_of(spoilt).join_or_start()
+
+
+def test_a_fork_makes_no_connections_and_closes_none_of_the_parents(server: Server) -> None:
+    """There may be 1,000 providers, and most are not used in the child."""
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        gateway = engine_of(provider).held.account.gateway
+        engine_of(provider).after_fork()
+        assert engine_of(provider).held.account.gateway is gateway
+        provider.token()
+        assert engine_of(provider).held.account.gateway is not gateway
+        engine_of(provider).after_fork()
+        provider.close()
+        assert isinstance(grant(provider).outcome, Issued)

@@ -461,13 +461,14 @@ class TestFlight:
         flight.wait(float("inf"))
 
     def test_a_closed_loop_is_passed_over(self, flight: Flight) -> None:
-        asyncio.run(self.waited(flight, 0.0))
+        asyncio.run(self.waited(flight, flight.began))
         flight.finish(FAILED)
         assert flight.outcome
 
     @pytest.mark.parametrize("deadline", [0.0, float("inf")])
     def test_nobody_waits_past_a_deadline_or_the_flights_end(self, deadline: float) -> None:
         flight = Flight(Runtime(), Pending(0, Moment(0.0, 0.0) if deadline else FAR))
+        deadline = deadline or flight.began
         flight.wait(deadline)
         asyncio.run(self.waited(flight, deadline))
         assert flight.outcome is None

@@ -45,8 +45,6 @@ from releasing import (
 )
 
 pytest_plugins = ["releasing"]
-pytestmark = pytest.mark.release
-
 README = ROOT / "README.md"
 EXTRAS = metadata("enkash-auth").get_all("Provides-Extra") or []
 JSON, HTML = "application/json", "text/html"
@@ -697,7 +695,10 @@ def test_a_cooldown_hides_the_package_until_the_guide_s_way_out(
     assert installed(tmp_path / ".venv" / "bin" / "python") == VERSION
 
 
-@pytest.mark.parametrize(("page", "place"), [(README, ".venv"), (ROOT / "docs" / "index.md", "venv")])
+@pytest.mark.parametrize(
+    ("page", "place"),
+    [pytest.param(README, ".venv", marks=pytest.mark.thorough), (ROOT / "docs" / "index.md", "venv")],
+)
 def test_the_first_page_installs_from_an_index_of_own_packages_only(
     published: str, tagged: Path, internal: Index, public: Index, tmp_path: Path, page: Path, place: str
 ) -> None:

@@ -21,6 +21,8 @@ from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
 from enkash_auth._policy.token import make_token
 from enkash_auth._provider import engine_of
 from enkash_auth._settings.environment import all_places, load_token_store
+from enkash_auth.adapters.aiohttp import EnkashMiddleware
+from enkash_auth.adapters.requests import EnkashRequestsAuth
 from enkash_auth.errors import UnavailableError
 from enkash_auth.testing import Sandbox
 
@@ -145,10 +147,11 @@ def test_tokens_are_compared_by_value() -> None:
 
 def test_nothing_shows_or_pickles_a_secret(server: Server) -> None:
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        things = [credentials(), credentials().password, provider, provider.token(), EnkashAuth(provider)]
-        for thing in things:
+        auths = [EnkashAuth(provider), EnkashRequestsAuth(provider), EnkashMiddleware(provider)]
+        things = [credentials(), credentials().password, provider, provider.token()]
+        for thing in (*things, *auths):
             assert "canary" not in f"{thing!r} {thing!s} {thing}"
-        for thing in things[:-1]:
+        for thing in things:
             with pytest.raises(TypeError, match="cannot be pickled"):
                 pickle.dumps(thing)
             with pytest.raises(TypeError, match="cannot be pickled"):

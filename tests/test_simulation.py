@@ -33,7 +33,7 @@ class Caller:
     @property
     def left(self) -> float:
         """Seconds until it waits no more."""
-        return min(self.deadline, self.flight.end) - self.engine.runtime.monotonic()
+        return self.flight.bound(self.deadline) - self.engine.runtime.monotonic()
 
 
 class Callers:
@@ -59,15 +59,17 @@ class Callers:
 
     def settle(self, ask: Callable[[], Token | Flight], caller: Caller) -> None:
         engine, flight = caller.engine, caller.flight
-        now = engine.runtime.monotonic()
-        in_time = now <= caller.deadline + 3 * TICK or (flight and flight.outcome)
+        now, again = engine.runtime.monotonic(), flight and caller.deadline < flight.began
+        due = flight.end if flight and again else caller.deadline
+        frozen = flight and not again and engine.runtime.now().until(flight.deadline) < -0.5
+        in_time = now <= due + 3 * TICK or frozen or (flight and flight.outcome)
         try:
             got = ask()
         except (RefusedError, UnavailableError, ProtocolError):
             assert in_time, "a caller was answered past its deadline"
             return
         if isinstance(got, Flight):
-            assert now < caller.deadline, "a caller waits past its deadline"
+            assert now < due or frozen, "a caller waits past its deadline"
             self.callers.append(replace(caller, flight=got))
             return
         assert in_time, "a caller was answered past its deadline"

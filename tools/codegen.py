@@ -15,7 +15,7 @@ PROVENANCE = "provenance.toml"
 SPEC = Path("spec", "enkash-auth.yaml")
 SETTINGS = Path("spec", "generator.yaml")
 TARGET = Path("generated")
-PINS = Path("requirements-dev.txt")
+PINS = Path("requirements", "generate.txt")
 
 
 class GenerationError(Exception):

@@ -91,8 +91,9 @@ class Account:
             rounds.append(self.sign_in())
         tokens = [one for one, _, _ in rounds if isinstance(one, Issued)]
         failure = next((one for one, _, _ in rounds if not isinstance(one, Issued)), None)
-        answers = [one for _, one, _ in rounds if one]
-        if not answers or isinstance(failure, Unavailable):  # an outage says nothing about the contract
+        # an outage says nothing about the contract
+        answers = [one for outcome, one, _ in rounds if one and not isinstance(outcome, Unavailable)]
+        if not answers:
             return None, [], failure
         hidden = [self._credentials.password.reveal(), self._credentials.client_secret.reveal()]
         described = [describe(one, [*hidden, *self._credentials.account[1:]]) for one in answers]

@@ -67,8 +67,9 @@ class Spec:
             if error.validator == "required":
                 yield line, f"{', '.join(sorted(set(error.validator_value) - body.keys()))} is missing"
             else:
-                name = str(error.absolute_path[0])
-                yield line, f"{name} ({seen['fields'][name]}) is not of {error.validator} {error.validator_value!r}"
+                name = str(next(iter(error.absolute_path), "the body"))
+                kind = seen["fields"].get(name, "object")
+                yield line, f"{name} ({kind}) is not of {error.validator} {error.validator_value!r}"
         known = self.at(*place, "properties")
         for name, kind in seen["fields"].items():
             if "." not in name and name not in known:
@@ -78,7 +79,8 @@ class Spec:
         """Return the descriptions that do not say yet what was observed on this host."""
         first = seen["answers"][0]
         found: list[tuple[tuple[str, ...], str]] = [(("info", "description"), "a server of EnKash's own has answered")]
-        says = f"the names are in {first.get('casing')} case" if first["status"] == 200 else "so a sign-in was refused"
+        issued = {"access_token", "accessToken"} & first["fields"].keys()
+        says = f"the names are in {first['casing']} case" if issued else "so a sign-in was refused"
         found.append(((*_CALL, "responses", str(first["status"]), "description"), says))
         if "same_token" in seen:
             says = "the same token again" if seen["same_token"] else "a new token each time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -45,12 +46,12 @@ def verdict(found: list[Change], release: str, old: str, info: dict[str, Any]) -
     left = [change for change in found if change.owner not in allowed]
     if not left:
         return ""
-    owners = ", ".join(dict.fromkeys(change.owner for change in left))
+    owners = json.dumps(list(dict.fromkeys(change.owner for change in left)))  # YAML, whatever a name holds
     return "\n".join([
         f"{SPEC}: info.version is {info['version']}, and was {old} in {release}; since then callers break:",
         *map(changes.line, left),
         f"raise info.version; or let a person overrule this in the spec: info.{FIELD} with `since: {release}`, "
-        f"`breaks: [{owners}]` and `because`; then run nox -s generate",
+        f"`breaks: {owners}` and `because`; then run nox -s generate",
     ])  # fmt: skip
 
 

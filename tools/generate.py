@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -56,7 +57,7 @@ def _text(error: Exception) -> str:
     return f"{codegen.SPEC}: {error}" if isinstance(error, spec_facts.SpecError) else str(error)
 
 
-def forever(root: Path, against: str | None) -> None:
+def forever(root: Path, against: str | None) -> int:
     """Run `once` now and after each save of the spec, each time in a new process, until an interrupt."""
     from watchfiles import watch
 
@@ -73,6 +74,7 @@ def forever(root: Path, against: str | None) -> None:
             run = start(f"{codegen.SPEC.parent}/ was saved")
     finally:
         run.wait()  # Ctrl-C reaches this process, too
+    return 0
 
 
 if __name__ == "__main__":
@@ -86,10 +88,10 @@ if __name__ == "__main__":
     )
     given = parser.parse_args()
     try:
-        if given.check:
-            sys.exit(check(judge.ROOT))
-        sys.exit((forever if given.watch else once)(judge.ROOT, given.against))
+        ended = check(judge.ROOT) if given.check else (forever if given.watch else once)(judge.ROOT, given.against)
     except KeyboardInterrupt:
         if not given.watch:  # the run itself reports it
             print("interrupted: generated/ is unchanged, or completely new", file=sys.stderr)
-        sys.exit(130)
+        ended = 130
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while the interpreter ends, Ctrl-C would print a traceback
+    sys.exit(ended)

@@ -14,7 +14,10 @@ from attrs import field, frozen
 from enkash_auth._signin.answers import read_body
 
 FOLDER, PAGE = Path("spec", "observations"), Path("docs", "server.md")
-_BEGIN, _END = "<!-- observations: `nox -s contract` writes what follows -->\n", "<!-- end of the observations -->\n"
+_BEGIN, _END = (
+    "<!-- observations: `nox -s contract` writes what follows -->\n\n",
+    "\n<!-- end of the observations -->\n",
+)
 _NONE = """Nothing yet: of EnKash's own server nothing was observed on the wire. Whoever has an account runs this:
 
 ```bash
@@ -136,7 +139,7 @@ def on_page(page: str, observed: list[Observation]) -> str:
 def second(seen: Observation) -> str:
     """Return in words what the second sign-in brought."""
     if len(seen["answers"]) < 2:
-        return "not asked for"
+        return "none: not asked for, or not answered"
     if "same_token" not in seen:
         return "not comparable: the first token was about to expire, or no token came"
     token = "the same token: sticky" if seen["same_token"] else "a new token"

@@ -168,7 +168,7 @@ def _write_bill(root: Path, folder: Path, path: Path, environment: dict[str, str
     """List the dependencies, those of every extra too, at the versions that the tests ran with."""
     _run(["uv", "venv", "--quiet", "--python", sys.executable, str(folder)])
     command = ["uv", "pip", "install", "--quiet", "--python", str(folder), "-r", str(root / "pyproject.toml")]
-    _run([*command, "--all-extras", "--constraint", str(root / "requirements-dev.txt")])
+    _run([*command, "--all-extras", "--constraint", str(root / "requirements" / "constraints.txt")])
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", str(root / "pyproject.toml")]
     _run([*command, "--mc-type", "library", "--output-reproducible", "-o", str(path), str(folder)], environment)
 

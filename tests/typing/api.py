@@ -2,11 +2,15 @@
 
 from datetime import datetime
 
+import aiohttp
 import httpx
 import httpx2
+import requests
 
 import enkash_auth
 from enkash_auth import Credentials, EnkashAuth, Token, TokenProvider, errors, events
+from enkash_auth.adapters.aiohttp import EnkashMiddleware
+from enkash_auth.adapters.requests import EnkashRequestsAuth
 
 versions: tuple[str, str] = (enkash_auth.__version__, enkash_auth.__spec_version__)
 creds: Credentials = Credentials(
@@ -28,6 +32,15 @@ async_client = httpx.AsyncClient(auth=auth)
 with EnkashAuth.from_env(timeout=5.0) as closing:
     checked: EnkashAuth = closing
 second_client = httpx2.Client(auth=auth)
+session = requests.Session()
+session.auth = EnkashRequestsAuth.from_env(origins=["https://api"])
+
+
+async def third() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(middlewares=[EnkashMiddleware(provider, ["https://api"])])
+
+
+from_a_function: TokenProvider = TokenProvider(lambda: creds)
 second_async_client = httpx2.AsyncClient(auth=auth)
 
 

@@ -19,8 +19,10 @@ if not TYPE_CHECKING:  # pragma: no branch  # with it, a type checker would acce
     def __getattr__(name: str) -> object:
         # httpx takes longer to import than everything else, and pytest imports this package in every run.
         if name == "EnkashAuth":
-            from ._auth import EnkashAuth
+            from ._runtime import no_fork
 
+            with no_fork:
+                from ._auth import EnkashAuth
             return EnkashAuth
         # Reading metadata takes milliseconds, so it is read when somebody asks.
         if name == "__version__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import nullcontext
 from functools import partial
 
@@ -46,6 +45,8 @@ class Engine:
         running = flight and flight.launched and flight.outcome is None
         if flight and running and self.held.until == NEVER and self.runtime.monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
+        if self.held.inherited and not self.held.closed:
+            self.held.start_in_child()
         answer = exclusively(self.held.lock, partial(self._decide, late))
         if isinstance(answer, Token | Flight):
             return answer
@@ -86,7 +87,8 @@ class Engine:
         """Return what a caller gets that has waited: the token, an error, or the next flight to wait for."""
         if flight.outcome is None and flight.runs_here():
             raise self._reentrant().to_exception()
-        got = after_wait(flight.outcome, self.runtime.now(), deadline=deadline, end=flight.end)
+        now, end = self.runtime.now(), flight.deadline
+        got = after_wait(flight.outcome, now, deadline=deadline, began=flight.began, end=end)
         if isinstance(got, Again):
             return self.join_or_start(late=got.late)
         if isinstance(got, Token):
@@ -184,14 +186,12 @@ class Engine:
             ended.published.wait(_EVENTS_DUE)
         self.held.closed = True
         exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.forked()))
-        self.held.account.gateway.close()
+        if not self.held.inherited:  # the parent's connections
+            self.held.account.gateway.close()
 
     def after_fork(self) -> None:
-        """Start anew in a child: no thread signs in there, a lock may be held for ever, sockets are the parent's."""
-        self.held.lock = threading.RLock()
-        self.held.start_clean(self.held.cache.forked())
-        if not self.held.closed:
-            self.held.account = self.held.account.again()
+        """Mark all as the parent's; the first caller in this child starts anew. Raises nothing: there may be 1,000."""
+        self.held.inherit()
 
     def _reentrant(self) -> Unavailable:
         reason = "token() was called re-entrantly, from a signal handler or finalizer"

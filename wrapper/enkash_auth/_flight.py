@@ -34,6 +34,7 @@ class Flight:
 
     def __init__(self, runtime: Runtime, pending: Pending) -> None:
         self.number, self.deadline, self.end = pending.number, pending.end, pending.end.monotonic
+        self.began = runtime.monotonic()
         self.launched = False  # if not, the caller that began it was interrupted, and the next one launches it
         self.outcome: TokenRecord | Failure | None = None
         self._monotonic = runtime.monotonic
@@ -62,7 +63,11 @@ class Flight:
     def wait(self, deadline: float) -> None:
         """Return when there is an outcome, at `deadline` or at the flight's end."""
         if not self.runs_here():
-            self._finished.wait(max(0.0, min(deadline, self.end) - self._monotonic()))
+            self._finished.wait(max(0.0, self.bound(deadline) - self._monotonic()))
+
+    def bound(self, deadline: float) -> float:
+        """Return until when a caller waits: one whose process stood still past its deadline, until the end."""
+        return self.end if deadline < self.began else min(deadline, self.end)
 
     def waiter(self, deadline: float) -> Waiter:
         """Return a future that ends when `wait` would; raises `ConfigurationError` where no asyncio loop runs."""
@@ -81,8 +86,8 @@ class Flight:
             waiter.set_result(None)
             return waiter
         waiters.append(waiter)
-        if deadline < self.end:
-            timer = loop.call_later(max(0.0, deadline - self._monotonic()), _wake, loop, [waiter])
+        if (bound := self.bound(deadline)) < self.end:
+            timer = loop.call_later(max(0.0, bound - self._monotonic()), _wake, loop, [waiter])
             waiter.add_done_callback(lambda _: timer.cancel())
         return waiter
 

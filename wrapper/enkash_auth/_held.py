@@ -23,7 +23,7 @@ class Held:
     def __init__(self, cache: TokenCache, account: Account, runtime: Runtime) -> None:
         self.cache, self.account = cache, account
         self.serving: tuple[float, Token | None] = _NOTHING
-        self.lock, self.closed = threading.RLock(), False
+        self.lock, self.closed, self.inherited = threading.RLock(), False, False
         self.flight: Flight | None = None
         self.ended: Flight | None = None  # the last that has finished
         self._runtime = runtime
@@ -41,6 +41,22 @@ class Held:
     def start_clean(self, cache: TokenCache) -> None:
         """Take over a state in which no sign-in is under way."""
         self.cache, self.flight, self.serving = cache, None, _NOTHING
+
+    def inherit(self) -> None:
+        """In a forked child: no thread signs in here, the lock may be held for ever, sockets are the parent's."""
+        self.lock, self.flight, self.ended, self.inherited = threading.RLock(), None, None, True
+        self.serving = _NOTHING
+
+    def start_in_child(self) -> None:
+        """Forget the parent's token, and make connections of its own; raises `ConfigurationError`, until it can."""
+        account = self.account.again()  # not under the lock, for it logs
+
+        def start() -> None:
+            if self.inherited:
+                self.account, self.inherited = account, False
+                self.start_clean(self.cache.forked())
+
+        exclusively(self.lock, start)
 
     def begin(self, now: Moment) -> Flight:
         """Return the flight of a sign-in that starts."""
@@ -67,7 +83,7 @@ class Held:
     def give_up(self, now: Moment) -> None:
         """Give up a flight that may never end; its connection is cut, so that its thread ends."""
         self.account.gateway.abandon()  # waits for nothing
-        self.cache, self.flight = self.cache.given_up(now.monotonic, self._runtime.draw()), None
+        self.cache, self.flight = self.cache.given_up(now, self._runtime.draw()), None
 
     def move_to(self, account: Account, number: int | None = None) -> bool:
         """Use another account, unless flight `number` began before a reset; return whether that was done."""

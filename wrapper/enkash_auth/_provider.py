@@ -13,7 +13,7 @@ from ._engine import Engine
 from ._flight import Flight
 from ._policy.cache import TokenCache
 from ._policy.token import Token
-from ._runtime import current_runtime
+from ._runtime import current_runtime, no_fork
 from ._settings.credentials import Credentials, read_source
 from ._settings.environment import attempts_path, load_token_store
 from ._signin.account import Account, Signer
@@ -59,22 +59,23 @@ class TokenProvider:
         on_event: OnEvent | None = None,
         on_store_error: Literal["continue", "raise"] = "continue",
     ) -> None:
-        # not at import, for they take long; and never inside a sign-in, for a fork may come
-        from ._signin.attempts_file import Attempts
-        from ._signin.direct import Direct
-        from ._signin.gateway import Gateway
-        from ._signin.tls import tls_context
-
         if on_store_error not in ("continue", "raise"):
             raise ConfigurationError('on_store_error must be "continue" or "raise"')
         if not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
             raise ConfigurationError("timeout must be a positive number of seconds, an hour at most")
-        if transport is None:  # a transport brings its own
-            verify = tls_context(verify)
         source = None if isinstance(credentials, Credentials) else credentials
         given = credentials if isinstance(credentials, Credentials) else read_source(credentials)
-        account = Account.of(given, partial(Gateway, transport=transport, verify=verify))
         runtime = current_runtime()
+        with no_fork:  # a child forked amid an import would wait for that module for ever
+            # not at import, for they take long; and never inside a sign-in, for a fork may come
+            from ._signin.attempts_file import Attempts
+            from ._signin.direct import Direct
+            from ._signin.gateway import Gateway
+            from ._signin.tls import tls_context
+
+            if transport is None:  # a transport brings its own
+                verify = tls_context(verify)
+            account = Account.of(given, partial(Gateway, transport=transport, verify=verify))
         direct = Direct(runtime, Attempts(attempts_path() if store is None else None, runtime))
         signer: Signer = direct
         if store is not None:
@@ -93,7 +94,8 @@ class TokenProvider:
         `ENKASH_TOKEN_STORE` names its store by URL (`stores.from_url`), unless a `store` is given; `options` are the
         constructor's. Raises `ConfigurationError` for missing or malformed settings.
         """
-        own = load_token_store() if store is None else None
+        with no_fork:
+            own = load_token_store() if store is None else None
         provider = cls(partial(Credentials.load, profile), store=own if store is None else store, **options)
         provider._own_store = own
         return provider
@@ -173,7 +175,8 @@ def _shared(direct: Direct, store: Store, timeout: float, strict: bool) -> Signe
     if not all(callable(getattr(store, name, None)) for name in ("load", "save", "delete", "lock")):
         raise ConfigurationError("store must be a stores.Store; stores.from_url makes one from a URL")
     try:
-        from ._fleet.shared import Shared
+        with no_fork:
+            from ._fleet.shared import Shared
     except ImportError as missing:
         raise ConfigurationError(
             "a store needs the extra enkash-auth[file] or enkash-auth[redis]: install it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import os
 import random
 import secrets
 import threading
@@ -17,6 +18,11 @@ from attrs import frozen
 from ._policy.lifetime import Moment
 
 T = TypeVar("T")
+
+
+no_fork = threading.RLock()  # no child is forked while a thread holds it
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    os.register_at_fork(before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=no_fork.release)
 
 
 class NoThreadError(RuntimeError):

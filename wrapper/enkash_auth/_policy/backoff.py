@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from .lifetime import NEVER, Moment, TokenRecord
-from .outcome import Failure, Unavailable
+from .outcome import Failure, Malformed, Refused, Unavailable
 
 _LONGEST_BACKOFF = 30.0  # seconds
 LONGEST_RETRY_AFTER = 3600.0
@@ -28,7 +28,7 @@ class Backoff:
             seconds = failure.limit.seconds
             return Backoff(float("inf") if seconds is None else now + seconds, self.failures, failure)
         seconds = min(_LONGEST_BACKOFF, 2.0**self.failures) * (0.5 + draw / 2)
-        asked = (isinstance(failure, Unavailable) and failure.retry_after) or 0.0
+        asked = (not isinstance(failure, Malformed) and failure.retry_after) or 0.0
         if asked and not ours:
             return Backoff(now + asked, self.failures, failure)
         return Backoff(now + max(seconds, min(LONGEST_RETRY_AFTER, asked)), min(self.failures + 1, 10), failure)
@@ -40,7 +40,9 @@ class Backoff:
         failure, left = self.failure, self.until - now
         if failure.limit and failure.limit.seconds is not None:
             failure = evolve(failure, limit=evolve(failure.limit, seconds=left))
-        return evolve(failure, retry_after=left) if isinstance(failure, Unavailable) else failure
+        if isinstance(failure, Malformed) or (isinstance(failure, Refused) and failure.limit):
+            return failure
+        return evolve(failure, retry_after=left)
 
 
 def second_request(outcome: TokenRecord | Failure, now: Moment, left: float, draw: float) -> float | None:

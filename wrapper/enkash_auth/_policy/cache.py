@@ -13,6 +13,7 @@ from .brake import Brake
 from .lifetime import NEVER, Moment, TokenRecord, Verdict
 from .outcome import Failure, Refused, Unavailable
 from .token import Token
+from .waited import excused
 
 _REREAD = 5.0  # seconds between two looks at the source of refused credentials
 
@@ -129,9 +130,11 @@ class TokenCache:
         """Whether the sign-in under way has to be given up."""
         return self.pending is not None and now >= self.pending.end.monotonic
 
-    def given_up(self, now: float, draw: float) -> TokenCache:
+    def given_up(self, now: Moment, draw: float) -> TokenCache:
         """The sign-in under way may never end: the next caller starts another."""
-        return evolve(self, pending=None, backoff=self.backoff.failed(self.no_answer(), now, draw))
+        assert self.pending
+        failed = self.backoff.failed(self.no_answer(), now.monotonic, draw)
+        return evolve(self, pending=None, backoff=self.backoff if excused(None, now, self.pending.end) else failed)
 
     def finished(self, number: int, result: Result, now: Moment, draw: float) -> TokenCache:
         """Sign-in `number` has ended. One that was given up still counts if it brings a final refusal."""
@@ -145,7 +148,8 @@ class TokenCache:
         if not current and not final:
             return self
         backoff, pending = self.backoff, None if current else self.pending
-        if result.requests or not (isinstance(outcome, Unavailable) and outcome.late):  # waiting is no failure
+        waited = isinstance(outcome, Unavailable) and outcome.late and not result.requests  # which is no failure
+        if not (waited or (self.pending and excused(outcome, now, self.pending.end))):
             backoff = backoff.failed(outcome, now.monotonic, draw, ours=result.requests > 0)
         suspect = self.suspect or isinstance(outcome, Refused) or outcome.limit is not None
         return evolve(self, pending=pending, backoff=backoff, suspect=suspect)

@@ -60,6 +60,7 @@ class Refused:
     final: bool
     host: str
     limit: Limit | None = None
+    retry_after: float | None = None
 
     def to_exception(self) -> EnkashAuthError:
         code = f"{self.status} {self.error}" if self.error else str(self.status)
@@ -68,7 +69,8 @@ class Refused:
         if not self.status:
             text = "gave no answer to a password, and may have refused it"
         message = _message(f"{self.host} {text.format(code)}", advice, self.limit)
-        return RefusedError(message, status=self.status, error=self.error, **_attempts(self.limit))
+        known = {"retry_after": self.retry_after, **_attempts(self.limit)}
+        return RefusedError(message, status=self.status, error=self.error, **known)
 
 
 @frozen

@@ -8,6 +8,8 @@ from .lifetime import Moment, TokenRecord
 from .outcome import Failure, Unavailable
 from .token import Token
 
+_OVERSLEPT = 0.5  # seconds; a thread that waits wakes up sooner, unless its process was frozen
+
 
 @frozen
 class Again:
@@ -16,14 +18,25 @@ class Again:
     late: bool
 
 
+def excused(outcome: Failure | None, now: Moment, end: Moment) -> bool:
+    """Whether no answer says nothing about the server: the process may have stood still since the sign-in's `end`."""
+    no_answer = isinstance(outcome, Unavailable) and outcome.retry_after is None and outcome.limit is None
+    return (outcome is None or no_answer) and now.until(end) < -_OVERSLEPT
+
+
 def after_wait(
-    outcome: TokenRecord | Failure | None, now: Moment, *, deadline: float, end: float
+    outcome: TokenRecord | Failure | None, now: Moment, *, deadline: float, began: float, end: Moment
 ) -> Token | Again | Failure | None:
-    """Decide by the sign-in's outcome, the caller's deadline and the sign-in's end; None means that no answer came."""
-    in_time = now.monotonic < deadline
+    """Decide by the sign-in's outcome, its begin and end, and the caller's deadline; None means that no answer came.
+
+    A caller whose process stood still waits for one more sign-in, which begins after its deadline.
+    """
+    late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
+    in_time, stood = now.monotonic < deadline, deadline >= began and now.until(end) < -_OVERSLEPT
     if isinstance(outcome, TokenRecord):
         if outcome.single_use or outcome.alive(now):
             return outcome.token
-        return Again(late=False) if in_time else None  # the machine slept while the caller waited
-    late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
-    return Again(late=True) if late and in_time and end < deadline else outcome
+        return Again(late=False) if in_time or stood else None  # the machine slept while the caller waited
+    if stood and (outcome is None or isinstance(outcome, Unavailable)):
+        return Again(late=True)
+    return Again(late=True) if late and in_time and end.monotonic < deadline else outcome

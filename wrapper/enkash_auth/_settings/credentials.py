@@ -120,6 +120,10 @@ def read_source(source: Callable[[], Credentials]) -> Credentials:
 
     The message names the source and the error's class only: the error's text may hold a secret.
     """
+    if not callable(source):
+        raise ConfigurationError(
+            f"credentials must be Credentials, or a function that returns them, not {type(source).__name__}"
+        )
     function = getattr(source, "func", source)  # of a partial
     name = getattr(function, "__qualname__", type(function).__name__)
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
 import zlib
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -20,7 +19,7 @@ from typing import TypeVar
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
-from enkash_auth._runtime import Runtime, exclusively
+from enkash_auth._runtime import Runtime, exclusively, no_fork
 
 try:
     import sqlite3  # here, for a sign-in must not import: a fork may come
@@ -34,10 +33,6 @@ _PATIENCE = 0.5  # seconds that a step waits for the file; another process keeps
 _POLL = 0.1  # seconds between two looks while siblings sign in
 _COLUMNS = "(fingerprint TEXT PRIMARY KEY, place INT, monotonic REAL, wall REAL, ledger TEXT)"
 _log = logging.getLogger("enkash_auth")
-_guard = threading.RLock()
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    # a child that is forked amid a transaction would find the file locked for ever
-    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_guard.release)
 
 
 class Attempts:
@@ -94,7 +89,7 @@ class Attempts:
 
     def _keep(self, fingerprint: str, attempt: Attempt) -> None:
         memory = partial(self._memory, fingerprint)
-        exclusively(_guard, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
+        exclusively(no_fork, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
 
     def _change(self, fingerprint: str, change: Change[T], left: float) -> T | None:
         """Apply `change` in the file, or else in memory; return what it returns, None if the file is busy."""
@@ -115,7 +110,7 @@ class Attempts:
             return value
 
         before = self.trouble
-        value = exclusively(_guard, apply)
+        value = exclusively(no_fork, apply)  # a child forked amid a transaction would find the file locked for ever
         if self.trouble and not before:  # not under the lock: a handler may wait for what needs it
             _log.debug("attempts are remembered in this process alone: %s (%s)", self.path, self.trouble)
         return value

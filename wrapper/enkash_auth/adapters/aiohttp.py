@@ -25,8 +25,12 @@ class EnkashMiddleware(Pinned):
         response = await send(request)
         in_memory = isinstance(request.body, bytes | BytesPayload)  # a stream cannot be sent twice
         if call.rejected(response.status, request.headers) and in_memory:
-            fresh = await self._provider.atoken()
-            await asyncio.sleep(call.pause(fresh))
+            try:
+                fresh = await self._provider.atoken()
+                await asyncio.sleep(call.pause(fresh))
+            except BaseException:
+                response.close()
+                raise
             if call.gets_token():
                 response.release()
                 call.sign(request.headers, fresh)

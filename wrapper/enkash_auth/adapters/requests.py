@@ -26,7 +26,11 @@ class EnkashRequestsAuth(Pinned, AuthBase):
     def _on_response(self, call: Call, response: requests.Response, **options: Any) -> requests.Response:
         request = response.request
         if call.rejected(response.status_code, request.headers) and _can_repeat(request):
-            fresh = self._provider.token()
+            try:
+                fresh = self._provider.token()
+            except BaseException:
+                response.close()
+                raise
             if seconds := call.pause(fresh):
                 self._engine.runtime.pause(seconds)
             if call.gets_token():

@@ -11,13 +11,14 @@ import httpx
 
 from enkash_auth._provider import TokenProvider
 from enkash_auth._settings.credentials import Credentials
-from enkash_auth._settings.environment import all_places
+from enkash_auth._settings.environment import all_places, load_origins
+from enkash_auth._settings.origin import parse_origins
 from enkash_auth._settings.sources import Place
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 from enkash_auth.stores import Store
 
 from ._finding import Finding
-from ._host import look_at_host
+from ._host import look_at_host, look_up
 from ._status import opened, state_of
 
 _SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
@@ -59,6 +60,7 @@ def _examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
             return
         yield from _shape(provider.credentials)
         yield from look_at_host(provider.credentials)
+        yield from _origins(profile, provider.credentials)
         yield from _refusal(provider, store, sign_in)
 
 
@@ -120,17 +122,27 @@ def _shape(credentials: Credentials) -> Iterator[Finding]:
     if not re.fullmatch(r"CEK[A-Z0-9]{7}", credentials.client_id):
         text = "is not CEK and seven capitals or digits, as EnKash's company ids are: compare it with the portal"
         yield Finding("warn", "ENKASH_CLIENT_ID", text)
-    scheme, host, port = credentials.origin
     path = (
         httpx.URL(credentials.base_url).raw_path.decode().rstrip("/")
     )  # as sent: a terminal must get no control codes
     if path:
         text = f"has a path: token requests go to {path}/oauth/token; remove the path if that is a mistake"
         yield Finding("warn", "ENKASH_BASE_URL", text)
-    if scheme == "http":
+    if credentials.origin[0] == "http":
         yield Finding("warn", "ENKASH_BASE_URL", "is plain http: use it only for a sandbox on this machine")
-    text = f"tokens go to {scheme}://{host}:{port} only; name APIs on other hosts: EnkashAuth(origins=...)"
-    yield Finding("ok", "origin", text)
+
+
+def _origins(profile: str | None, credentials: Credentials) -> Iterator[Finding]:
+    try:
+        listed = parse_origins(load_origins(profile))
+    except ConfigurationError as error:
+        yield Finding("fail", "origins", str(error))
+        return
+    named = ", ".join(f"{scheme}://{host}:{port}" for scheme, host, port in sorted(listed or {credentials.origin}))
+    advice = "" if listed else "; name APIs on other hosts in ENKASH_ORIGINS, or in code: EnkashAuth(origins=...)"
+    yield Finding("ok", "origins", f"tokens go to {named} only{advice}")
+    for origin in sorted(listed - {credentials.origin}):
+        yield look_up(origin, "ENKASH_ORIGINS")
 
 
 def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ import httpx
 from enkash_auth._policy.cause import cause_of
 from enkash_auth._runtime import call_within
 from enkash_auth._settings.credentials import Credentials
+from enkash_auth._settings.origin import Origin
 from enkash_auth._signin.tls import tls_context
 from enkash_auth._versions import version
 
@@ -39,18 +40,11 @@ _EXPIRES = 14 * 86_400.0  # seconds before expiry at which a certificate becomes
 
 def look_at_host(credentials: Credentials) -> Iterator[Finding]:
     """Look up the host, connect, send one HEAD to the token endpoint, without credentials."""
-    scheme, host, port = credentials.origin
-    proxies = getproxies()
-    if scheme == "https" and (proxies.get("https") or proxies.get("all")) and not proxy_bypass(host):
-        yield Finding("ok", "DNS", f"an https proxy is set, which looks up {host}")
-    else:
-        try:
-            found = call_within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError):  # TimeoutError is an OSError
-            yield Finding("fail", "DNS", f"{host} has no address: check ENKASH_BASE_URL and this machine's resolver")
-            return
-        addresses = sorted({str(entry[4][0]) for entry in found})
-        yield Finding("ok", "DNS", f"{host} is {', '.join(addresses)}")
+    _, host, port = credentials.origin
+    looked = look_up(credentials.origin, "ENKASH_BASE_URL")
+    yield looked
+    if looked.level == "fail":
+        return
     headers = {"User-Agent": f"enkash-auth/{version()}", "Cache-Control": "no-cache"}
     try:
         client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True), mounts={"http://": None})
@@ -64,6 +58,19 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
             yield _software(answer)
     except httpx.HTTPError as error:
         yield Finding("fail", "connection", _trouble(error, host, port))
+
+
+def look_up(origin: Origin, setting: str) -> Finding:
+    """Look up the host that a setting names, unless a proxy will."""
+    scheme, host, port = origin
+    proxies = getproxies()
+    if scheme == "https" and (proxies.get("https") or proxies.get("all")) and not proxy_bypass(host):
+        return Finding("ok", "DNS", f"an https proxy is set, which looks up {host}")
+    try:
+        found = call_within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError):  # TimeoutError is an OSError
+        return Finding("fail", "DNS", f"{host} has no address: check {setting} and this machine's resolver")
+    return Finding("ok", "DNS", f"{host} is {', '.join(sorted({str(entry[4][0]) for entry in found}))}")
 
 
 def _software(answer: httpx.Response) -> Finding:

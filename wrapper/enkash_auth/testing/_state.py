@@ -69,6 +69,7 @@ class State(Traffic):
         self.api_unauthorized = 0
         self._failures = 0
         self._tokens = Tokens(clock)
+        self._complete = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(life={self.life}, sticky={self.sticky}, casing={self.casing!r})"

@@ -11,6 +11,7 @@ from typing import TypedDict, Unpack, get_args
 
 from ._answers import Answer, Fault, Faults
 from ._dialects import DIALECTS, choose
+from ._options import Complete, named
 
 # What these faults answer is a dialect's.
 _ALIASES = {
@@ -33,7 +34,7 @@ class FaultOptions(TypedDict, total=False):
     headers: Mapping[str, str] | None
 
 
-class Traffic:
+class Traffic(Complete):
     """Counters and faults of the token endpoint, behind one lock; `clock` answers in seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -92,6 +93,7 @@ class Traffic:
             raise AssertionError(f"{len(times)} token requests, not {expected}{when}")
 
 
+@named
 def _fault(
     kind: str,
     *,
