@@ -18,7 +18,6 @@ import nox
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-import browser  # noqa: E402
 import codegen  # noqa: E402
 import release  # noqa: E402
 
@@ -86,9 +85,9 @@ def _install(session: nox.Session, *groups: str, wheel: bool = False) -> None:
         session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
 
 
-GROUPS = "nox", "lint", "types", "docs", "generate", "test", "release", "tools"
+GROUPS = "nox", "lint", "types", "docs", "looks", "generate", "test", "release", "tools"
 EXTRAS = ("--extra=file", "--extra=redis", "--extra=testing")
-ALONE = {"bench": EXTRAS, "devpi": (), "kubernetes": (), "oauth-toolkit": ()}
+ALONE = {"bench": EXTRAS, "devpi": (), "gevent": (), "kubernetes": (), "oauth-toolkit": ()}
 
 
 @nox.session
@@ -233,7 +232,7 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session
 def explore(session: nox.Session) -> None:
-    """Play two processes in every order, and break each rule of the ledger (15 minutes); `-- SECONDS` a search."""
+    """Play two processes in every order, and break each rule of the ledger (25 minutes); `-- SECONDS` a search."""
     _install(session, "package", "test", wheel=True)
     session.run("python", "tools/explore.py", *session.posargs)
 
@@ -297,10 +296,11 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def looks(session: nox.Session) -> None:
     """Open the site that `docs` has built in Chromium, at two widths."""
-    if browser.find() is None:
+    if shutil.which("chromium") is None and shutil.which("chromium-browser") is None:
         _skip(session, "the site's look in a browser (no Chromium; Debian: apt-get install chromium)")
         return
-    session.run("python", "tools/docsite.py", "look")
+    _install(session, "looks")
+    session.run("python", "tools/looks.py")
 
 
 @nox.session
@@ -381,6 +381,19 @@ def contract_test(session: nox.Session) -> None:
     pinned = ("--require-hashes", "-r", "requirements/oauth-toolkit.txt")
     session.run_install("uv", "pip", "install", "--quiet", "--python", str(toolkit), *pinned, external=True)
     session.run("pytest", "tests/test_contract.py", *session.posargs, env={"OAUTH_TOOLKIT": str(toolkit)})
+
+
+@nox.session(python=PRESENT[:1] or False, name="gevent-test")
+def gevent_test(session: nox.Session) -> None:
+    """Run the package in gevent's greenlets, and in gunicorn's gevent worker."""
+    _install(session, "package", "test", wheel=True)
+    greenlets = Path(session.create_tmp()) / "gevent"  # apart: no other test may be patched
+    session.run_install("uv", "venv", "--quiet", "--allow-existing", str(greenlets), external=True)
+    pinned = ("--require-hashes", "-r", "requirements/gevent.txt", "-r", "requirements/package.txt")
+    session.run_install("uv", "pip", "install", "--quiet", "--python", str(greenlets), *pinned, external=True)
+    wheel = ("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run_install("uv", "pip", "install", "--quiet", "--python", str(greenlets), *wheel, external=True)
+    session.run("pytest", "tests/test_gevent.py", *session.posargs, env={"GEVENT": str(greenlets)})
 
 
 @nox.session(python="3.11")

@@ -1,8 +1,7 @@
-"""Checks the built site and the links to it, after Zensical's own check; `look` opens it in a browser."""
+"""Checks the built site and the links to it, after Zensical's own check."""
 
 from __future__ import annotations
 
-import itertools
 import re
 import subprocess
 import sys
@@ -12,13 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import browser
-
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "site"
-PICTURED = ("engine/", "performance/", "release/")  # the pages that are opened in a browser
-WIDTHS = {"desktop": 1280, "phone": 390}
-FIRST = {"reset": "cli/", "locked": "errors/", "rotate": "settings/"}  # the page that a search must list first
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 # `spec/`, `tests/test_x.py`: text that names a file of this repository
 _MENTION = re.compile(r"`([\w.-]+/[\w./-]*)`")
@@ -119,67 +113,5 @@ def lost_pages(root: Path) -> list[str]:
     return [f"docs/{name} needs a line in the nav of zensical.toml" for name in pages if name not in found]
 
 
-_SHOWN = """(() => {
-    const end = document.querySelector("article").getBoundingClientRect().right;
-    const boxes = [...document.querySelectorAll("div.mermaid")].map(e => e.getBoundingClientRect());
-    return {
-        scheme: document.body.dataset.mdColorScheme,
-        diagrams: boxes.filter(box => box.width > 100 && box.height > 50).length,
-        overflow: Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth),
-        wide: [...document.querySelectorAll("article table:not([class])")].filter(table => {
-            const box = table.closest(".md-typeset__scrollwrap");
-            const unseen = box.scrollWidth > box.clientWidth + 1 && box.previousElementSibling.hidden;
-            return box.getBoundingClientRect().right > end + 1 || unseen;
-        }).length,
-    };
-})()"""
-_SWITCH = "document.querySelector('[data-md-component=palette] label:not([hidden])').click()"
-_SEARCH = "[...document.querySelectorAll('*')].find(e => e.shadowRoot).shadowRoot"
-_FIELD = f"{_SEARCH}.querySelector('input')"
-_HIT = f"{_SEARCH}.querySelector('a[href*=\"h=WORD\"]')?.getAttribute('href')"
-
-
-def pictures(site: Path) -> list[str]:
-    """Open pages at two widths, in both schemes, save a picture of each in .nox, and return the problems."""
-    chromium = browser.find()
-    if chromium is None:
-        print("not opened in a browser: Chromium is missing (Debian: apt-get install chromium)")
-        return []
-    problems: list[str] = []
-    with browser.serving(site) as url:
-        for path, device in itertools.product(PICTURED, WIDTHS):
-            diagrams = (site / path / "index.html").read_text(encoding="utf-8").count('class="mermaid"')
-            with browser.opened(chromium, url + path, WIDTHS[device]) as page:
-                if diagrams:
-                    page.wait("!document.querySelector('pre.mermaid') && document.querySelector('div.mermaid')")
-                    page.run("document.querySelector('div.mermaid').scrollIntoView({block: 'center'})")
-                for scheme in ("default", "slate"):  # light first, then by the switch
-                    name = f"{path.strip('/')}-{device}-{scheme}"
-                    shot = ROOT / ".nox" / f"docs-{name}.png"
-                    shot.parent.mkdir(exist_ok=True)
-                    shot.write_bytes(page.picture())
-                    shown = page.run(_SHOWN)
-                    print(f"{name}: {shown}, {shot.relative_to(ROOT)}")
-                    right = {"scheme": scheme, "diagrams": diagrams, "overflow": 0, "wide": 0}
-                    problems += [
-                        f"{name}: {key} is {shown[key]}, not {right[key]}" for key in right if shown[key] != right[key]
-                    ]
-                    page.run(_SWITCH)
-            problems += [f"{path}: {said}" for said in page.seen.complaints]
-            problems += [f"{path}: asked for {at}" for at in page.seen.urls if not at.startswith((url, "data:"))]
-        with browser.opened(chromium, url, WIDTHS["desktop"]) as page:
-            page.run("document.querySelector('.md-search__button').click()")
-            for word, path in FIRST.items():
-                page.wait(_FIELD + " !== null")
-                page.run(f"{_FIELD}.value = '{word}'")
-                page.run(f"{_FIELD}.dispatchEvent(new Event('input', {{bubbles: true}}))")
-                first = page.wait(_HIT.replace("WORD", word))
-                if not str(first).removeprefix(url).startswith(path):
-                    problems.append(f"search for {word!r}: {first} comes first, not {path}")
-    return problems
-
-
 if __name__ == "__main__":
-    look = sys.argv[1:] == ["look"]
-    found = pictures(SITE) if look else [*lost_pages(ROOT), *dead_links(SITE), *dead_mentions(ROOT, SITE)]
-    sys.exit("\n".join(found) or 0)
+    sys.exit("\n".join([*lost_pages(ROOT), *dead_links(SITE), *dead_mentions(ROOT, SITE)]) or 0)

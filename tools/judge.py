@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
-from attrs import evolve
 from griffe import GriffeError
 
 import api_facts
 import changes
 import spec_facts
-from changes import Change, Level
+from changes import Change
 from codegen import PACKAGE, SPEC, TARGET
 
 ROOT = Path(__file__).resolve().parents[1]
 WRAPPER = "enkash_auth"
-SPECS_NUMBER, PACKAGES_NUMBER = "the spec's `info.version`", "the package's `version`"
+GATEWAY = Path("wrapper", WRAPPER, "_signin", "gateway.py")  # the only importer of the generated client
+NUMBERS = {"The spec": "the spec's `info.version`", "The wrapper's public API": "the package's `version`"}
 
 
 class JudgementError(Exception):
@@ -59,50 +60,17 @@ def unpack(root: Path, ref: str, folder: Path) -> None:
         tar.extractall(folder)
 
 
-def _texts(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in folder.rglob("*.py")}
-
-
-def api_changes(old: Path, new: Path, package: str) -> list[Change]:
-    """Return what changed in the public API of a package between two source roots."""
-    found = api_facts.compare(api_facts.load(old, package), api_facts.load(new, package))
-    if not found and _texts(old / package) != _texts(new / package):
-        found = [Change(Level.PATCH, package, "", "changed inside; its API did not")]
-    return found
-
-
-def spec_changes(old: str, new: str) -> list[Change]:
-    """Return what changed between two texts of the spec; raises `SpecError` for an invalid one."""
-    before = spec_facts.facts(spec_facts.load(old)) if old else {}
-    found = changes.diff(before, spec_facts.facts(spec_facts.load(new)))
-    if not found and old != new:
-        found = [Change(Level.PATCH, str(SPEC), "", "changed in its prose or examples only")]
-    return found
-
-
-def spec_risks(old: str, new: str) -> list[str]:
-    """Return the fields of answers that now have fixed values and had more before: no type check finds these."""
-    if not old:
-        return []
-    before, after = (spec_facts.closed(spec_facts.load(text)) for text in (old, new))
-    return [
-        f"- {', '.join(map(changes.code, filter(None, place)))} takes only {changes.code(', '.join(sorted(values)))}: "
-        "an answer with any other value would be rejected"
-        for place, values in after.items()
-        if place not in before or before[place] - values
-    ]
-
-
 def type_errors(root: Path) -> list[str]:
     """Return the type errors between wrapper and client, each as `file:line: error: text`."""
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-color-output", "--no-pretty"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     errors = (done.stdout + done.stderr).splitlines() if done.returncode != 0 else []
-    client, wrapper = api_facts.load(root / TARGET, PACKAGE), api_facts.load(root / "wrapper", WRAPPER)
-    for path, number, name in api_facts.lost_imports(wrapper, client) if client and wrapper else []:
-        where = f"{path.relative_to(root).as_posix()}:{number}:"
-        if not any(error.startswith(where) for error in errors):
-            errors.append(f"{where} error: there is no {name}")
+    # mypy overlooks a lost module where an older client is installed: it looks for each module by itself
+    for number, line in enumerate((root / GATEWAY).read_text(encoding="utf-8").splitlines(), 1):
+        if found := re.match(rf"from ({PACKAGE}[\w.]*) import ", line):
+            path = root / TARGET / found[1].replace(".", "/")
+            if not (path.is_dir() or path.with_suffix(".py").is_file()):
+                errors.append(f"{GATEWAY.as_posix()}:{number}: error: {line.split()[1]} is gone")
     return errors
 
 
@@ -113,57 +81,40 @@ def since(ref: str, wanted: str | None) -> str:
     return f"since the last {'commit' if ref == 'HEAD' else 'release'}, {changes.code(ref)}"
 
 
-def render(
-    compared: str | None,
-    sections: dict[str, list[Change]],
-    errors: list[str],
-    number: str,
-    risks: list[str] | None = None,
-) -> str:
-    """Return the report in Markdown; `number` is the version whose bump follows from the first section."""
+def render(compared: str | None, title: str, found: list[Change], errors: list[str], risks: list[Change]) -> str:
+    """Return the report in Markdown."""
     lines = [f"## What changed {compared or 'is not known: there is no commit to compare with'}"]
-    for title, found in sections.items():
+    if compared:
         lines += ["", f"### {title}", "", *(map(changes.line, found) if found else ["Nothing."])]
     lines += ["", "### Does the wrapper type-check?", "", "**No**, fix these lines:" if errors else "Yes."]
     if errors:
         lines += ["", *(f"    {error}" for error in errors)]
     if risks:
-        lines += ["", "### Risky, though it type-checks", "", *risks]
-    level = changes.bump(next(iter(sections.values()), []))
-    return "\n".join([*lines, "", f"### Bump of {number}: {level.name.lower() if compared else 'not known'}", ""])
-
-
-def _client(old: Path, new: Path) -> tuple[dict[str, list[Change]], list[str]]:
-    before = (old / SPEC).read_text(encoding="utf-8") if (old / SPEC).is_file() else ""
-    after = (new / SPEC).read_text(encoding="utf-8")
-    try:
-        of_spec, risks = spec_changes(before, after), spec_risks(before, after)
-    except spec_facts.SpecError as error:  # the new document is valid: a client was generated from it
-        raise JudgementError(f"{SPEC} as it was: {error}") from None
-    return {"The spec": of_spec, "The generated Python API": client_changes(old / TARGET, new / TARGET)}, risks
-
-
-def client_changes(old: Path, new: Path) -> list[Change]:
-    """Return what changed in the generated API; the order of a model's fields does not count: the spec has none."""
-    found = api_changes(old, new, PACKAGE)
-    return changes.in_order(evolve(one, level=Level.PATCH) if one.what == api_facts.MOVED else one for one in found)
+        lines += ["", "### Risky, though it type-checks: an answer with any other value would be rejected", ""]
+        lines += map(changes.line, risks)
+    level = changes.bump(found).name.lower() if compared else "not known"
+    return "\n".join([*lines, "", f"### Bump of {NUMBERS[title]}: {level}", ""])
 
 
 def report(root: Path, against: str | None, *, client: bool) -> tuple[str, bool]:
-    """Return the report on the generated client (or on the wrapper) and whether the wrapper type-checks."""
-    ref = reference(root, against)
-    sections: dict[str, list[Change]] = {}
-    risks: list[str] = []
+    """Return the report on the spec (or on the wrapper) and whether the wrapper type-checks."""
+    ref, title = reference(root, against), "The spec" if client else "The wrapper's public API"
+    found: list[Change] = []
+    risks: list[Change] = []
     if ref is not None:
         with tempfile.TemporaryDirectory() as scratch:
             unpack(root, ref, old := Path(scratch))
             if client:
-                sections, risks = _client(old, root)
+                before = (old / SPEC).read_text(encoding="utf-8") if (old / SPEC).is_file() else ""
+                after = (root / SPEC).read_text(encoding="utf-8")
+                try:
+                    found, risks = spec_facts.changes(before, after), spec_facts.risks(before, after)
+                except spec_facts.SpecError as error:  # the new document is valid: a client was generated from it
+                    raise JudgementError(f"{SPEC} as it was: {error}") from None
             else:
-                sections = {"The wrapper's public API": api_changes(old / "wrapper", root / "wrapper", WRAPPER)}
+                found = api_facts.changes(old / "wrapper", root / "wrapper", WRAPPER)
     errors = type_errors(root)
-    compared = since(ref, against) if ref else None
-    return render(compared, sections, errors, SPECS_NUMBER if client else PACKAGES_NUMBER, risks), not errors
+    return render(since(ref, against) if ref else None, title, found, errors, risks), not errors
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

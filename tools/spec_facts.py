@@ -1,4 +1,4 @@
-"""The facts of an OpenAPI document that callers rely on: operations, fields, types, what is required."""
+"""What of an OpenAPI document callers rely on, and what changed of it between two texts."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml  # type: ignore[import-untyped]  # it has no types, and its stubs are one package more
 
-from changes import Fact, Level
+from changes import Change, Level, in_order
 
+_PROSE = {"description", "summary", "example", "examples", "externalDocs", "contact", "license"}
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-_NARROWING = (
-    *("format", "enum", "const", "default", "pattern", "nullable"),
-    *("minimum", "maximum", "minLength", "maxLength", "additionalProperties"),
-)
-_COMPOSED = {"anyOf": " or ", "oneOf": " xor ", "allOf": " and "}
+# what is added here forbids something that was allowed
+_LIMITS = {"required", "enum", "const", "format", "pattern", "minimum", "maximum", "minLength", "maxLength", "type"}
+_LIMITS |= {"additionalProperties", "default", "$ref"}
 
 
 class SpecError(Exception):
@@ -51,14 +50,11 @@ def load(text: str) -> dict[str, Any]:
 
 
 def _refs(node: Any, where: str = "#") -> Iterator[tuple[str, str]]:
-    if isinstance(node, dict):
-        if isinstance(ref := node.get("$ref"), str) and ref.startswith("#"):
-            yield where, ref
-        for key, value in node.items():
-            yield from _refs(value, f"{where}/{key}")
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from _refs(value, f"{where}/{index}")
+    ref = node.get("$ref") if isinstance(node, dict) else None
+    if isinstance(ref, str) and ref.startswith("#"):
+        yield where, ref
+    for key, value in _parts(node).items():
+        yield from _refs(value, f"{where}/{key}")
 
 
 def _at(document: Any, ref: str) -> Any:
@@ -68,108 +64,96 @@ def _at(document: Any, ref: str) -> Any:
     return document
 
 
-def facts(document: dict[str, Any]) -> dict[str, dict[str, Fact]]:
-    """Return what each operation and each schema promises."""
-    found: dict[str, dict[str, Fact]] = {}
+def _parts(node: Any) -> dict[str, Any]:
+    """Return what a node holds, by name; what a list holds has its own name, else its text or its place."""
+    if isinstance(node, list):
+        named = {True: lambda i, one: str(one.get("name") or one.get("url") or i), False: lambda i, one: repr(one)}
+        return {named[isinstance(one, dict)](i, one): one for i, one in enumerate(node)}
+    return node if isinstance(node, dict) else {}
+
+
+def _owners(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the operations, the components, and the document without these."""
+    found = {"document": {name: node for name, node in document.items() if name not in ("paths", "components")}}
     for path, item in (document.get("paths") or {}).items():
-        for method in _METHODS:
-            if method in item:
-                found[f"{method.upper()} {path}"] = dict(_operation(item, item[method]))
-    components = document.get("components") or {}
-    for name, schema in (components.get("schemas") or {}).items():
-        found[f"schema {name}"] = {"": Fact(_type(schema)), **dict(_fields(schema))}
-    for name, scheme in (components.get("securitySchemes") or {}).items():
-        found[f"security scheme {name}"] = {"": Fact(" ".join(str(scheme.get(k, "")) for k in ("type", "scheme")))}
-    found["document"] = {f"server {server['url']}": Fact("") for server in document.get("servers") or []}
-    found["document"]["security"] = Fact(_security(document))
-    if number := (document.get("info") or {}).get("version"):
-        found["document"]["info.version"] = Fact(str(number), reach=Level.PATCH)
+        shared = {name: node for name, node in item.items() if name not in _METHODS}
+        found |= {f"{method.upper()} {path}": {**shared, **item[method]} for method in _METHODS if method in item}
+    for kind, components in (document.get("components") or {}).items():
+        found |= {f"{kind.removesuffix('s')} {name}": node for name, node in components.items()}
     return found
 
 
-def closed(document: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
-    """Return the fields of answers that have fixed values, as owner and item (see `facts`), with these values."""
-    found: dict[tuple[str, str], set[str]] = {}
-
-    def look(owner: str, item: str, schema: Any) -> None:
-        if not isinstance(schema, dict):
-            return
-        if "$ref" in schema:
-            if (name := f"schema {_type(schema)}") not in seen:
-                seen.add(name)
-                look(name, "", _at(document, schema["$ref"]))
-            return
-        if values := [schema["const"]] if "const" in schema else schema.get("enum"):
-            found[owner, item] = {repr(value) for value in values}
-        for name, field in (schema.get("properties") or {}).items():
-            look(owner, f"{item}, field {name}".removeprefix(", "), field)
-        for part in [schema.get("items"), *(part for word in _COMPOSED for part in schema.get(word) or [])]:
-            look(owner, item, part)
-
-    seen: set[str] = set()
-    for path, item in (document.get("paths") or {}).items():
-        for method in _METHODS:
-            for status, answer in ((item.get(method) or {}).get("responses") or {}).items():
-                if "$ref" in answer:
-                    answer = _at(document, answer["$ref"]) or {}
-                for media, content in (answer.get("content") or {}).items():
-                    look(f"{method.upper()} {path}", f"answer {status} {media}", content.get("schema"))
-    return found
+def changes(old: str, new: str) -> list[Change]:
+    """Return what changed between two texts of the spec; raises `SpecError` for an invalid one."""
+    before, after = _owners(load(old)) if old else {}, _owners(load(new))
+    found = [Change(Level.MAJOR, owner, "", "removed") for owner in before.keys() - after.keys()]
+    found += [Change(Level.MINOR, owner, "", "added") for owner in after.keys() - before.keys()]
+    for owner in before.keys() & after.keys():
+        found += _compared(owner, (), before[owner], after[owner])
+    if not found and old != new:
+        found = [Change(Level.PATCH, "document", "", "changed in its prose or examples only")]
+    return in_order(found)
 
 
-def _security(node: dict[str, Any]) -> str:
-    return " or ".join("+".join(map(str, one)) or "none" for one in node.get("security") or [])
-
-
-def _operation(item: dict[str, Any], operation: dict[str, Any]) -> Iterator[tuple[str, Fact]]:
-    yield "operationId", Fact(str(operation.get("operationId")))
-    yield "tags", Fact(", ".join(map(str, operation.get("tags") or [])))
-    if "security" in operation:
-        yield "security", Fact(_security(operation))
-    for parameter in [*(item.get("parameters") or []), *(operation.get("parameters") or [])]:
-        if "$ref" in parameter:
-            yield f"parameter {_type(parameter)}", Fact("")
-            continue
-        required = bool(parameter.get("required"))
-        yield f"{parameter.get('in')} parameter {parameter.get('name')}", _fact(parameter.get("schema"), required)
-    body = operation.get("requestBody") or {}
-    for media, content in (body.get("content") or {}).items():
-        yield f"body {media}", _fact(content.get("schema"), bool(body.get("required")))
-        yield from _fields(content.get("schema"), f"body {media}, ")
-    for status, answer in (operation.get("responses") or {}).items():
-        yield f"answer {status}", Fact(_type(answer) if "$ref" in answer else "")
-        for media, content in (answer.get("content") or {}).items():
-            yield f"answer {status} {media}", Fact(_type(content.get("schema")))
-            yield from _fields(content.get("schema"), f"answer {status} {media}, ")
-
-
-def _fields(schema: Any, inside: str = "") -> Iterator[tuple[str, Fact]]:
-    """Yield the fields of a schema, inline ones at any depth. A field inside another is never required by itself."""
-    if not isinstance(schema, dict) or "$ref" in schema:
+def _compared(owner: str, path: tuple[str, ...], old: Any, new: Any) -> Iterator[Change]:
+    if not (isinstance(old, dict | list) and type(old) is type(new)):
+        if old != new:
+            yield Change(_level(path), owner, ".".join(path), "changed", _short(old), _short(new))
         return
-    for name, field in (schema.get("properties") or {}).items():
-        fact = _fact(field, name in (schema.get("required") or []))
-        yield f"{inside}field {name}", Fact(fact.text, fact.required and not inside)
-        yield from _fields(field, f"{inside}field {name}, ")
-    for part in [schema.get("items"), *(part for word in _COMPOSED for part in schema.get(word) or [])]:
-        yield from _fields(part, inside)
+    before, after = _parts(old), _parts(new)
+    for name in dict.fromkeys([*before, *after]):
+        here = (*path, str(name))
+        if name in _PROSE and path[-1:] != ("properties",):  # a field may have such a name
+            continue
+        if name not in after:
+            yield Change(_level(here), owner, ".".join(here), "removed", old=_short(before[name]))
+        elif name not in before:
+            yield Change(_level(here, after[name]), owner, ".".join(here), "added", new=_short(after[name]))
+        else:
+            yield from _compared(owner, here, before[name], after[name])
 
 
-def _fact(schema: Any, required: bool) -> Fact:
-    return Fact(f"{_type(schema)}, {'required' if required else 'optional'}", required)
+def _level(path: tuple[str, ...], added: Any = None) -> Level:
+    if path[:1] == ("info",):
+        return Level.PATCH
+    above, last = ("", *path)[-2:]
+    limits = above == "required" or (last in _LIMITS and above != "properties")
+    needed = isinstance(added, dict) and added.get("required") is True  # a parameter, a body
+    return Level.MINOR if added is not None and not limits and not needed else Level.MAJOR
 
 
-def _type(schema: Any) -> str:
-    """Return a schema as one line: its type and its limits, without prose and examples."""
-    if not isinstance(schema, dict):
-        return "anything"
-    if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
-    for word, sign in _COMPOSED.items():
-        if word in schema:
-            return sign.join(map(_type, schema[word]))
-    kind = schema.get("type", "anything")
-    text = " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
-    if "items" in schema:
-        text += f" of {_type(schema['items'])}"
-    return text + "".join(f", {word} {schema[word]}" for word in _NARROWING if word in schema)
+def _short(node: Any) -> str:
+    """Return a node as one line, without what lies inside."""
+    if isinstance(node, dict):
+        return ", ".join(str(node[key]) for key in ("type", "$ref", "format") if key in node)
+    return ", ".join(map(str, node)) if isinstance(node, list) else str(node)
+
+
+def risks(old: str, new: str) -> list[Change]:
+    """Return where an answer takes fixed values and took others before, which no type check finds."""
+    document = load(new)
+    asked = {ref.rpartition("/")[2] for where, ref in _refs(document) if "/requestBody/" in where}
+    before = {(owner, path): values for owner, path, values in _closed(load(old) if old else document)}
+    found = []
+    for owner, path, values in _closed(document):
+        kind, _, name = owner.partition(" ")
+        answers = name not in asked if kind == "schema" else path.startswith("responses.")
+        if answers and not (values >= before.get((owner, path), {""})):
+            found.append(Change(Level.MAJOR, owner, path, "takes only", new=", ".join(sorted(values))))
+    return found
+
+
+def _closed(document: dict[str, Any]) -> Iterator[tuple[str, str, set[str]]]:
+    """Yield each place with fixed values: owner, path, values."""
+
+    def look(path: tuple[str, ...], node: Any) -> Iterator[tuple[str, set[str]]]:
+        values = node.get("enum", [node["const"]] if "const" in node else []) if isinstance(node, dict) else []
+        if isinstance(values, list) and values:
+            yield ".".join(path), {repr(value) for value in values}
+        for name, part in _parts(node).items():
+            if name not in _PROSE or path[-1:] == ("properties",):
+                yield from look((*path, str(name)), part)
+
+    for owner, node in _owners(document).items():
+        for path, values in look((), node):
+            yield owner, path, values
