@@ -435,7 +435,7 @@ def test_a_server_that_drips_headers_keeps_no_thread() -> None:
         dripping = threading.Thread(target=drip, daemon=True)
         dripping.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with TokenProvider(credentials(base_url=url), timeout=0.1) as provider:
+        with TokenProvider(credentials(base_url=url), timeout=0.5) as provider:
             for _ in range(2):
                 with pytest.raises(UnavailableError, match="no answer within"):
                     provider.token()
