@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import threading
 from functools import partial
 
 from ._flight import Flight
@@ -178,8 +178,8 @@ class Engine:
         exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.reset()))
         held = self.held.account
         if self._reread():
-            exclusively(nullcontext(), partial(self.signer.reset, held))
-        exclusively(nullcontext(), partial(self.signer.reset, self.held.account))
+            exclusively(threading.RLock(), partial(self.signer.reset, held))
+        exclusively(threading.RLock(), partial(self.signer.reset, self.held.account))
 
     def close(self) -> None:
         """Forget the token, and cut the connections; events that are due are published first."""
