@@ -83,8 +83,9 @@ def _adopt_or_lease(member: Member, record: TokenRecord | None, deadline: Moment
         if leased:
             limit = Moment(*map(min, deadline, asked.after(min(_GRANT, member.timeout / 2))))
             return (yield from _look_again(member, ours, _Ready(record, limit, deadline)))
-        # the holder itself waits until a sticky server's token has surely expired
-        pause = poll * (0.5 + member.draw()) + _waits(record, now, deadline)
+        # the holder waits until a sticky server's token has expired, and then for the answer
+        ends = _waits(record, now, deadline)
+        pause = poll * (0.5 + member.draw()) + (ends + record.forecast.trip if record and ends else 0.0)
         if now.until(deadline) <= pause:
             return Ended(Unavailable("another process is signing in", member.host, late=True))
         yield Pause(pause)
@@ -123,7 +124,7 @@ def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
     if now.until(ready.limit) <= waits:
         reason = "the server re-issues its current token until that expires" if waits else "no time was left"
         return Ended(Unavailable(reason, member.host, waits or None, late=not waits))
-    ended, ready, before = Ended(None), evolve(ready, record=record), ready.backoff
+    ended, ready, before, recorded = Ended(None), evolve(ready, record=record), ready.backoff, False
     pause: float | None = waits
     outcome: Any = None
     while pause is not None:

@@ -80,7 +80,8 @@ def _software(answer: httpx.Response) -> Finding:
         return Finding(
             "ok", "server", f"answers as stock Spring Security OAuth (401 {challenge}): host and path are right"
         )
-    level, text = next(((level, text) for known, level, text in _ANSWERS if status in known), _ODD)
+    fits: list[tuple[Level, str]] = [(level, text) for known, level, text in _ANSWERS if status in known]
+    level, text = [*fits, _ODD][0]
     return Finding(level, "server", f"answers {status} to a request without credentials: {text}")
 
 
