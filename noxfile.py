@@ -87,7 +87,7 @@ def _install(session: nox.Session, *groups: str, wheel: bool = False) -> None:
 
 GROUPS = "nox", "lint", "types", "docs", "looks", "generate", "test", "release", "tools"
 EXTRAS = ("--extra=file", "--extra=redis", "--extra=testing")
-ALONE = {"bench": EXTRAS, "devpi": (), "kubernetes": (), "oauth-toolkit": ()}
+ALONE = {"bench": EXTRAS, "devpi": (), "gevent": (), "kubernetes": (), "oauth-toolkit": ()}
 
 
 @nox.session
@@ -232,7 +232,7 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session
 def explore(session: nox.Session) -> None:
-    """Play two processes in every order, and break each rule of the ledger (15 minutes); `-- SECONDS` a search."""
+    """Play two processes in every order, and break each rule of the ledger (25 minutes); `-- SECONDS` a search."""
     _install(session, "package", "test", wheel=True)
     session.run("python", "tools/explore.py", *session.posargs)
 
@@ -381,6 +381,19 @@ def contract_test(session: nox.Session) -> None:
     pinned = ("--require-hashes", "-r", "requirements/oauth-toolkit.txt")
     session.run_install("uv", "pip", "install", "--quiet", "--python", str(toolkit), *pinned, external=True)
     session.run("pytest", "tests/test_contract.py", *session.posargs, env={"OAUTH_TOOLKIT": str(toolkit)})
+
+
+@nox.session(python=PRESENT[:1] or False, name="gevent-test")
+def gevent_test(session: nox.Session) -> None:
+    """Run the package in gevent's greenlets, and in gunicorn's gevent worker."""
+    _install(session, "package", "test", wheel=True)
+    greenlets = Path(session.create_tmp()) / "gevent"  # apart: no other test may be patched
+    session.run_install("uv", "venv", "--quiet", "--allow-existing", str(greenlets), external=True)
+    pinned = ("--require-hashes", "-r", "requirements/gevent.txt", "-r", "requirements/package.txt")
+    session.run_install("uv", "pip", "install", "--quiet", "--python", str(greenlets), *pinned, external=True)
+    wheel = ("--no-deps", "--force-reinstall", str(_wheel(session)))
+    session.run_install("uv", "pip", "install", "--quiet", "--python", str(greenlets), *wheel, external=True)
+    session.run("pytest", "tests/test_gevent.py", *session.posargs, env={"GEVENT": str(greenlets)})
 
 
 @nox.session(python="3.11")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import cache
 
 import httpx
 from django.conf import settings
@@ -13,17 +14,20 @@ from django.urls import path
 from enkash_auth import EnkashAuth, errors
 
 API_URL = os.environ["API_URL"]
-
 settings.configure(
     ROOT_URLCONF=__name__, ALLOWED_HOSTS=["localhost", "127.0.0.1"], SECRET_KEY=os.environ.get("SECRET_KEY", "example")
 )
-# One client for all threads of the process. Missing settings fail here, not at the first request.
-api = httpx.Client(base_url=API_URL, auth=EnkashAuth.from_env(origins=[API_URL]))
+
+
+@cache
+def api() -> httpx.Client:
+    """Return one client for all threads, created at first use: after a fork, and after gevent's patches."""
+    return httpx.Client(base_url=API_URL, auth=EnkashAuth.from_env(origins=[API_URL]))
 
 
 def orders(request: HttpRequest) -> JsonResponse:
     try:
-        answer = api.get("/api/echo")
+        answer = api().get("/api/echo")
     except errors.UnavailableError as error:  # no token now: the caller can retry
         return JsonResponse({}, status=503, headers={"Retry-After": f"{error.retry_after or 10:.0f}"})
     return JsonResponse(answer.raise_for_status().json())

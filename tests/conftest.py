@@ -13,7 +13,7 @@ from enkash_auth import Credentials, TokenProvider
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
 from enkash_auth._settings.environment import SETTINGS
-from enkash_auth._signin.gateway import Reply
+from enkash_auth._signin.call import Reply
 from enkash_auth.errors import RefusedError
 from enkash_auth.events import Event
 
@@ -143,6 +143,15 @@ def clock() -> Iterator[Clock]:
 @pytest.fixture
 def server() -> Server:
     return Server()
+
+
+@pytest.fixture
+def tls() -> Iterator[object]:
+    from tls_server import TlsServer  # needs trustme, which users of this file need not have
+
+    server = TlsServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """A token goes only where it belongs. `test_clients.py` has what each client does, sync and async, over sockets."""
 
+import tempfile
 import threading
 from base64 import b64decode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,13 @@ def test_wrong_origins_are_refused(provider: TokenProvider, origins: Any) -> Non
         EnkashAuth(provider, origins=origins)
 
 
+def test_a_token_minted_in_this_call_is_not_replaced(api: Api, server: Server, clock: Clock) -> None:
+    server.answer = lambda _: clock.passes(0.1) or issued("t")
+    api.answer = unauthorized
+    api.send()
+    assert len(server.requests) == 1
+
+
 def test_an_api_that_always_says_401_costs_two_grants_and_one_more_a_minute(
     clock: Clock, api: Api, provider: TokenProvider, server: Server
 ) -> None:
@@ -132,9 +141,9 @@ def test_a_second_revocation_within_a_minute_is_repaired(api: Api, provider: Tok
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_request_is_repeated_once_with_the_same_token_too(
-    api: Api, provider: TokenProvider, server: Server, held: bool
+    api: Api, provider: TokenProvider, server: Server, clock: Clock, held: bool
 ) -> None:
-    server.answer = lambda _: issued("same")
+    server.answer = lambda _: clock.passes(0.1) or issued("same")
     if held:
         provider.token()
     for request in range(1, 6):  # a server that deletes and inserts the token at each sign-in, or one that refuses it
@@ -232,3 +241,25 @@ def test_a_closed_auth_says_so(configured: pytest.MonkeyPatch) -> None:
         pass
     with pytest.raises(ConfigurationError, match="closed"), httpx.Client(auth=auth) as client:
         client.get("https://token.example")
+
+
+class Wire(httpx.BaseTransport):
+    """Answers 401; unlike MockTransport, it leaves the body a stream."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        self.bodies.append(b"".join(request.stream))
+        return httpx.Response(401)
+
+
+@pytest.mark.parametrize(
+    ("file", "times"), [(b"x" * 9, 2), (BytesIO(b"x" * 9), 2), (("name", b"x" * 9, "text/plain"), 2), (None, 1)]
+)
+def test_a_multipart_form_is_repeated_from_memory_only(provider: TokenProvider, file: Any, times: int) -> None:
+    wire = Wire()
+    with httpx.Client(auth=EnkashAuth(provider), transport=wire) as client, tempfile.TemporaryFile() as disk:
+        client.post(URL, data={"a": "b"}, files={"f": file or disk})
+    assert wire.bodies == wire.bodies[:1] * times

@@ -168,7 +168,8 @@ def test_a_401_fetches_once_and_repeats_once_what_can_be_repeated(
     api.answer = lambda path, token: (401, "")
     assert client.post(provider, f"{url}/a", body) == 401
     sent = [(token, text) for _, token, text in api.seen]
-    assert api.tokens == (["1"] if body in ("stream", "multipart") else ["1", "2"])
+    repeated = body != "stream" and (body != "multipart" or client.name.startswith("httpx"))
+    assert api.tokens == (["1", "2"] if repeated else ["1"])
     assert sent[0][1] == sent[-1][1]
     assert provider.token().access_token == "canary-2"  # given up all the same
     assert len(server.requests) == 2

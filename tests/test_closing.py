@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -15,54 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
-import trustme
 
 from conftest import Server, credentials, grant, issued, wait_for_sign_ins
 from enkash_auth import TokenProvider
 from enkash_auth._policy.outcome import Unavailable
 from enkash_auth._provider import engine_of
 from enkash_auth.errors import UnavailableError
-
-ANSWER = b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 22\r\n\r\n{"access_token": "t"} '
-
-
-class TlsServer:
-    """Answers when the test says so; `connections` are those that have sent a request."""
-
-    def __init__(self) -> None:
-        authority = trustme.CA()
-        self._context, self.trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-        authority.issue_cert("127.0.0.1").configure_cert(self._context)
-        authority.configure_trust(self.trusting)
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"https://127.0.0.1:{self._listening.getsockname()[1]}"
-        self.connections: list[ssl.SSLSocket] = []
-        self._arrived = threading.Semaphore(0)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection = self._context.wrap_socket(self._listening.accept()[0], server_side=True)
-                while b"grant_type" not in connection.recv(65536):
-                    pass
-                self.connections.append(connection)
-                self._arrived.release()
-
-    def wait_for_request(self) -> None:
-        assert self._arrived.acquire(timeout=10)
-
-    def close(self) -> None:
-        self._listening.close()
-        for connection in self.connections:
-            connection.close()
-
-
-@pytest.fixture
-def tls() -> Iterator[TlsServer]:
-    server = TlsServer()
-    yield server
-    server.close()
+from tls_server import ANSWER, TlsServer
 
 
 def test_closing_under_a_running_sign_in_writes_into_no_strangers_file(tls: TlsServer, tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ def test_without_a_fault_two_processes_keep_every_promise(proven: bool, fine: bo
 
 
 @pytest.mark.parametrize("proven", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("dialect", explore.DIALECTS)
-def test_in_each_dialect_a_fault_breaks_no_promise(dialect: Answer, proven: bool) -> None:
-    assert not explore.explore(explore.start(proven, dialect, spare=1), 4).counter
+def test_in_each_dialect_a_fault_breaks_no_promise(dialect: Answer, strict: bool, proven: bool) -> None:
+    assert not explore.explore(explore.start(proven, dialect, spare=1, strict=strict), 4).counter
 
 
 def test_each_row_that_is_broken_is_found_in_less_than_ten_steps() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import httpx
 import pytest
+import redis
 import trustme
 
 from api_server import serving
@@ -151,6 +152,8 @@ def test_a_proxy_that_fails_is_named(settings: pytest.MonkeyPatch) -> None:
         (OSError("canary"), "OSError"),
         (OSError(28, "canary"), "no space left on device"),
         (ValueError("canary"), "ValueError"),
+        (httpx.RemoteProtocolError("canary"), "closed without an answer, or no HTTP"),
+        (redis.AuthenticationError("canary"), "wrong user or password"),
     ],
 )
 def test_a_cause_shows_no_text_of_a_library(error: Exception, cause: str) -> None:

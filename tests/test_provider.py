@@ -24,6 +24,7 @@ from enkash_auth._runtime import Runtime, use_runtime
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
 FAR = Moment(float(2**31), float(2**31))
+FAILED = Malformed("no token", "host")
 Ask = Callable[[TokenProvider], Token]
 
 
@@ -451,21 +452,17 @@ class TestFlight:
         return Flight(Runtime(), Pending(0, FAR))
 
     @staticmethod
-    def land(flight: Flight) -> None:
-        flight.finish(Malformed("landed", "host"))
-
-    @staticmethod
     async def waited(flight: Flight, deadline: float) -> None:
         await flight.waiter(deadline)
 
-    def test_a_waiter_that_comes_after_the_landing_does_not_wait(self, flight: Flight) -> None:
-        self.land(flight)
+    def test_a_waiter_that_comes_after_the_outcome_does_not_wait(self, flight: Flight) -> None:
+        flight.finish(FAILED)
         asyncio.run(self.waited(flight, float("inf")))
         flight.wait(float("inf"))
 
     def test_a_closed_loop_is_passed_over(self, flight: Flight) -> None:
         asyncio.run(self.waited(flight, flight.began))
-        self.land(flight)
+        flight.finish(FAILED)
         assert flight.outcome
 
     @pytest.mark.parametrize("deadline", [0.0, float("inf")])
@@ -476,14 +473,14 @@ class TestFlight:
         asyncio.run(self.waited(flight, deadline))
         assert flight.outcome is None
 
-    def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_landing(self) -> None:
+    def test_a_task_that_comes_when_its_loops_timer_has_rung_is_woken_by_the_outcome(self) -> None:
         async def come() -> None:
             now = [1000.0]
             flight = Flight(Runtime(lambda: now[0]), Pending(0, Moment(1000.0, 0.0)))
             await flight.waiter(float("inf"))
             now[0] = 0.0  # the timer rang too soon
             later = flight.waiter(float("inf"))
-            self.land(flight)
+            flight.finish(FAILED)
             await asyncio.wait_for(later, 5)
 
         asyncio.run(come())
@@ -491,7 +488,7 @@ class TestFlight:
     def test_one_turn_of_a_loop_wakes_a_part_of_a_crowd(self, flight: Flight) -> None:
         async def come() -> list[int]:
             waiters = [flight.waiter(float("inf")) for _ in range(1_500)]
-            self.land(flight)
+            flight.finish(FAILED)
             woken = []
             while not waiters[-1].done():
                 await asyncio.sleep(0)
@@ -532,6 +529,18 @@ class TestSource:
             failure(refused)
         assert engine_of(refused).held.account is account
         assert len(server.requests) == 1
+
+    def test_another_accounts_token_is_never_served(self, server: Server, clock: Clock) -> None:
+        name = ["canary-user"]
+        with TokenProvider(lambda: credentials(username=name[0]), transport=server.transport) as provider:
+            provider.token()
+            server.answer = lambda r: httpx.Response(503) if b"username=other" in r.content else REFUSAL
+            name[0] = "other"
+            clock.passes(290)
+            for _ in range(2):  # a renewal that is refused, and one that reads the source
+                assert provider.token().access_token == "canary-token-1"
+                wait_for_sign_ins()
+            failure(provider, UnavailableError)
 
     def test_a_sign_in_begun_before_a_reset_changes_no_account(self, server: Server) -> None:
         server.answer = lambda _: REFUSAL

@@ -140,10 +140,10 @@ def test_p99_is_that_of_a_static_header_on_a_fresh_server(load: Load) -> None:
 
 
 @sticky
-def test_nobody_waits_longer_than_a_second_and_two_round_trips_on_a_sticky_server(load: Load) -> None:
+def test_nobody_waits_longer_than_two_round_trips_and_a_request_on_a_sticky_server(load: Load) -> None:
     longest = max(wait for _, wait in load.waits)
     print(f"longest wait on a sticky server: {longest:.3f} s")
-    assert longest <= 1 + 2 * LATENCY + 0.15  # and what two busy cores add
+    assert longest <= 3 * LATENCY + 0.15 + 0.1  # the last: what two busy cores add
 
 
 @both

@@ -23,8 +23,8 @@ from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Una
 from enkash_auth._runtime import Runtime
 from enkash_auth._signin.account import Account
 from enkash_auth._signin.attempts_file import Attempts
+from enkash_auth._signin.call import Reply
 from enkash_auth._signin.direct import Direct
-from enkash_auth._signin.gateway import Reply
 from enkash_auth.stores import Store
 
 TICK = 1e-6  # seconds by which a timer may be late
@@ -46,7 +46,7 @@ DIALECTS = ("clear", "client", "maybe", "envelope", "unauthorized", "server_erro
 OUTAGES = ("client", "unauthorized", "server_error", "silence", "busy", "unreachable")
 
 
-GRANTS = 5  # a life, at most: the first, a renewal, and three looks at a sticky server
+GRANTS = 5  # a life, at most: the first, a renewal, and three probes of a sticky server
 
 
 def check_grants(grants: list[float], allowed: int, life: float) -> None:

@@ -1,8 +1,10 @@
 """Play two processes of a fleet in every order, breadth first, until a password too many leaves, or one too few.
 
 `python tools/explore.py [SECONDS]`. The protocol is the real one, `_fleet/protocol.py`; store, lease, clocks and server
-are values. A step is a process's way to its next request or pause (`fine`: to its next command), or a fault. States
-that differ in names and in the hour alone are met once. At last each row of the rules is broken, to see it found.
+are values. A step is a process's way to its next request or pause (`fine`: to its next command), or a fault: a kill, a
+suspension, a save that is lost, a store that fails at a command, a reset, a rotation. After a store's failure processes
+go on without it, each for itself, and the promise is one process's; with `strict` it stays the fleet's. States that
+differ in names and in the hour alone are met once. At last each row of the rules is broken, to see it found.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from enkash_auth._fleet.commands import Pause, Save, Send
+from enkash_auth._fleet.commands import Lease, Pause, Read, Save, Send
 from enkash_auth._policy import attempts, classification
 from enkash_auth._policy.attempts import Ledger
 from enkash_auth._policy.classification import Answer
@@ -44,6 +46,7 @@ DIALECTS = (
 )  # fmt: skip
 INSTEAD = {SUCCESS: MAYBE, CLEAR: UNKNOWN, CLIENT: MAYBE, REMOVED: UNKNOWN, UNKNOWN: REMOVED, MAYBE: UNKNOWN}
 KINDS = [kind for kind, _ in classification.ANSWERS]
+STORED: tuple[type, ...] = (Read, Lease, Save)  # commands that a store may fail at
 
 
 def moves(world: World, fine: bool) -> Iterator[tuple[str, Any]]:
@@ -59,16 +62,20 @@ def moves(world: World, fine: bool) -> Iterator[tuple[str, Any]]:
                     f"{one.name} starts, a save is lost",
                     lambda p=begun: go_on(world.spend("lose"), p, fine, lose=True),
                 )
+            if not one.moved and not fine:
+                yield from failures(world, begun, f"{one.name} starts")
             if world.can("reset"):
                 yield f"{one.name} resets", lambda p=one: reset(world, p)
             continue
         waits = isinstance(one.command, Pause) and world.now < world.lease[1] and world.lease[0] != one.name
         busy = busy or not waits
-        killed = Process(one.name + "'")
+        killed = Process(one.name + "'", one.strict)
         if isinstance(one.command, Send):
             for told in world.answers:
                 name = f"{one.name} sends: {told[1]}"
                 yield name, lambda p=one, t=told: go_on(world, p, fine, t)
+                if not fine:
+                    yield from failures(world, one, name, told)
                 if not fine and world.can("suspend"):
                     yield f"{name}, and stops", lambda p=one, t=told: go_on(world, p, fine, t, stop=True)
                 if not fine and world.can("kill"):
@@ -78,6 +85,7 @@ def moves(world: World, fine: bool) -> Iterator[tuple[str, Any]]:
                     )
         elif not waits:
             yield f"{one.name} goes on", lambda p=one: go_on(world, p, fine)
+            yield from failures(world, one, f"{one.name} goes on", fine=fine)
             if isinstance(one.command, Save) and world.can("lose"):
                 yield (
                     f"{one.name} goes on, its save is lost",
@@ -92,10 +100,22 @@ def moves(world: World, fine: bool) -> Iterator[tuple[str, Any]]:
         yield f"{later - world.now:.0f} s pass", lambda: evolve(world.spend("suspend") if busy else world, now=later)
 
 
+def failures(
+    world: World, process: Process, name: str, told: Any = None, *, fine: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """Yield a process's way to its next stop with a store that fails at the first command of a class."""
+    for command in STORED:
+        if world.can("fail") and (not fine or isinstance(process.command, command)):
+            yield (
+                f"{name}, the store fails at {command.__name__}",
+                lambda c=command: go_on(world.spend("fail"), process, fine, told, fails=c),
+            )
+
+
 def reset(world: World, process: Process) -> World:
     """A person resets by this process, which reads its source first."""
     memory = evolve(process.memory, ledger=process.memory.ledger.after_reset("@r", world.moment), own=())
-    world = evolve(world.spend("reset"), reset="@r", sent=((world.now, RESET),), forbidden=world.rotated)
+    world = evolve(world.spend("reset"), reset="@r", sent=((world.now, RESET, ""),), forbidden=world.rotated)
     entries = {
         kind: entry for kind, entry in world.write("reset", {"id": "@r"}, 1e9).entries.items() if kind != "token"
     }
@@ -116,11 +136,15 @@ def next_time(world: World) -> float | None:
     return min((math.ceil(one) for one in times if one > world.now), default=None)
 
 
-def start(proven: bool = False, dialect: Answer = DIALECTS[-1], spare: int = 99, **faults: int) -> World:
+def start(
+    proven: bool = False, dialect: Answer = DIALECTS[-1], spare: int = 99, *, strict: bool = False, **faults: int
+) -> World:
     told = {
         answer: kind for answer, kind in zip(DIALECTS, KINDS, strict=True) if answer in (DIALECTS[0], dialect, Answer())
     }
-    world = World(tuple(told.items()), proven, (Process("a"), Process("b")), {**FAULTS, **faults}, spare)
+    world = World(
+        tuple(told.items()), proven, (Process("a", strict), Process("b", strict)), {**FAULTS, **faults}, spare
+    )
     return world.write("ledger", {**Ledger(proven=proven).to_entry(world.moment), "backoff": {}}, 1e9)
 
 
@@ -164,7 +188,7 @@ def broken_rows() -> Iterator[tuple[str, Found]]:
             rows = [row for row in getattr(attempts, table) if row is not rule]
             dialect = next((one for one, kind in zip(DIALECTS, KINDS, strict=True) if kind is rule.kind), DIALECTS[-1])
             kills = 2 if rule.kind is OPEN else 0
-            world = start(table == "PROVEN", dialect, kills, kill=kills, suspend=0, lose=0, reset=0, rotate=0)
+            world = start(table == "PROVEN", dialect, kills, kill=kills, suspend=0, lose=0, fail=0, reset=0, rotate=0)
             yield f"{table.lower()} {place}: {rule.kind}", found_with(attempts, table, rows, world)
 
 
@@ -178,12 +202,13 @@ def found_with(module: Any, name: str, rows: list[Any], world: World) -> Found:
 
 
 def main(seconds: float) -> None:
-    for proven, fine, spare in [
-        (proven, fine, spare) for spare in (0, 1, 2) for proven in (False, True) for fine in (False, True)
-    ]:
-        found = explore(start(proven, spare=spare), 99, seconds, fine)
-        words = "proven" if proven else "unproven", "each command" if fine else "each request", f"{spare} faults"
-        print(*words, f"{found.states} states, {found.depth} steps deep", *found.counter, sep="; ", flush=True)
+    for spare, strict in ((0, False), (1, False), (1, True), (2, False), (2, True)):
+        for proven, fine in ((False, False), (False, True), (True, False), (True, True)):
+            found = explore(start(proven, spare=spare, strict=strict), 99, seconds, fine)
+            words = "proven" if proven else "unproven", "each command" if fine else "each request", f"{spare} faults"
+            needed = "strict" if strict else "not strict"
+            came = f"{found.states} states, {found.depth} steps deep"
+            print(*words, needed, came, *found.counter, sep="; ", flush=True)
     for name, found in broken_rows():
         print(f"without {name}: {found.depth} steps:", *found.counter, sep="; ", flush=True)
 

@@ -15,10 +15,11 @@ from enkash_auth._policy.attempts import Memory
 from enkash_auth._policy.classification import Answer, Kind
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Issued, Refused, Unavailable
+from enkash_auth.stores import StoreError
 
 NEVER, LIFE = float("-inf"), 20
 OPEN, REMOVED, SUCCESS, UNKNOWN, MAYBE, CLIENT, CLEAR, RESET = Kind
-FAULTS = {"kill": 1, "suspend": 1, "lose": 1, "reset": 1, "rotate": 1}
+FAULTS = {"kill": 1, "suspend": 1, "lose": 1, "fail": 1, "reset": 1, "rotate": 1}
 Told = tuple[Answer, Kind]  # what the server says, and what the promise takes that for
 
 
@@ -29,6 +30,7 @@ class Broken(Exception):
 @frozen(eq=False)
 class Process:
     name: str
+    strict: bool = False
     memory: Memory = field(factory=Memory)  # as its sign-in began
     flights: int = 0
     moved: bool = False  # it has other credentials by now
@@ -41,13 +43,13 @@ class Process:
         """Return its member, its generator and the command that comes next: all that was replied is replied again."""
         ids = iter(range(99))
         member = Member(
-            "h", 10.0, False, lambda: f"@{self.name}{self.flights}.{next(ids)}", lambda: 0.5, memory=self.memory
+            "h", 10.0, self.strict, lambda: f"@{self.name}{self.flights}.{next(ids)}", lambda: 0.5, memory=self.memory
         )
         assert self.began
         steps = sign_in(member, None, self.began, self.began.after(10))
         command = next(steps)
         for reply in self.replies:
-            command = steps.send(reply)
+            command = replied(steps, reply)
         return member, steps, command
 
     def mark(self, at: tuple[float, int], live: Any = None) -> str:
@@ -65,9 +67,17 @@ class Process:
         return self.marks[at]
 
 
+def replied(steps: Any, reply: Any) -> Any:
+    """Return the next command after a reply, or after a store's failure."""
+    return steps.throw(reply) if isinstance(reply, StoreError) else steps.send(reply)
+
+
 @frozen
 class World:
-    """`sent`: when each password since the last success left, and how it was answered; a reset counts as one."""
+    """`sent`: each password since the last success: when it left, how it was answered, by whom; a reset counts as one.
+
+    Whose it was counts only once a store has failed under processes that go on without it.
+    """
 
     answers: tuple[Told, ...]
     proven: bool
@@ -78,7 +88,7 @@ class World:
     now: float = 0.0
     entries: dict[str, tuple[str, float, float]] = field(factory=dict)  # text, written, end
     lease: tuple[str, float] = ("", NEVER)
-    sent: tuple[tuple[float, Kind], ...] = ()
+    sent: tuple[tuple[float, Kind, str], ...] = ()
     reset: str = ""
     rotated: bool = False
     forbidden: bool = False  # the source named other credentials when a person reset
@@ -94,8 +104,9 @@ class World:
         return self.now, json.loads(self.entries["ledger"][0])["cleared"]
 
     def can(self, fault: str) -> bool:
-        """Whether a fault may come. A save that is lost, and a stop before the answer, nobody can see together."""
-        apart = {"lose": {"kill", "suspend"}, "kill": {"lose"}, "suspend": {"lose"}}.get(fault, set())
+        """Whether a fault may come. Nobody can see a save that is lost together with an answer that is not saved."""
+        unsaved = {"kill", "suspend", "fail"}
+        apart = unsaved if fault == "lose" else {"lose"} if fault in unsaved else set()
         return self.spare > 0 and self.faults[fault] > 0 and not apart & {*self.spent}
 
     def spend(self, fault: str) -> World:
@@ -117,7 +128,7 @@ class World:
     def key(self) -> int:
         entries = [(kind, self.entry(kind)) for kind in sorted(self.entries)]
         at = self.at
-        sent = [(min(300.0, self.now - at), kind) for at, kind in self.sent]
+        sent = [(min(300.0, self.now - at), kind, name) for at, kind, name in self.sent]
         processes = sorted((one.mark(at), one.name == self.lease[0]) for one in self.processes)
         left = max(0.0, self.lease[1] - self.now)
         rest = self.proven, self.reset, self.rotated, self.forbidden, self.faults, sorted(self.spent)
@@ -145,25 +156,31 @@ def plain(value: Any, now: float, base: int, name: str = "") -> Any:
 
 
 def go_on(
-    world: World, process: Process, fine: bool, told: Told | None = None, *, lose: bool = False, stop: bool = False
-) -> World:
-    """Let a process do its next command, and go on to its next stop; `stop`: it stops right behind its request."""
+    world: World, process: Process, fine: bool, told: Told | None = None, *,
+    lose: bool = False, fails: type | None = None, stop: bool = False,
+) -> World:  # fmt: skip
+    """Let a process do its next command, and go on to its next stop; `stop`: it stops right behind its request.
+
+    `fails`: the store does, at the next command of this class.
+    """
     member, steps, command = process.live()
     while True:
         lost = lose and isinstance(command, Save) and command.kind == "ledger"
-        world, value = carry_out(world, process, member, command, told, lost)
-        lose, process = (
-            lose and not lost,
-            evolve(process, replies=(*process.replies, (world.moment, value)), command=None),
-        )
-        if stop and isinstance(command, Send):
-            return world.put(process)
+        if fails and isinstance(command, fails):
+            fails, reply = None, StoreError("it failed")
+        else:
+            world, value = carry_out(world, process, member, command, told, lost)
+            lose, reply = lose and not lost, (world.moment, value)
+        process = evolve(process, replies=(*process.replies, reply), command=None)
+        stopped = stop and isinstance(command, Send)
         try:
-            command = steps.send(process.replies[-1])
+            command = replied(steps, reply)
         except StopIteration as end:
             check_fair(world, end.value)
             moved = end.value.outcome is None
-            return world.put(Process(process.name, member.memory, process.flights + 1, moved))
+            return world.put(Process(process.name, process.strict, member.memory, process.flights + 1, moved))
+        if stopped:
+            return world.put(process)
         if fine or isinstance(command, Send | Pause):
             process = evolve(process, command=command)
             process.mark(world.at, (member, steps, command))
@@ -186,17 +203,18 @@ def carry_out(world: World, process: Process, member: Member, command: Any, told
         case Source():
             return world, not world.rotated
         case Send(_, deadline) if world.moment.until(deadline) > 0:
-            return send(world, member, *told)
+            return send(world, process, member, *told)
         case Send():  # the gateway looks at the clocks last
             return world, Sent(Unavailable("late", "h", late=True), Answer(left=False))
     return world, None
 
 
-def send(world: World, member: Member, answer: Answer, kind: Kind) -> tuple[World, Sent]:
+def send(world: World, process: Process, member: Member, answer: Answer, kind: Kind) -> tuple[World, Sent]:
     """Let a password leave, if that is promised to be none too many; the server answers at once."""
     if member.memory.own[-1].reset == world.reset:  # else it was under way before the reset
-        check_few(world)
-        world = evolve(world, sent=(*world.sent, (world.now, kind)))
+        name = process.name if world.faults["fail"] + world.spent.count("fail") and not process.strict else ""
+        check_few(world, name if "fail" in world.spent else "")
+        world = evolve(world, sent=(*world.sent, (world.now, kind, name)))
     if kind is SUCCESS:
         world, issued = evolve(world, sent=(), proven=True), Issued(f"@t{world.now}", LIFE)
         return world, Sent(TokenRecord.from_answer(issued, world.moment, world.moment, before=None, draw=0.5), answer)
@@ -204,18 +222,21 @@ def send(world: World, member: Member, answer: Answer, kind: Kind) -> tuple[Worl
     return world, Sent(Refused(answer.status, answer.error, False, "h") if refused else Unavailable("x", "h"), answer)
 
 
-def check_few(world: World) -> None:
-    """Raise if the password that leaves now is one too many."""
-    kinds, proven = [kind for _, kind in world.sent], world.proven
-    counted = [one for one in world.sent if one[1] not in ((REMOVED, UNKNOWN) if proven else (REMOVED,))]
-    told = [kind for _, kind in counted if "kill" not in world.spent]  # who is killed cannot tell
-    soon = [kind for at, kind in counted if world.now - at < 60 and kind in (MAYBE, CLIENT)]
+def check_few(world: World, name: str) -> None:
+    """Raise if the password that leaves now is one too many, of the fleet's or of one process's."""
+    sent, proven = [one for one in world.sent if not name or one[2] in ("", name)], world.proven
+    kinds = [kind for _, kind, _ in sent]
+    counted = [one for one in sent if one[1] not in ((REMOVED, UNKNOWN) if proven else (REMOVED,))]
+    told = [kind for _, kind, _ in counted if not {"kill", "fail"} & {*world.spent}]  # else nobody may know an answer
+    soon = [kind for at, kind, _ in counted if world.now - at < 60 and kind in (MAYBE, CLIENT)]
     rules = {
         "the old password after a reset": world.forbidden,
-        "a password after a clear refusal": CLEAR in kinds or (not proven and CLIENT in kinds),
+        "a password after a clear refusal": CLEAR in told or (not proven and CLIENT in told),
         "a password within a minute after a refusal": soon and not faulty(world),
-        "a third password within five minutes": len([at for at, _ in counted if world.now - at < 300]) > 1,
-        "a third password after what may be a refusal": not proven and len(counted) > 1 and MAYBE in kinds,
+        "a third password within five minutes": len([at for at, _, _ in counted if world.now - at < 300]) > 1,
+        "a third password after what may be a refusal": not proven
+        and len(counted) > 1
+        and {MAYBE, CLIENT, CLEAR} & {*kinds},
         "a third password after one more": proven and {MAYBE, RESET} & {*told[:-1]},
     }
     if broken := [name for name, holds in rules.items() if holds]:
@@ -228,7 +249,7 @@ def faulty(world: World) -> bool:
 
 def check_fair(world: World, ended: Ended) -> None:
     """Raise if the ledger forbids more than what was answered explains."""
-    kinds, decision = {kind for _, kind in world.sent if kind is not REMOVED}, ended.decision
+    kinds, decision = {kind for _, kind, _ in world.sent if kind is not REMOVED}, ended.decision
     if decision is None or decision.row is None or faulty(world):
         return
     refused, client = kinds & {MAYBE, CLEAR}, CLIENT in kinds

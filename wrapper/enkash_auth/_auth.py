@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -14,6 +15,7 @@ from ._calls import Call, Pinned
 from ._policy.token import Token
 from ._settings.origin import Origin
 
+_IN_MEMORY = bytes, str, BytesIO  # httpx and httpx2 rewind the last
 _SIGNED = "enkash_auth.signed"  # the Authorization header that this package has set
 
 
@@ -22,8 +24,8 @@ class EnkashAuth(Pinned, httpx.Auth):
 
     Only `origins` (https unless loopback) get the token; without `origins`, only the origin of the provider's base URL.
     Requests to other origins are sent without a token. If such an origin answers 401, the request is repeated once with
-    a new token, but for a stream and a multipart form. Raises what `TokenProvider.token` raises. The auth is a context
-    manager; `close` closes its provider.
+    a new token, but for a stream and a multipart form with a file from disk. Raises what `TokenProvider.token` raises.
+    The auth is a context manager; `close` closes its provider.
     """
 
     if TYPE_CHECKING:  # type checkers do not see httpx2's `isinstance`; its clients also take a callable
@@ -84,5 +86,6 @@ def _can_repeat(call: Call, request: Any, response: Any) -> bool:
         return False  # an API that redirects has handled the request: no second payment
     try:
         return request.content is not None
-    except RuntimeError:  # RequestNotRead of httpx or httpx2: a stream cannot be sent twice
-        return False
+    except RuntimeError:  # RequestNotRead of httpx or httpx2: a stream, which can be sent twice only from memory
+        fields: list[Any] = getattr(request.stream, "fields", [])  # of a multipart form
+        return bool(fields) and all(isinstance(getattr(one, "file", b""), _IN_MEMORY) for one in fields)

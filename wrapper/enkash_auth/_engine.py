@@ -12,7 +12,7 @@ from ._policy.lifetime import NEVER
 from ._policy.outcome import Failure, Unavailable
 from ._policy.token import Token
 from ._policy.waited import Again, after_wait
-from ._runtime import NoThreadError, Runtime, exclusively, in_a_step, logs_held_back
+from ._runtime import NoThreadError, Runtime, check_threads, exclusively, in_a_step, logs_held_back
 from ._signin.account import Account, Signer, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
@@ -39,6 +39,7 @@ class Engine:
 
         `late`: the flight that the caller waited for ran out of time, but the caller did not.
         """
+        check_threads()
         if in_a_step():
             raise self._reentrant().to_exception()
         flight = self.held.flight

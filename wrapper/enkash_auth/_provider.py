@@ -13,7 +13,7 @@ from ._engine import Engine
 from ._flight import Flight
 from ._policy.cache import TokenCache
 from ._policy.token import Token
-from ._runtime import current_runtime, no_fork
+from ._runtime import check_threads, current_runtime, no_fork
 from ._settings.credentials import Credentials, read_source
 from ._settings.environment import attempts_path, load_token_store
 from ._signin.account import Account, Signer
@@ -63,6 +63,7 @@ class TokenProvider:
             raise ConfigurationError('on_store_error must be "continue" or "raise"')
         if not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
             raise ConfigurationError("timeout must be a positive number of seconds, an hour at most")
+        check_threads()
         source = None if isinstance(credentials, Credentials) else credentials
         given = credentials if isinstance(credentials, Credentials) else read_source(credentials)
         runtime = current_runtime()
@@ -71,10 +72,7 @@ class TokenProvider:
             from ._signin.attempts_file import Attempts
             from ._signin.direct import Direct
             from ._signin.gateway import Gateway
-            from ._signin.tls import tls_context
 
-            if transport is None:  # a transport brings its own
-                verify = tls_context(verify)
             account = Account.of(given, partial(Gateway, transport=transport, verify=verify))
         direct = Direct(runtime, Attempts(attempts_path() if store is None else None, runtime))
         signer: Signer = direct

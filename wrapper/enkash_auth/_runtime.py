@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from attrs import frozen
 
 from ._policy.lifetime import Moment
+from .errors import ConfigurationError
 
 T = TypeVar("T")
 
@@ -23,6 +24,18 @@ T = TypeVar("T")
 no_fork = threading.RLock()  # no child is forked while a thread holds it
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
     os.register_at_fork(before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=no_fork.release)
+
+
+_lock_type = threading.Lock
+
+
+def check_threads() -> None:
+    """Raise `ConfigurationError` if gevent or eventlet came too late: the locks would hold nobody, and TLS block."""
+    if threading.Lock is not _lock_type:
+        raise ConfigurationError(
+            "threading was patched (gevent, eventlet) after enkash_auth was imported: patch first, and load the "
+            "application after that (gunicorn without --preload, uWSGI with lazy-apps); see docs/examples.md#gevent"
+        )
 
 
 class NoThreadError(RuntimeError):

@@ -7,7 +7,8 @@ from typing import Any
 from attrs import asdict, evolve
 
 from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.lifetime import LOOKS, Lesson, Lifetime, Moment, TokenRecord, Verdict
+from enkash_auth._policy.forecast import PROBES, Forecast
+from enkash_auth._policy.lifetime import Lifetime, Moment, TokenRecord, Verdict
 from enkash_auth._policy.outcome import Failure, Malformed, Refused, Unavailable
 from enkash_auth._policy.token import make_token
 
@@ -18,16 +19,16 @@ _LATE = 0.1  # seconds that a save may take to reach its store, where its time b
 
 
 def write_record(record: TokenRecord, now: Moment) -> dict[str, Any]:
+    forecast = record.forecast
+    if record.probe_in(now) is None:
+        forecast = evolve(forecast, probes=PROBES)  # no sibling has to probe
     return {
         "access_token": record.token.access_token,
         "answered": record.answered.monotonic - now.monotonic,
         "lower": now.until(record.life.lower) - _LATE,
         "upper": record.life.upper.monotonic - now.monotonic,
         "sticky": max(0.0, record.sticky_until - now.monotonic),
-        "first": record.first - now.monotonic,
-        "floor": max(record.floor, record.first) - now.monotonic,
-        "looks": LOOKS if record.look(now) is None else record.looks,  # no sibling has to look
-        "lesson": asdict(record.lesson),
+        "forecast": asdict(forecast.moved(-now.monotonic)),
     }
 
 
@@ -36,11 +37,8 @@ def read_record(entry: dict[str, Any], saved: Moment, draw: float) -> TokenRecor
     answered, lower = saved.after(entry["answered"]), saved.after(entry["lower"])
     window = Lifetime.stated(answered.until(lower), answered, answered, draw).window
     token = make_token(entry["access_token"], lower.wall)
-    life = Lifetime(lower, saved.after(entry["upper"]), window)
-    return TokenRecord(
-        token, life, answered, saved.monotonic + entry["first"], Lesson(**entry["lesson"]),
-        floor=saved.monotonic + entry["floor"], looks=entry["looks"], sticky_until=saved.monotonic + entry["sticky"],
-    )  # fmt: skip
+    life, forecast = Lifetime(lower, saved.after(entry["upper"]), window), Forecast(**entry["forecast"])
+    return TokenRecord(token, life, answered, forecast.moved(saved.monotonic), saved.monotonic + entry["sticky"])
 
 
 def merge(ours: TokenRecord | None, theirs: TokenRecord) -> TokenRecord:
@@ -49,9 +47,8 @@ def merge(ours: TokenRecord | None, theirs: TokenRecord) -> TokenRecord:
         return theirs
     if ours.token.access_token == theirs.token.access_token:
         return evolve(
-            theirs, life=ours.life.narrowed(theirs.life), answered=ours.answered, rejected=ours.rejected,
-            reissued=ours.reissued, sticky_until=max(ours.sticky_until, theirs.sticky_until),
-            looks=max(ours.looks, theirs.looks), first=min(ours.first, theirs.first),
+            ours, token=theirs.token, life=ours.life.narrowed(theirs.life),
+            forecast=ours.forecast.merged(theirs.forecast), sticky_until=max(ours.sticky_until, theirs.sticky_until),
         )  # fmt: skip
     return ours if ours.answered.monotonic > theirs.answered.monotonic else theirs
 

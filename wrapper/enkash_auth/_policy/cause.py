@@ -6,9 +6,17 @@ import os
 import socket
 import ssl
 
+_WORDS = {  # for what httpx and redis-py raise without a cause
+    "RemoteProtocolError": "closed without an answer, or no HTTP",
+    "AuthenticationError": "wrong user or password",
+    "NoPermissionError": "its ACL forbids the command",
+    "OutOfMemoryError": "its memory is full",
+    "ReadOnlyError": "it is a read-only replica",
+}
+
 
 def cause_of(error: BaseException) -> str:
-    """Return what the system said, from the chain of an exception: no text of a library or a server; else its class."""
+    """Return what the system said, from an exception's chain, else its class: no text of a library or a server."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, ssl.SSLCertVerificationError):
@@ -22,4 +30,4 @@ def cause_of(error: BaseException) -> str:
         if isinstance(link, OSError) and isinstance(link.errno, int):
             return os.strerror(link.errno).lower()
         link = link.__cause__ or link.__context__
-    return type(error).__name__
+    return _WORDS.get(type(error).__name__, type(error).__name__)

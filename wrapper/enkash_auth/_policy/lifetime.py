@@ -1,9 +1,7 @@
 """When a token is served, renewed in the background, or waited for.
 
-A sticky server gives the same token until it expires, and whole seconds. An answer of `k` to a request that left at `s`
-proves that the token is good until `s + k`. So a *look*, a request that leaves `k` seconds before a time of our choice,
-tells whether the token expires before that time or after it. Looks are chosen so that callers wait two round trips and
-0.15 s at most before the next token is asked for.
+A sticky server gives the same token until it expires, and states the time that is left in whole seconds, so the expiry
+has two bounds. `forecast.py` says how they are brought together.
 """
 
 from __future__ import annotations
@@ -13,18 +11,17 @@ from typing import NamedTuple
 
 from attrs import evolve, frozen
 
+from .forecast import Bounds, Forecast
 from .outcome import Issued
 from .token import Token, make_token
 
-CLOCK_CHECK = 20.0  # seconds between two checks of both clocks
+CLOCK_CHECK = 20.0  # seconds between two readings of both clocks
 NEVER = float("-inf")  # monotonic seconds
-_WINDOW, _FRACTION = 60.0, 0.3  # renewed so many seconds before the end, or at such a part of a short life
-_SET = 0.1  # seconds by which the clocks part where one was set or stood still
+_WINDOW, _FRACTION = 60.0, 0.3  # a token is renewed so many seconds before the end, or at such a part of a short life
+_CLOCK_SET = 0.1  # if the clocks part by more seconds, one of them was set or stood still
 _STICKY_FOR = 86_400.0  # seconds until a server that was found to be sticky is asked early again
-LOOKS, _LOOKS_FROM = 3, 8.0  # for one token, at most; in the renewal window or so many seconds before the end
-_NEAR, _MARGIN = 0.15, 0.025  # seconds beside round trips: between serving and asking; by which one trip is slower
-_KNOWN = 2  # lives in a row that must have ended as foretold
-_UNSTATED, _HOUR = 300.0, 3600.0  # seconds; "valid for 5 minutes", portal page api-24480514; one that came back so
+_PROBES_FROM = 8.0  # a sticky token is probed in the renewal window, or so many seconds before the end
+_UNSTATED, _UNSTATED_AGAIN = 300.0, 3600.0  # seconds; "valid for 5 minutes", portal page api-24480514
 
 # a caller gets: the token; the token, while a renewal starts in the background; the next token, after a wait
 Verdict = Enum("Verdict", ["SERVE", "RENEW", "WAIT"])
@@ -57,6 +54,10 @@ class Lifetime:
     upper: Moment
     window: float
 
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.lower.monotonic, self.upper.monotonic)
+
     @classmethod
     def stated(cls, seconds: float, started: Moment, answered: Moment, draw: float) -> Lifetime:
         """Read a whole number of seconds that was true at some time between `started` and `answered`.
@@ -70,52 +71,19 @@ class Lifetime:
         """Return what this and a later answer for the same token say together."""
         lower = Moment(*map(max, self.lower, other.lower))
         upper = Moment(*map(min, self.upper, other.upper))
-        if abs(self.lower.offset - other.lower.offset) > _SET:  # the old lower bound is void
+        if abs(self.lower.offset - other.lower.offset) > _CLOCK_SET:  # `self.upper` still holds, on the monotonic clock
             lower, upper = other.lower, other.upper.after(min(0.0, self.upper.monotonic - other.upper.monotonic))
-        return Lifetime(lower, upper, self.window) if lower.until(upper) > 0 else other
-
-
-@frozen
-class Lesson:
-    """How long a server's tokens live, from the answer that brings one: between `least` and `near` seconds more.
-
-    A token that another client asked for lives less long, so the longest life counts. `seen` is how many lives in a
-    row have ended as foretold; negative while `least` is a guess: that lives are whole seconds.
-    """
-
-    trip: float  # seconds that a request takes at least
-    least: float
-    seen: int = -1
-
-    @property
-    def near(self) -> float:
-        return 2 * self.trip + _NEAR
-
-    def after(self, lower: float, upper: float, floor: float, first: float) -> Lesson:
-        """Return what is known after a life that began at `first` and ended between `lower` and `upper`."""
-        shortest, least = lower - first, lower - first - _MARGIN
-        if self.seen < 0 or upper < floor or shortest > self.least + self.near:
-            return Lesson(self.trip, least, 0)  # the server's lives have changed
-        if upper < first + self.least:
-            return evolve(self, seen=0)  # another client asked for this token
-        least = max(least, self.least)
-        return evolve(self, least=least, seen=self.seen + (upper <= first + least + self.near))
+        return Lifetime(lower, upper, self.window) if lower.until(upper) > 0 else evolve(other, window=self.window)
 
 
 @frozen
 class TokenRecord:
-    """The last token, the bounds of its expiry, and whether its server is sticky: early, it gives the same again.
-
-    `first` is when the token was first answered; `floor` when it expires at the earliest, if the lesson holds.
-    """
+    """The last token, the bounds of its expiry, and whether its server is sticky: early, it gives the same again."""
 
     token: Token
     life: Lifetime
     answered: Moment
-    first: float  # monotonic
-    lesson: Lesson
-    floor: float = NEVER  # monotonic
-    looks: int = 0
+    forecast: Forecast
     sticky_until: float = NEVER  # monotonic; the server counts as sticky for a day
     reissued: bool = False
     rejected: bool = False  # an API said 401 to it: no sibling's entry brings it back
@@ -126,23 +94,20 @@ class TokenRecord:
     ) -> TokenRecord:
         """Put the answer to a request, sent at `started`, together with the record before it."""
         again = before is not None and before.token.access_token == issued.access_token
-        seconds = issued.life if issued.life is not None else _HOUR if again else _UNSTATED
+        seconds = issued.life if issued.life is not None else _UNSTATED_AGAIN if again else _UNSTATED
         life, trip = Lifetime.stated(seconds, started, answered, draw), answered.monotonic - started.monotonic
-        if before and again:
+        sticky_until, first = NEVER, answered.monotonic
+        if before is None or (not again and before.alive(started)):  # a new token before expiry: not sticky
+            forecast = Forecast(first, trip)
+        elif not again:
+            forecast, sticky_until = before.forecast.for_next(before.life.bounds, first, trip), before.sticky_until
+        else:
             sticky_until = before.sticky_until
             if issued.life is not None:
                 life, sticky_until = before.life.narrowed(life), answered.monotonic + _STICKY_FOR
-            lesson = evolve(before.lesson, trip=min(trip, before.lesson.trip))
-            token, looks = make_token(issued.access_token, life.lower.wall), before.looks + 1
-            return cls(token, life, answered, before.first, lesson, before.floor, looks, sticky_until, reissued=True)
-        token, first = make_token(issued.access_token, life.lower.wall), answered.monotonic
-        lesson = Lesson(trip, seconds + 1 - trip - _MARGIN)
-        if before is None or before.alive(started):
-            return cls(token, life, answered, first, lesson)  # a new token before expiry: the server is not sticky
-        lower, upper = before.life.lower.monotonic, before.life.upper.monotonic
-        lesson = before.lesson.after(lower, upper, before.floor, before.first)
-        floor, lesson = lower + lesson.least, evolve(lesson, trip=min(trip, 2 * lesson.trip))
-        return cls(token, life, answered, first, lesson, floor, sticky_until=before.sticky_until)
+            forecast = before.forecast.after_answer(life.bounds, trip, probe=before.sticky(started))
+        token = make_token(issued.access_token, life.lower.wall)
+        return cls(token, life, answered, forecast, sticky_until, reissued=again)
 
     def sticky(self, now: Moment) -> bool:
         return now.monotonic < self.sticky_until
@@ -167,42 +132,23 @@ class TokenRecord:
             return Verdict.WAIT, NEVER
         early = left - self.life.window
         if self.sticky(now):
-            early = left if self.look(now) is None else min(early, left - _LOOKS_FROM)
+            early = left if self.probe_in(now) is None else min(early, left - _PROBES_FROM)
         if early > 0:
             return Verdict.SERVE, now.monotonic + min(CLOCK_CHECK, early)
         return Verdict.RENEW, now.monotonic + min(CLOCK_CHECK, left)
 
     def seconds_until_request(self, now: Moment, left: float) -> float:
-        """Return the seconds until a request can bring another token, or until a look that ends in the time `left`."""
+        """Return the seconds until a probe, or until a request that brings another token.
+
+        A probe that would not end in the time `left` leaves a second earlier, or at once: it still narrows the bounds.
+        """
         if self.alive(now):
-            look = (self.look(now) or 0.0) if self.sticky(now) and not self.rejected else 0.0
-            return next((seconds for seconds in (look, look % 1.0) if seconds < left / 2), 0.0)
+            probe = (self.probe_in(now) or 0.0) if self.sticky(now) and not self.rejected else 0.0
+            return next((seconds for seconds in (probe, probe % 1.0) if seconds < left / 2), 0.0)
         if not (self.sticky(now) or self.single_use):
             return 0.0
-        end, step = self._likely_end, self.life.lower.monotonic + self.lesson.near
-        if self.sticky(now) and self.looks < LOOKS and end > step + _MARGIN:  # nobody could look in time
-            end = step
-        return max(0.0, min(now.until(self.life.upper), end - now.monotonic))
+        return max(0.0, min(now.until(self.life.upper), self.forecast.latest(self.life.bounds) - now.monotonic))
 
-    @property
-    def _likely_end(self) -> float:
-        """The upper bound (monotonic), or what the lesson foretells."""
-        foretold, upper = self.first + self.lesson.least + self.lesson.near, self.life.upper.monotonic
-        holds = self.lesson.seen >= _KNOWN and self.life.lower.monotonic < foretold
-        return min(upper, foretold) if holds else upper
-
-    def look(self, now: Moment) -> float | None:
-        """Return the seconds until the next look, None where none is needed or none is possible.
-
-        The first one asks whether the token was made for this client, the others halve what is left.
-        """
-        lower, upper, lesson = self.life.lower.monotonic, self._likely_end, self.lesson
-        width, slack = upper - lower, 0.001 if lesson.seen >= _KNOWN else -_MARGIN
-        if self.looks >= LOOKS or width <= lesson.near + slack:
-            return None
-        likely, low = self.first + lesson.least, max(lower, self.floor - _MARGIN) if self.floor < upper else lower
-        first = width < 0.75 if lesson.seen < 0 else not self.looks  # a guess waits until it is likely
-        if not (first and lower < likely < upper <= likely + lesson.near + 0.001):
-            likely = (low + upper - lesson.trip) / 2
-        left = likely - now.monotonic
-        return left % 1.0 + (left >= 3) if left >= 1 else None  # time to connect, where there is time
+    def probe_in(self, now: Moment) -> float | None:
+        """Return the seconds until the next probe of a sticky server, None where none is needed."""
+        return self.forecast.probe_in(self.life.bounds, now.monotonic)

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import httpx
-from attrs import field, mutable
+from attrs import field, frozen, mutable
 
 from enkash_auth._policy.classification import Answer
 from enkash_auth._policy.lifetime import Moment
@@ -19,6 +19,15 @@ from enkash_auth._policy.outcome import Outcome, Unavailable
 from enkash_auth._runtime import Runtime
 
 _LARGEST_ANSWER = 64 * 1024
+
+
+@frozen
+class Reply:
+    """How a token request ended, what that says about the account, and when the request left."""
+
+    outcome: Outcome
+    answer: Answer
+    sent: Moment
 
 
 @mutable

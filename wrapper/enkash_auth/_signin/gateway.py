@@ -4,10 +4,12 @@ import encodings.idna  # noqa: F401  # looking up a host needs it, and a sign-in
 import ssl
 import threading
 import zlib
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 
 import httpx
-from attrs import evolve, frozen
+from attrs import evolve
 
 from enkash_auth._policy.cause import cause_of
 from enkash_auth._policy.classification import Answer, Kind, classify
@@ -23,20 +25,12 @@ from enkash_auth_client.models import SnakeTokenResponse, TokenRequest, TokenRes
 from enkash_auth_client.types import UNSET, Unset
 
 from .answers import has_basic_challenge, read_body, read_retry_after
-from .call import BoundedStream, Call, Form, StoppedError, current_call
+from .call import BoundedStream, Call, Form, Reply, StoppedError, current_call
+from .tls import certificates, tls_context
 
 _LEAD = 1.0  # seconds to connect in
 _TRY_LATER = (408, 421, 425, 429)
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
-
-
-@frozen
-class Reply:
-    """How a token request ended, what that says about the account, and when the request left."""
-
-    outcome: Outcome
-    answer: Answer
-    sent: Moment
 
 
 class Gateway:
@@ -54,7 +48,9 @@ class Gateway:
         self._credentials, self._shared = credentials, transport is not None  # a given transport may have other users
         # re-entrant: a finalizer or a signal handler may close the provider amid any of the steps below
         self._calls, self._lock, self._closed = list[Call](), threading.RLock(), False
-        self._client = Client(
+        self._verify, self._certificates = verify, certificates() if verify is True and not transport else None
+        self._make_client = partial(
+            Client,
             base_url=credentials.base_url,
             timeout=httpx.Timeout(5.0),  # each request brings its own
             headers={
@@ -63,7 +59,6 @@ class Gateway:
                 "Accept-Encoding": "identity",
                 "Connection": "close",  # the next request is minutes away, and a fork would share the connection
             },
-            verify_ssl=verify,
             follow_redirects=False,
             httpx_args={
                 "auth": httpx.BasicAuth(
@@ -74,9 +69,15 @@ class Gateway:
                 "event_hooks": {"request": [self._on_request], "response": [self._on_response]},
             },
         )
+        self._client = self._connect()
+
+    def _connect(self) -> Client:
+        """Return a client that trusts the certificates of now."""
         try:
-            self._client.get_httpx_client()  # here, not in a sign-in
-            return
+            # a transport that was given brings its own
+            client = self._make_client(verify_ssl=self._verify if self._shared else tls_context(self._verify))
+            client.get_httpx_client()  # here, not in a sign-in
+            return client
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             why = type(error).__name__
         raise ConfigurationError(f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use it ({why}); correct it")
@@ -92,6 +93,9 @@ class Gateway:
         current_call.set(call)
         with self._lock:
             self._calls.append(call)
+            if self._certificates and self._certificates != (rotated := certificates()):
+                with suppress(ConfigurationError):  # half-way through
+                    self._client, self._certificates = self._connect(), rotated
         try:
             outcome = self._send(call)
         finally:
@@ -117,6 +121,9 @@ class Gateway:
             # typed as the spec has them (a server may differ), so that mypy finds these lines when the spec changes
             access_token: str | Unset = answer.access_token
             expires_in: int | Unset = answer.expires_in
+            if expires_in is UNSET:  # or in the other spelling
+                other = answer.additional_properties
+                expires_in = other.get("expires_in", other.get("expiresIn", UNSET))
             token = read_access_token(access_token)
             call.answer = evolve(call.answer, token=True)
             return Issued(token, read_life(None if expires_in is UNSET else expires_in))

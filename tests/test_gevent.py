@@ -1,0 +1,91 @@
+"""Greenlets: what works, and what says why it cannot. `nox -s gevent-test` has gevent, in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import textwrap
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from conftest import Server, credentials
+from enkash_auth import TokenProvider
+from enkash_auth.errors import ConfigurationError
+from enkash_auth.testing import Sandbox
+
+GEVENT = os.environ.get("GEVENT", "")  # an environment with gevent and gunicorn
+needs_gevent = pytest.mark.skipif(not GEVENT, reason="nox -s gevent-test has gevent")
+
+
+def test_threads_that_are_patched_too_late_are_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gevent does it: before a provider is made, or once it was made in a process that is forked and patched."""
+    with TokenProvider(credentials(), transport=server.transport) as made:
+        monkeypatch.setattr(threading, "Lock", object)
+        with pytest.raises(ConfigurationError, match="patch first"):
+            TokenProvider(credentials(), transport=server.transport)
+        with pytest.raises(ConfigurationError, match="patch first"):
+            made.token()
+
+
+@needs_gevent
+def test_50_greenlets_cost_one_request_and_block_no_other() -> None:
+    script = """
+        from gevent import monkey
+        monkey.patch_all()
+        import gevent
+        from enkash_auth import TokenProvider
+        ticks = []
+        def tick():
+            while True:
+                ticks.append(1)
+                gevent.sleep(0.01)
+        provider = TokenProvider.from_env()
+        gevent.spawn(tick)
+        calls = [gevent.spawn(provider.token) for _ in range(50)]
+        gevent.joinall(calls, raise_error=True)
+        assert len({call.value.access_token for call in calls}) == 1
+        assert len(ticks) > 10, len(ticks)
+        provider.close()
+    """
+    with Sandbox(latency=0.3) as sandbox:
+        python = [str(Path(GEVENT) / "bin" / "python"), "-c", textwrap.dedent(script)]
+        subprocess.run(python, env={**os.environ, **sandbox.environment()}, check=True, timeout=30)
+    assert sandbox.token_requests == 1
+
+
+APP = """
+from enkash_auth import TokenProvider, errors
+provider = TokenProvider.from_env()
+def app(environ, start_response):
+    try:
+        provider.token()
+        said = "a token"
+    except errors.EnkashAuthError as error:
+        said = str(error)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [said.encode()]
+"""
+
+
+@needs_gevent
+@pytest.mark.parametrize(
+    ("options", "said"), [([], "a token"), (["--preload"], "patch first")], ids=["late", "preload"]
+)
+def test_gunicorns_gevent_worker_has_a_token_or_hears_why_not(tmp_path: Path, options: list[str], said: str) -> None:
+    (tmp_path / "service.py").write_text(APP)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [str(Path(GEVENT) / "bin" / "gunicorn"), "-k", "gevent", "-b", address, *options, "service:app"]
+    with Sandbox() as sandbox:
+        worker = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **sandbox.environment()})
+        try:
+            transport = httpx.HTTPTransport(retries=8)  # until it listens
+            with httpx.Client(transport=transport, timeout=20) as client:
+                assert said in client.get(f"http://{address}").text
+        finally:
+            worker.terminate()
+            worker.wait(20)

@@ -1,0 +1,59 @@
+"""Which certificates a sign-in trusts."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import trustme
+import truststore
+
+from conftest import credentials, grant
+from enkash_auth import TokenProvider
+from enkash_auth._policy.outcome import Issued
+from enkash_auth._signin import tls as tls_module
+from enkash_auth._signin.tls import tls_context
+from tls_server import ANSWER, TlsServer
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_where_truststore_is_installed_the_systems_certificates_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As httpx2 does. Not shared: its lock is held while a sign-in connects."""
+    one, other = tls_context(True), tls_context(True)
+    assert isinstance(one, truststore.SSLContext)
+    assert one is not other
+    monkeypatch.setattr(tls_module, "truststore", None)
+    assert not isinstance(tls_context(True), truststore.SSLContext)
+
+
+def test_a_file_that_is_named_comes_before_the_systems(
+    tls: TlsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tls.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    assert not isinstance(tls_context(True), truststore.SSLContext)
+
+
+def test_a_rotated_file_of_certificates_is_noticed(
+    tls: TlsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    trustme.CA().cert_pem.write_to_path(str(file))
+    with TokenProvider(credentials(base_url=tls.url)) as provider, ThreadPoolExecutor() as pool:
+        assert not isinstance(grant(provider).outcome, Issued)
+        file.write_text("half-way")
+        assert not isinstance(grant(provider).outcome, Issued)
+        file.unlink()
+        assert not isinstance(grant(provider).outcome, Issued)
+        tls.authority.cert_pem.write_to_path(str(file))
+        call = pool.submit(grant, provider)
+        tls.wait_for_request()
+        tls.connections[0].sendall(ANSWER)
+        assert isinstance(call.result().outcome, Issued)
