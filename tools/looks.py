@@ -102,9 +102,9 @@ def pictures(browser: Browser, url: str, site: Path) -> list[str]:
 def searches(browser: Browser, url: str) -> list[str]:
     """Return the words whose page a search does not list first."""
     problems: list[str] = []
-    page = opened(browser, url, WIDTHS["desktop"], problems)
-    page.click(".md-search__button")
-    for word, path in FIRST.items():
+    for word, path in FIRST.items():  # each on a new page: the hits of the word before get the new word's links first
+        page = opened(browser, url, WIDTHS["desktop"], problems)
+        page.click(".md-search__button")
         page.locator("input:visible").last.fill(word)
         hit = page.locator(f"a[href*='h={word}']").first
         try:
@@ -113,6 +113,7 @@ def searches(browser: Browser, url: str) -> list[str]:
             first = "nothing"
         if not first.startswith(path):
             problems.append(f"search for {word!r}: {first} comes first, not {path}")
+        page.close()
     return problems
 
 
