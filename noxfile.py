@@ -85,7 +85,7 @@ def _install(session: nox.Session, *groups: str, wheel: bool = False) -> None:
         session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
 
 
-GROUPS = "nox", "lint", "types", "docs", "looks", "generate", "test", "release", "tools"
+GROUPS = "nox", "lint", "types", "docs", "looks", "contract", "generate", "test", "release", "tools"
 EXTRAS = ("--extra=file", "--extra=redis", "--extra=testing")
 ALONE = {"bench": EXTRAS, "devpi": (), "gevent": (), "kubernetes": (), "oauth-toolkit": ()}
 
@@ -221,6 +221,7 @@ def simulation(session: nox.Session) -> None:
     _install(session, "package", "test", wheel=True)
     session.run(
         "pytest",
+        "tests/test_cache_simulation.py",
         "tests/test_simulation.py",
         "tests/test_fleet_simulation.py",
         "--hypothesis-profile=deep",
@@ -368,7 +369,7 @@ def indexes(session: nox.Session) -> None:
 @nox.session
 def contract(session: nox.Session) -> None:
     """Sign in twice and report how a server differs from the spec; `-- URL`, and UAT's settings in the environment."""
-    _install(session, "package", wheel=True)
+    _install(session, "package", "contract", wheel=True)
     session.run("python", "tools/contract.py", *session.posargs)
 
 

@@ -22,6 +22,7 @@ from enkash_auth import Credentials, EnkashAuth, TokenProvider, errors
 from enkash_auth._settings.environment import REQUIRED
 from enkash_auth.testing import Sandbox
 from test_examples import EXAMPLES, imported
+from valkey_server import Valkey, free_port
 
 pytestmark = pytest.mark.once  # the servers' own clients are tested elsewhere
 
@@ -132,35 +133,38 @@ class Volume:
 
 
 @pytest.fixture
-def pod(enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Set what a pod of the manifest finds, with the sandbox in place of EnKash, and return how the Secret changes."""
+def pod(enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Set what a pod of the manifest finds, with the sandbox in place of EnKash, and yield how the Secret changes."""
     secret, container = deployed()
     (tmp_path / "secret").mkdir()
     volume = Volume(tmp_path / "secret")
     files = {name: getattr(enkash_sandbox, name.removeprefix("enkash_"), "") for name in secret}
-    files["enkash_token_store"] = f"{tmp_path.as_uri()}/store"  # stands in for Redis
     for name in [name for name in os.environ if name.startswith("ENKASH_")]:
         monkeypatch.delenv(name)
     for given in container["env"]:
         monkeypatch.setenv(given["name"], given["value"])
     monkeypatch.setenv("ENKASH_SECRETS_DIR", str(volume.path))
     monkeypatch.setenv("ENKASH_BASE_URL", enkash_sandbox.base_url)
-    volume.write(files)
-    return lambda password: volume.write({**files, "enkash_password": password})
+    with Valkey(free_port()) as redis:
+        files["enkash_token_store"] = redis.url
+        volume.write(files)
+        yield lambda password: volume.write({**files, "enkash_password": password})
 
 
-def test_a_pod_reads_its_secret_and_follows_the_kubelets_swap(
+def test_pods_share_a_refusal_and_follow_the_kubelets_swap(
     pod: Callable[[str], None], enkash_sandbox: Sandbox, clock: Clock
 ) -> None:
     enkash_sandbox.password = "another-password"
-    with EnkashAuth.from_env() as auth, httpx.Client(auth=auth) as client, TokenProvider.from_env() as second:
-        url = f"{enkash_sandbox.base_url}/api/echo"
-        with pytest.raises(errors.RefusedError):
-            second.token()
+    with EnkashAuth.from_env() as auth, TokenProvider.from_env() as one, TokenProvider.from_env() as other:
+        for provider in (one, other):
+            with pytest.raises(errors.RefusedError):
+                provider.token()
+        enkash_sandbox.assert_token_requests(1)
         pod("another-password")
         clock.passes(5)
-        second.token()
-        assert client.get(url).status_code == 401  # ENKASH_ORIGINS does not name the sandbox
+        assert one.token().access_token == other.token().access_token
+        with httpx.Client(auth=auth) as client:  # ENKASH_ORIGINS does not name the sandbox
+            assert client.get(f"{enkash_sandbox.base_url}/api/echo").status_code == 401
     enkash_sandbox.assert_token_requests(2)
 
 

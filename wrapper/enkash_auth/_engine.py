@@ -7,9 +7,10 @@ from functools import partial
 
 from ._flight import Flight
 from ._held import Held
-from ._policy.cache import Fail, Join, Result, Serve, Start, TokenCache
+from ._policy.cache import Fail, Join, Serve, Start, TokenCache
 from ._policy.lifetime import NEVER
 from ._policy.outcome import Failure, Unavailable
+from ._policy.sign_in import Result
 from ._policy.token import Token
 from ._policy.waited import Again, after_wait
 from ._runtime import NoThreadError, Runtime, check_threads, exclusively, in_a_step, logs_held_back

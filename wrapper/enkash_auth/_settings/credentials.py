@@ -76,7 +76,7 @@ class Credentials:
             # a traceback with locals must show no setting
             del self, base_url, username, password, client_id, client_secret, basic_client_id
             raise ConfigurationError("; ".join(problems))
-        self.__attrs_init__(  # type: ignore[attr-defined]
+        self.__attrs_init__(  # type: ignore[attr-defined]  # mypy does not know it
             normal_url(str(base_url)), username, password, client_id, client_secret, basic_client_id or None
         )
 

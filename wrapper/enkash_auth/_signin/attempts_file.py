@@ -24,7 +24,7 @@ from enkash_auth._runtime import Runtime, exclusively, no_fork
 try:
     import sqlite3  # here, for a sign-in must not import: a fork may come
 except ImportError:
-    sqlite3 = None  # type: ignore[assignment]
+    sqlite3 = None  # type: ignore[assignment]  # a module or nothing
 
 _ERRORS = (OSError, sqlite3.Error) if sqlite3 else (OSError,)
 T = TypeVar("T")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aiohttp.payload import BytesPayload
+from aiohttp import MultipartWriter
+from aiohttp.payload import BytesIOPayload, BytesPayload
 
 from enkash_auth._calls import Pinned
 
@@ -23,8 +24,7 @@ class EnkashMiddleware(Pinned):
         call = self._call(str(request.url))
         call.sign(request.headers, await self._provider.atoken() if call.gets_token() else None)
         response = await send(request)
-        in_memory = isinstance(request.body, bytes | BytesPayload)  # a stream cannot be sent twice
-        if call.rejected(response.status, request.headers) and in_memory:
+        if call.rejected(response.status, request.headers) and _in_memory(request.body):
             try:
                 fresh = await self._provider.atoken()
                 await asyncio.sleep(call.pause(fresh))
@@ -36,3 +36,10 @@ class EnkashMiddleware(Pinned):
                 call.sign(request.headers, fresh)
                 response = await send(request)
         return response
+
+
+def _in_memory(body: object) -> bool:
+    """Whether a body can be sent twice: a multipart form only without a file from disk."""
+    if isinstance(body, MultipartWriter):
+        return all(isinstance(part, BytesPayload | BytesIOPayload) for part, *_ in body)
+    return isinstance(body, bytes | BytesPayload)

@@ -25,7 +25,8 @@ class EnkashRequestsAuth(Pinned, AuthBase):
 
     def _on_response(self, call: Call, response: requests.Response, **options: Any) -> requests.Response:
         request = response.request
-        if call.rejected(response.status_code, request.headers) and _can_repeat(request):
+        in_memory = isinstance(request.body, bytes | str | None)  # a multipart form, too: requests has read its files
+        if call.rejected(response.status_code, request.headers) and in_memory:
             try:
                 fresh = self._provider.token()
             except BaseException:
@@ -44,8 +45,3 @@ class EnkashRequestsAuth(Pinned, AuthBase):
         if origin_of(target) != origin_of(response.url):  # requests keeps the header from http to https of one host
             call.sign(request.headers, None)
         return response
-
-
-def _can_repeat(request: requests.PreparedRequest) -> bool:
-    """Whether the body is in memory, and no multipart form: `EnkashAuth` does not repeat that either."""
-    return isinstance(request.body, bytes | str | None) and "multipart/" not in str(request.headers.get("Content-Type"))

@@ -28,7 +28,7 @@ class Server:
 
         class Protocol(H11Protocol):
             # The only way for an app to close its connection unanswered is to hold the transport.
-            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it is always one
                 super().connection_made(transport)
                 inner = self.app
 
