@@ -62,7 +62,7 @@ def _made(url: str) -> Store:
         if parts.netloc not in ("", "localhost") or not path.startswith("/") or drive or parts.query or parts.fragment:
             raise ConfigurationError("a file store's URL must be file:///absolute/directory, without a drive")
         store = __getattr__("FileStore")(path)
-    elif re.fullmatch(r"unix|(redis|valkey)s?(\+sentinel)?", parts.scheme):
+    elif re.match(r"(unix|(redis|valkey)s?(\+sentinel)?):", url, re.IGNORECASE):
         store = __getattr__("RedisStore").from_url(url)
     else:
         raise ConfigurationError(

@@ -37,15 +37,16 @@ def client_from_url(url: str) -> redis.Redis:
 
 
 def _by_sentinel(url: str, options: dict[str, Any]) -> Any:
-    parts = urlsplit(url)
-    account, at, hosts = parts.netloc.rpartition("@")
+    # the hosts apart: from Python 3.15 on `urlsplit` takes no [::1] in a list
+    before, hosts, after = re.findall(r"(?s)^([^/]*//(?:[^/?#]*@)?)([^/?#]*)(.*)", url)[0]
+    parts = urlsplit(f"{before}any{after}")
     service, _, database = parts.path[1:].partition("/")
     sentinels = [
         (one.hostname, one.port or _SENTINEL_PORT) for one in map(urlsplit, (f"//{h}" for h in hosts.split(",")))
     ]
     if not service or not all(host for host, _ in sentinels):
         raise ValueError("not host,host/service")
-    options |= _parse_url(urlunsplit((parts.scheme, f"{account}{at}any", database, parts.query, "")))
+    options |= _parse_url(urlunsplit((parts.scheme, parts.netloc, database, parts.query, "")))
     del options["host"]
     options["ssl"] = options.pop("connection_class", None) is not None  # that is for a host, not for a service
     own = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
