@@ -221,6 +221,7 @@ def simulation(session: nox.Session) -> None:
     _install(session, "package", "test", wheel=True)
     session.run(
         "pytest",
+        "tests/test_cache_simulation.py",
         "tests/test_simulation.py",
         "tests/test_fleet_simulation.py",
         "--hypothesis-profile=deep",

@@ -10,9 +10,10 @@ from attrs import evolve
 
 from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.brake import Brake
-from enkash_auth._policy.cache import Fail, Identity, Join, Pending, Result, Serve, Start, TokenCache
+from enkash_auth._policy.cache import Fail, Join, Serve, Start, TokenCache
 from enkash_auth._policy.lifetime import NEVER, Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Issued, Limit, Malformed, Refused, Unavailable
+from enkash_auth._policy.sign_in import Identity, Pending, Result
 
 NOON = Moment(1000.0, 1e9)
 

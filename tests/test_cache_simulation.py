@@ -14,10 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from enkash_auth._policy.attempts import Attempt, Ledger
 from enkash_auth._policy.backoff import second_request
-from enkash_auth._policy.cache import Fail, Identity, Join, Result, Serve, Start, TokenCache
+from enkash_auth._policy.cache import Fail, Join, Serve, Start, TokenCache
 from enkash_auth._policy.classification import classify
 from enkash_auth._policy.lifetime import CLOCK_CHECK, Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Issued, Unavailable
+from enkash_auth._policy.sign_in import Identity, Result
 from enkash_auth._policy.token import Token
 from world import ANSWERS, DIALECTS, GRANTS, HOST, OUTAGES, Machine, Password, World, check_grants, outcome_of
 

@@ -17,7 +17,7 @@ from enkash_auth import TokenProvider
 from enkash_auth.errors import ConfigurationError
 from enkash_auth.testing import Sandbox
 
-GEVENT = os.environ.get("GEVENT", "")  # an environment with gevent and gunicorn
+GEVENT = os.environ.get("GEVENT") and Path(os.environ["GEVENT"]).resolve()  # an environment with gevent and gunicorn
 needs_gevent = pytest.mark.skipif(not GEVENT, reason="nox -s gevent-test has gevent")
 
 
@@ -52,7 +52,7 @@ def test_50_greenlets_cost_one_request_and_block_no_other() -> None:
         provider.close()
     """
     with Sandbox(latency=0.3) as sandbox:
-        python = [str(Path(GEVENT) / "bin" / "python"), "-c", textwrap.dedent(script)]
+        python = [f"{GEVENT}/bin/python", "-c", textwrap.dedent(script)]
         subprocess.run(python, env={**os.environ, **sandbox.environment()}, check=True, timeout=30)
     assert sandbox.token_requests == 1
 
@@ -79,7 +79,7 @@ def test_gunicorns_gevent_worker_has_a_token_or_hears_why_not(tmp_path: Path, op
     (tmp_path / "service.py").write_text(APP)
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    command = [str(Path(GEVENT) / "bin" / "gunicorn"), "-k", "gevent", "-b", address, *options, "service:app"]
+    command = [f"{GEVENT}/bin/gunicorn", "-k", "gevent", "-b", address, *options, "service:app"]
     with Sandbox() as sandbox:
         worker = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **sandbox.environment()})
         try:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from conftest import Server, credentials
+from enkash_auth import TokenProvider
+from enkash_auth._held import Held
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "run.py"
 
@@ -28,3 +34,20 @@ def test_a_held_token_costs_at_most_half_as_much_again_as_a_comparison_by_hand()
         measured.append(ratios())
     assert len(measured[-1]) == 2
     assert max(measured[-1]) <= 1.5, measured
+
+
+def test_the_hot_path_reads_one_value_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GIL two reads may see two states: the end of one token, and another token."""
+    reads: list[object] = []
+
+    def read(held: Held) -> Any:
+        reads.append(held)
+        return vars(held)["serving"]
+
+    serving = property(read, lambda held, value: vars(held).update(serving=value))
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        provider.token()
+        monkeypatch.setattr(Held, "serving", serving, raising=False)
+        reads.clear()
+        assert provider.token() is asyncio.run(provider.atoken())
+        assert len(reads) == 2

@@ -16,9 +16,9 @@ import pytest
 from conftest import REFUSAL, Clock, Server, credentials, failure, issued, wait_for_sign_ins
 from enkash_auth import Credentials, Token, TokenProvider
 from enkash_auth._flight import Flight
-from enkash_auth._policy.cache import Pending
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._policy.outcome import Malformed
+from enkash_auth._policy.sign_in import Pending
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, use_runtime
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
@@ -435,7 +435,7 @@ def test_a_server_that_drips_headers_keeps_no_thread() -> None:
         dripping = threading.Thread(target=drip, daemon=True)
         dripping.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with TokenProvider(credentials(base_url=url), timeout=0.1) as provider:
+        with TokenProvider(credentials(base_url=url), timeout=0.5) as provider:
             for _ in range(2):
                 with pytest.raises(UnavailableError, match="no answer within"):
                     provider.token()

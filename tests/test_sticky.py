@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enkash_auth._policy.cache import Fail, Identity, Result, Serve, Start, TokenCache
+from enkash_auth._policy.cache import Fail, Serve, Start, TokenCache
 from enkash_auth._policy.classification import Answer
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Issued
+from enkash_auth._policy.sign_in import Identity, Result
 from enkash_auth._runtime import Runtime
 from enkash_auth._signin.account import SignIn
 from enkash_auth._signin.attempts_file import Attempts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,6 @@ import truststore
 from conftest import credentials, grant
 from enkash_auth import TokenProvider
 from enkash_auth._policy.outcome import Issued
-from enkash_auth._signin import tls as tls_module
 from enkash_auth._signin.tls import tls_context
 from tls_server import ANSWER, TlsServer
 
@@ -28,8 +29,16 @@ def test_where_truststore_is_installed_the_systems_certificates_are_trusted(monk
     one, other = tls_context(True), tls_context(True)
     assert isinstance(one, truststore.SSLContext)
     assert one is not other
-    monkeypatch.setattr(tls_module, "truststore", None)
-    assert not isinstance(tls_context(True), truststore.SSLContext)
+
+
+def test_without_truststore_certifis_certificates_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "truststore", None)
+    spec = find_spec("enkash_auth._signin.tls")
+    assert spec and spec.loader
+    without = module_from_spec(spec)
+    spec.loader.exec_module(without)
+    one, other = without.tls_context(True), without.tls_context(True)
+    assert one is other and not isinstance(one, truststore.SSLContext)
 
 
 def test_a_file_that_is_named_comes_before_the_systems(

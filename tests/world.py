@@ -130,9 +130,9 @@ class Book:
         if well:
             self.passwords.clear()
             self.cleared.clear()
-            self.not_before.clear()
         for password in self.passwords:
             password.by -= {*by}
+        self.not_before = {one: at for one, at in self.not_before.items() if one not in {*by}}
         self.passwords.append(Password(now, set(by), kind=Kind.RESET, known=True))
         self.torn = not well
 

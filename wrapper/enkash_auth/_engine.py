@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import threading
 from functools import partial
 
 from ._flight import Flight
 from ._held import Held
-from ._policy.cache import Fail, Join, Result, Serve, Start, TokenCache
+from ._policy.cache import Fail, Join, Serve, Start, TokenCache
 from ._policy.lifetime import NEVER
 from ._policy.outcome import Failure, Unavailable
+from ._policy.sign_in import Result
 from ._policy.token import Token
 from ._policy.waited import Again, after_wait
 from ._runtime import NoThreadError, Runtime, check_threads, exclusively, in_a_step, logs_held_back
@@ -177,8 +178,8 @@ class Engine:
         exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.reset()))
         held = self.held.account
         if self._reread():
-            exclusively(nullcontext(), partial(self.signer.reset, held))
-        exclusively(nullcontext(), partial(self.signer.reset, self.held.account))
+            exclusively(threading.RLock(), partial(self.signer.reset, held))
+        exclusively(threading.RLock(), partial(self.signer.reset, self.held.account))
 
     def close(self) -> None:
         """Forget the token, and cut the connections; events that are due are published first."""

@@ -14,9 +14,9 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     import asyncio
 
-    from ._policy.cache import Pending
     from ._policy.lifetime import TokenRecord
     from ._policy.outcome import Failure
+    from ._policy.sign_in import Pending
     from ._runtime import Runtime
 
     Loop = asyncio.AbstractEventLoop

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 
 from ._flight import Flight
-from ._policy.cache import Result, TokenCache
+from ._policy.cache import TokenCache
 from ._policy.lifetime import NEVER, Moment
+from ._policy.sign_in import Result
 from ._policy.token import Token
 from ._runtime import Runtime, exclusively
 from ._signin.account import Account

@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from attrs import frozen
@@ -54,20 +54,29 @@ def start_thread(run: Callable[[], None], name: str = "enkash-auth-grant") -> No
 
 
 class _Steps(threading.local):
-    depth = 0
+    depth = 0  # steps that this thread is in, or about to enter
+    locks: tuple[threading.RLock, ...] = ()  # that this thread holds
 
 
 _steps = _Steps()
 
 
-def exclusively(lock: AbstractContextManager[object], step: Callable[[], T]) -> T:
+def exclusively(lock: threading.RLock, step: Callable[[], T]) -> T:
     """Run a step under a lock that sign-ins need, too; `in_a_step` is true on this thread meanwhile."""
-    with lock:
-        _steps.depth += 1
-        try:
+    outer, depth, entered = _steps.locks, _steps.depth, False
+    if lock in outer:
+        return step()
+    try:
+        _steps.depth = depth + 1
+        with lock:
+            entered = True
+            _steps.locks = (*outer, lock)
             return step()
-        finally:
-            _steps.depth -= 1
+    finally:
+        _steps.locks, _steps.depth = outer, depth
+        if not entered:  # from Python 3.14 on a signal handler may raise between acquiring and the block
+            with suppress(RuntimeError):
+                lock.release()
 
 
 def in_a_step() -> bool:

@@ -57,9 +57,8 @@ def sign_in(
             if member.strict:
                 return Ended(Unavailable(str(error), member.host))
     if member.unproven and not member.memory.ledger.proven:  # each process would send a password of its own
-        return Ended(
-            Unavailable("the token store can be read, but not written: check its space and its ACL", member.host)
-        )
+        why = "the token store can be read, but not written: check its space and its ACL"
+        return Ended(Unavailable(why, member.host))
     alone = _Ready(record, deadline, deadline, member.memory.ledger, shared=False)
     return (yield from _requests(member, alone, now))
 
@@ -128,16 +127,14 @@ def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
     pause: float | None = waits
     outcome: Any = None
     while pause is not None:
-        ready = evolve(ready, leaves=now.monotonic + pause)
+        ready = evolve(ready, leaves=now.monotonic + pause, backoff=before)  # both requests are one failure
         if pause > member.lead:
             now, _ = yield Pause(pause - member.lead)
         decision = ready.ledger.decide(now)
         if not (ready.shared or ready.ledger.proven or decision.row) and decision.passwords:
             decision = evolve(decision, row=Kind.OPEN, attempt=ready.ledger.attempts[-1])
         if decision.row:
-            failure = ended.outcome or decision.failure(member.host, now.monotonic)
-            return Ended(failure, ended.requests, decision)
-        ready = evolve(ready, backoff=before)  # both requests are one failure
+            return Ended(ended.outcome or decision.failure(member.host, now.monotonic), ended.requests, decision)
         now, outcome, sent, ready, recorded = yield from _attempt(member, ready, now)
         ended = Ended(outcome, ended.requests + sent, ready.ledger.decide(now))
         again = second_request(outcome, now, now.until(ready.limit), member.draw())

@@ -10,9 +10,9 @@ from attrs import evolve
 
 from enkash_auth._policy.attempts import Ledger
 from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.cache import Result
 from enkash_auth._policy.lifetime import TokenRecord
 from enkash_auth._policy.outcome import Failure, Unavailable
+from enkash_auth._policy.sign_in import Result
 from enkash_auth._runtime import Runtime
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth._signin.account import Account, SignIn

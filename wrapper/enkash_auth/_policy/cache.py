@@ -6,42 +6,17 @@ engine applies them under its lock; nothing here waits, or reads a clock.
 
 from __future__ import annotations
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from .backoff import Backoff
 from .brake import Brake
 from .lifetime import NEVER, Moment, TokenRecord, Verdict
 from .outcome import Failure, Refused, Unavailable
+from .sign_in import Identity, Pending, Result
 from .token import Token
 from .waited import excused
 
 _REREAD = 5.0  # seconds between two looks at the source of refused credentials
-
-
-@frozen
-class Identity:
-    """Whose token it is. `fingerprint` names exactly these credentials, `account` what the server tells accounts by."""
-
-    host: str
-    account: tuple[str, ...] = field(repr=False)
-    fingerprint: str
-
-
-@frozen
-class Pending:
-    """The sign-in under way: its number, and when it is given up."""
-
-    number: int
-    end: Moment
-
-
-@frozen
-class Result:
-    """How a sign-in with the credentials of `fingerprint` ended, and how many token requests it took."""
-
-    fingerprint: str
-    outcome: TokenRecord | Failure
-    requests: int = 0
 
 
 @frozen

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
-from enkash_auth._policy.cache import Identity, Result
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
+from enkash_auth._policy.sign_in import Identity, Result
 from enkash_auth._settings.credentials import Credentials
 
 if TYPE_CHECKING:

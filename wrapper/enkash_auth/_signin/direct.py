@@ -6,10 +6,10 @@ from attrs import evolve, frozen
 
 from enkash_auth._policy.attempts import Decision
 from enkash_auth._policy.backoff import second_request
-from enkash_auth._policy.cache import Result
 from enkash_auth._policy.classification import Answer, Kind
 from enkash_auth._policy.lifetime import TokenRecord
 from enkash_auth._policy.outcome import Failure, Issued, Unavailable
+from enkash_auth._policy.sign_in import Result
 from enkash_auth._runtime import Runtime
 from enkash_auth.events import Event
 
