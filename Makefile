@@ -20,7 +20,7 @@ test: .venv/ready ## all checks of CI, in about three minutes on two cores
 $(CHECKS):
 	$(NOX) -s $(@:session-%=%)
 check: test ## make test, and before a release the matrices, long outages, a look in a browser and the benchmark
-	$(NOX) -s check looks
+	$(NOX) -s check contract-test gevent-test looks
 	$(NOX) -s bench -- --quick
 dev: .venv/ready ## .venv with all tools and the package, editable: for an editor, and for pytest without nox
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes \

@@ -163,7 +163,7 @@ def show_progress(services: list[Service]) -> None:
 
 
 def main() -> int:
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    sys.stdout.reconfigure(encoding="utf-8")
     callers = THREADS + TASKS
     print(EXPLANATION.format(life=LIFE, callers=callers, threads=THREADS, tasks=TASKS, seconds=SECONDS), flush=True)
     os.environ["ENKASH_ATTEMPTS"] = "off"  # the demo leaves no file in your home directory

@@ -72,7 +72,7 @@ def main(count: int, method: str) -> None:
             for child in wait_for(waiting):
                 waiting.remove(child)
                 try:
-                    answers.append(child.recv())  # type: ignore[union-attr]
+                    answers.append(child.recv())
                 except (EOFError, ConnectionResetError):
                     children.remove(child)  # killed
         print(json.dumps(answers), flush=True)

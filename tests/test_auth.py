@@ -148,7 +148,7 @@ def test_a_request_is_repeated_once_with_the_same_token_too(
         provider.token()
     for request in range(1, 6):  # a server that deletes and inserts the token at each sign-in, or one that refuses it
         said = iter([401, 200 if request % 2 else 401])
-        api.answer = lambda _, said=said: httpx.Response(next(said))  # type: ignore[misc]
+        api.answer = lambda _, said=said: httpx.Response(next(said))
         assert api.send() == (200 if request % 2 else 401)
         assert len(api.seen) == 2 * request
     assert len(server.requests) == 3  # no sign-in where the token was answered in this call, and then the brake

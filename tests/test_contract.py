@@ -57,7 +57,7 @@ def run(root: Path, clock: Clock, environment: pytest.MonkeyPatch) -> Iterator[R
 
 
 def sandbox(clock: Clock, life: float | None = 300, **options: object) -> Sandbox:
-    return Sandbox(life, clock=lambda: clock.wall, **{**CANARIES, **options})  # type: ignore[arg-type]
+    return Sandbox(life, clock=lambda: clock.wall, **{**CANARIES, **options})
 
 
 DIALECTS = {

@@ -207,7 +207,7 @@ class Vault:
     def __call__(self, _: str = "") -> Credentials:
         if isinstance(self.answer, Exception):
             raise self.answer
-        return self.answer  # type: ignore[return-value]
+        return self.answer
 
     def load(self) -> Credentials:
         return self()

@@ -105,10 +105,10 @@ def test_a_misspelt_dialect_is_answered_with_those_that_there_are(call: Any) -> 
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda: Sandbox(stiky=False), "'stiky'; did you mean 'sticky'.*There are life, .*dialect"),  # type: ignore[call-arg]
+        (lambda: Sandbox(stiky=False), "'stiky'; did you mean 'sticky'.*There are life, .*dialect"),
         (lambda: setattr(Sandbox(), "stiky", False), "'stiky'; did you mean 'sticky'.*There are .*dialect, .*life"),
-        (lambda: Sandbox().fail_next("raw", stauts=3), "'stauts'; did you mean 'status'.*There are seconds, .*headers"),  # type: ignore[call-arg]
-        (lambda: Sandbox().start_outage("raw", boddy=b""), "'boddy'; did you mean 'body'"),  # type: ignore[call-arg]
+        (lambda: Sandbox().fail_next("raw", stauts=3), "'stauts'; did you mean 'status'.*There are seconds, .*headers"),
+        (lambda: Sandbox().start_outage("raw", boddy=b""), "'boddy'; did you mean 'body'"),
     ],
 )
 def test_a_misspelt_option_is_answered_with_those_that_there_are(call: Callable[[], object], said: str) -> None:
@@ -421,7 +421,7 @@ def test_a_password_does_not_leave_a_process_that_was_stopped_on_its_way(
     class Stopped(httpx.BaseTransport):
         def handle_request(self, request: httpx.Request) -> httpx.Response:
             setattr(clock, stopped, getattr(clock, stopped) + sum(stops))
-            b"".join(request.stream)  # as a socket takes it  # type: ignore[arg-type]
+            b"".join(request.stream)  # as a socket takes it
             return server.transport.handle_request(request)
 
     kept = stores.MemoryStore(clock=lambda: clock.monotonic) if store else None

@@ -286,17 +286,17 @@ class TestWithoutTheStore:
         fleet.clock.passes(300)
 
         def taken(*given: Any) -> Any:
-            store.load = fail  # type: ignore[method-assign]
+            store.load = fail
             return lock(*given)
 
         if operation == "save":
-            store.save = fail  # type: ignore[method-assign]
+            store.save = fail
         else:
-            store.lock = taken  # type: ignore[method-assign]
+            store.lock = taken
         asked = fleet.clock.monotonic
         assert fleet.ask(fleet.process(), fleet.process()) == ["canary-token-2", "canary-token-3"]
         assert fleet.clock.monotonic == asked
-        store.lock = lock  # type: ignore[method-assign]
+        store.lock = lock
         assert store.can_be_leased()
 
     def test_a_strict_provider_raises_when_the_store_fails(self, fleet: Fleet) -> None:
@@ -326,13 +326,13 @@ class TestWithoutTheStore:
             hung.append(threading.current_thread())
             hangs.wait(30)
 
-        load, fleet.store.load = fleet.store.load, hang  # type: ignore[method-assign]
+        load, fleet.store.load = fleet.store.load, hang
         one = fleet.process()
         for _ in range(4):
             assert fleet.ask(one) == ["t"]
             fleet.clock.passes(5)
         assert len(hung) == 1
-        fleet.store.load = load  # type: ignore[method-assign]
+        fleet.store.load = load
         hangs.set()
         hung[0].join()
         fleet.ask(one)
@@ -345,7 +345,7 @@ class TestWithoutTheStore:
             fleet.clock.passes(0.8)
             return load(key)
 
-        fleet.store.load = slow  # type: ignore[method-assign]
+        fleet.store.load = slow
         assert fleet.ask() == ["canary-token-1"]
         assert fleet.clock.monotonic - asked < 3
         assert fleet.store.can_be_leased()
@@ -358,7 +358,7 @@ class TestWithoutTheStore:
 
     @pytest.mark.parametrize("found", [(b"", 60.0), (b"x" * 50, 60.0), ("text", 60.0), 1])
     def test_what_a_store_holds_may_be_anything(self, fleet: Fleet, found: object) -> None:
-        fleet.store.load = lambda key: found  # type: ignore[method-assign,assignment,return-value]
+        fleet.store.load = lambda key: found
         assert fleet.ask() == ["canary-token-1"]
 
 

@@ -260,13 +260,13 @@ def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: S
 
 def test_a_body_that_drips_ends_at_the_deadline(server: Server) -> None:
     class Drip(httpx.SyncByteStream):
-        def __iter__(self):  # type: ignore[no-untyped-def]
+        def __iter__(self):
             while True:
                 yield b" "
 
     server.answer = lambda _: httpx.Response(200, stream=Drip())
     with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert "too long" in grant(provider, 0.001).outcome.reason  # type: ignore[union-attr]
+        assert "too long" in grant(provider, 0.001).outcome.reason
 
 
 def test_the_request_is_what_the_spec_says(server: Server) -> None:

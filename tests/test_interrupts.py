@@ -95,7 +95,7 @@ def test_a_handler_that_needs_a_token_at_any_moment_is_answered(
         with TokenProvider(credentials(), transport=server.transport, timeout=5) as provider:
             provider.token()
             provider.invalidate(provider.token())
-            interrupted = Interrupt(number, lambda provider=provider: check(provider))  # type: ignore[misc]
+            interrupted = Interrupt(number, lambda provider=provider: check(provider))
             with interrupted.on_this_thread():
                 step(provider)
             if interrupted.left >= 0:
@@ -147,7 +147,7 @@ def test_a_finalizer_that_needs_a_token_on_a_sign_ins_thread_is_answered(
         server.answer = lambda _: answer
     for number in count():
         with TokenProvider(credentials(), transport=server.transport, timeout=5) as provider:
-            interrupted = Interrupt(number, lambda provider=provider: finalizer(provider))  # type: ignore[misc]
+            interrupted = Interrupt(number, lambda provider=provider: finalizer(provider))
             with interrupted.on_sign_ins(), suppress(EnkashAuthError):
                 provider.token()
             wait_for_sign_ins()

@@ -99,7 +99,7 @@ def test_a_sign_in_imports_nothing(run: Run) -> None:
         for fault in ("", "html_502", "rate_limited", "raw"):
             if fault:
                 sandbox.end_outage()
-                sandbox.start_outage(fault, retry_after="Wed, 21 Oct 2065 07:28:00 GMT", status=400, body=b"{}")  # type: ignore[arg-type]
+                sandbox.start_outage(fault, retry_after="Wed, 21 Oct 2065 07:28:00 GMT", status=400, body=b"{}")
             process.stdin.write("go\n")
             process.stdin.flush()
             assert process.stdout.readline() == "[]\n", fault

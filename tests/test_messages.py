@@ -58,7 +58,7 @@ CASES: list[tuple[str, Fail, str, str]] = [
     ("timeout", lambda s: TokenProvider(credentials(), timeout=0), "timeout", "positive"),
     ("on_store_error", lambda s: signed_in(s, httpx.Response(200), on_store_error="x"), "on_store_error", "continue"),
     ("no store", lambda s: signed_in(s, httpx.Response(200), store=object()), "store", "stores.Store"),
-    ("source", lambda s: TokenProvider(lambda: 1 / 0), "<lambda>", "ZeroDivisionError"),  # type: ignore[arg-type,return-value]
+    ("source", lambda s: TokenProvider(lambda: 1 / 0), "<lambda>", "ZeroDivisionError"),
     ("store's URL", lambda s: stores.from_url("canary"), "a token store's URL", "must be"),
     ("store's setting", lambda s: load_token_store(), "ENKASH_TOKEN_STORE", "file:///absolute/directory"),
     ("store's place", lambda s: stores.FileStore("/dev/null"), "/dev/null", "must be a directory"),

@@ -179,6 +179,7 @@ def run(url: str, sandbox: Sandbox, script: str, *arguments: str, **settings: st
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
+@pytest.mark.thorough
 def test_a_process_restarted_ten_times_with_a_wrong_password_is_one_attempt(url: str) -> None:
     with Sandbox() as sandbox:
         assert run(url, sandbox, RESTARTS, ENKASH_PASSWORD="wrong") == 10 * "RefusedError\n"

@@ -33,7 +33,7 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     """The same call from a thread and from a loop of its own."""
     if request.param == "sync":
         return lambda provider: provider.token()
-    return lambda provider: asyncio.run(provider.atoken())  # type: ignore[arg-type]
+    return lambda provider: asyncio.run(provider.atoken())
 
 
 def start(provider: TokenProvider) -> Flight:

@@ -307,6 +307,12 @@ def test_an_unfinished_changelog_is_not_published(repository: Path) -> None:
     assert f"warning: {trouble}: without --dry-run this is refused" in said
 
 
+def test_a_run_of_nox_ends_with_what_it_skipped() -> None:
+    script = "import types, noxfile; noxfile._skip(types.SimpleNamespace(warn=print), 'a (no b)'); print('more')"
+    done = run(sys.executable, "-c", script, cwd=ROOT, NOX_SKIPPED="")
+    assert done.stderr == "not checked on this machine: a (no b)\n"
+
+
 @pytest.mark.parametrize("url", ["https://u:canary-pass@index.example/", "u:canary-pass@index.example"])
 def test_nox_prints_no_password_of_a_url(tagged: Path, url: str) -> None:
     done = run(sys.executable, "-m", "nox", "-s", "publish", "--", url, cwd=tagged)

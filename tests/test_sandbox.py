@@ -340,7 +340,7 @@ def test_schemathesis_finds_nothing(case):
 
 def test_an_unknown_casing_is_refused() -> None:
     with pytest.raises(ValueError, match="casing"):
-        Sandbox(casing="kebab")  # type: ignore[arg-type]
+        Sandbox(casing="kebab")
 
 
 @pytest.mark.parametrize("module", ["starlette.applications", "uvicorn"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from httpx import MockTransport, Response
 
 from enkash_auth_client.api.authentication import get_authentication_token

@@ -191,7 +191,7 @@ def test_100_ms_away_callers_wait_half_a_second_at_most(learnt: int, options: di
     seed=st.integers(0, 1000),
 )
 def test_no_expired_token_is_served_and_nobody_waits_longer_than_before(**options: float) -> None:
-    server = Server(connect=0, **options).serve(10)  # type: ignore[arg-type]
+    server = Server(connect=0, **options).serve(10)
     trips = 4 * (options["there"] + options["back"] + 2 * options["jitter"])
     assert not server.dead
     assert max(server.waits.values()) <= 1.5 + trips

@@ -38,8 +38,10 @@ ASYNCIO = ("-o", "asyncio_default_fixture_loop_scope=function")
 @pytest.mark.parametrize(
     ("mark", "plugins", "more"),
     [
-        pytest.param("anyio", ("anyio",), (), marks=pytest.mark.thorough),
-        ("asyncio", ("pytest_asyncio.plugin", "xdist.plugin"), (*ASYNCIO, "-n", "2")),
+        ("anyio", ("anyio",), ()),
+        pytest.param(
+            "asyncio", ("pytest_asyncio.plugin", "xdist.plugin"), (*ASYNCIO, "-n", "2"), marks=pytest.mark.thorough
+        ),
     ],
     ids=["anyio", "asyncio-xdist"],
 )

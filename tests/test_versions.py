@@ -6,7 +6,7 @@ from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from packaging.requirements import Requirement
 
 import enkash_auth
@@ -32,7 +32,7 @@ def test_a_preview_of_httpx_1_is_not_taken() -> None:
 
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'enkash_auth' has no attribute 'Tokn'"):
-        enkash_auth.Tokn  # type: ignore[attr-defined]  # noqa: B018
+        enkash_auth.Tokn  # noqa: B018
 
 
 def test_an_import_does_not_pay_for_them() -> None:

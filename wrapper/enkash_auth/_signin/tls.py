@@ -13,7 +13,7 @@ from enkash_auth.errors import ConfigurationError
 try:
     import truststore
 except ImportError:
-    truststore = None  # type: ignore[assignment]
+    truststore = None  # type: ignore[assignment]  # a module or nothing
 
 Certificates = tuple[str | int | None, ...]
 _contexts: WeakValueDictionary[Certificates, ssl.SSLContext] = WeakValueDictionary()
