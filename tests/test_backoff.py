@@ -63,8 +63,8 @@ SAME = TokenRecord.from_answer(Issued("t", 0), NOW, NOW.after(0.25), before=RECO
         (FORBIDDEN, 10, None),
         (MALFORMED, 10, None),
         (RECORD, 10, None),
-        (SAME, 10, 0.4),  # two round trips and 0.15 s after it was known to be good
-        (SAME, 0.5, None),
+        (SAME, 10, 1.0),  # nobody could probe: at its upper bound
+        (SAME, 1.5, None),
     ],
 )
 def test_a_second_request_is_for_trouble_and_a_tokens_last_second(
