@@ -6,7 +6,7 @@ import pytest
 
 from arrows import against, picture
 
-DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,5 @@ def test_a_neighbour_and_a_lower_room_may_be_imported(tmp_path: Path) -> None:
     assert against(tmp_path) == []
 
 
-def test_the_picture_of_the_design_is_drawn_from_the_source() -> None:
-    assert f"```mermaid\n{picture()}\n```" in DESIGN.read_text(encoding="utf-8")
+def test_the_picture_in_contributing_is_drawn_from_the_source() -> None:
+    assert f"```mermaid\n{picture()}\n```" in CONTRIBUTING.read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """Checks that imports between the wrapper's rooms point one way: down this list. Run by `nox -s lint`.
 
-`python tools/arrows.py --picture` draws them, for docs/design.md.
+`python tools/arrows.py --picture` draws them, for CONTRIBUTING.md.
 """
 
 from __future__ import annotations
