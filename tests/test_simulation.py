@@ -48,7 +48,7 @@ class Callers:
         now, users = engine.runtime.monotonic(), {engine.held.account.credentials.username, self.world.offered[0]}
         until, token = engine.held.serving
         if now < until:
-            self.check(engine, token, None, user)
+            self.check(engine, token, None, users)
             self.last = engine, token, now
             return
         self.settle(engine.join_or_start, Caller(engine, None, now + self.timeout, users))
