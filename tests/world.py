@@ -82,7 +82,7 @@ class Book:
     """The passwords of one set of credentials since the server's last success or a reset, and what is promised."""
 
     passwords: list[Password] = field(default_factory=list)
-    cleared: list[Password] = field(default_factory=list)  # by a success that siblings may not know of
+    cleared: list[Password] = field(default_factory=list)  # by a success or a reset that siblings may not know of
     proven: bool = False
     saved: bool = False  # that it is proven
     torn: bool = False  # the store was in trouble since: each process knows its own only
@@ -126,14 +126,10 @@ class Book:
         self.proven, self.torn = True, not well
 
     def resets(self, now: float, by: Iterable[Hashable], *, well: bool = True) -> None:
-        """Those who hear of a reset forget what they have sent; while the store is in trouble, nobody else hears."""
-        if well:
-            self.passwords.clear()
-            self.cleared.clear()
-        for password in self.passwords:
-            password.by -= {*by}
-        self.not_before = {one: at for one, at in self.not_before.items() if one not in {*by}}
-        self.passwords.append(Password(now, set(by), kind=Kind.RESET, known=True))
+        """While the store is in trouble, nobody knows which siblings hear of a reset."""
+        self.cleared = [] if well else [*self.cleared, *self.passwords]
+        self.passwords[:] = [Password(now, set(by), kind=Kind.RESET, known=True)]
+        self.not_before.clear()
         self.torn = not well
 
 
@@ -339,7 +335,7 @@ class World(Outside):
             engine.reset()
         finally:
             for fingerprint in {held, engine.held.account.identity.fingerprint}:
-                self.book(fingerprint).resets(self.true, engines if self.well else [engine], well=self.well)
+                self.book(fingerprint).resets(self.true, engines, well=self.well)
 
     def fork(self, engine: Engine) -> Engine:
         """Return the child of a process, which knows what its parent knew."""
