@@ -44,6 +44,7 @@ class Lossy(Outside, MemoryStore):
         called, fiber = self.world.true, current_fiber()
         if fiber:
             fiber.hold()
+            fiber.troubled |= self.mood != "well"
         if self.mood == "away" or (write and self.mood == "full"):
             raise StoreError(self.mood)
         if self.mood == "hangs" and fiber:

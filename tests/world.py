@@ -197,6 +197,7 @@ class Fiber:
         self.done, self.killed, self.due = False, False, machine.monotonic()
         self.passwords: list[Password] = []
         self.excused = False  # begun before a reset
+        self.troubled = False  # by the store
         self.error: BaseException | None = None
         self._run = run
         self._go, self._back = threading.Lock(), threading.Lock()  # each is released by the other thread
@@ -309,8 +310,13 @@ class World(Outside):
     def gateway(self, credentials: Credentials) -> Any:
         return Gateway(self, credentials)
 
+    @property
+    def sound(self) -> bool:
+        """Whether the store is well, and was for each sign-in under way."""
+        return self.well and not any(fiber.troubled for fiber in self.fibers)
+
     def book(self, fingerprint: str) -> Book:
-        return self.books.setdefault(fingerprint, Book(torn=not self.well))
+        return self.books.setdefault(fingerprint, Book(torn=not self.sound))
 
     def decide(self, login: tuple[str, str], fingerprint: str) -> tuple[Answer, str]:
         """Return what the server says to a sign-in now, and the token."""
@@ -319,7 +325,7 @@ class World(Outside):
             self.failures += 1
             return ANSWERS[self.dialect], ""
         self.failures = 0
-        self.book(fingerprint).succeeds(well=self.well)
+        self.book(fingerprint).succeeds(well=self.sound)
         token = self.current.get(user)
         if not (self.sticky and token and token not in self.revoked and self.true < self.ends[token]):
             token = self.current[user] = f"token-{len(self.ends)}"
@@ -335,7 +341,7 @@ class World(Outside):
             engine.reset()
         finally:
             for fingerprint in {held, engine.held.account.identity.fingerprint}:
-                self.book(fingerprint).resets(self.true, engines, well=self.well)
+                self.book(fingerprint).resets(self.true, engines, well=self.sound)
 
     def fork(self, engine: Engine) -> Engine:
         """Return the child of a process, which knows what its parent knew."""
