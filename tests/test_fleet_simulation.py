@@ -44,6 +44,7 @@ class Lossy(Outside, MemoryStore):
         called, fiber = self.world.true, current_fiber()
         if fiber:
             fiber.hold()
+            fiber.troubled |= self.mood != "well"
         if self.mood == "away" or (write and self.mood == "full"):
             raise StoreError(self.mood)
         if self.mood == "hangs" and fiber:
@@ -125,8 +126,8 @@ class Processes(Callers):
         for caller in [caller for caller in self.callers if caller.flight is fiber.flight]:
             self.go_on(caller)
 
-    def check(self, engine: Engine, token: Token, flight: Flight | None, user: str) -> None:
-        super().check(engine, token, flight, user)
+    def check(self, engine: Engine, token: Token, flight: Flight | None, users: set[str]) -> None:
+        super().check(engine, token, flight, users)
         self.served.add(engine)
 
     def gone(self, engine: Engine) -> None:
@@ -295,19 +296,18 @@ class Fleets(Processes, RuleBasedStateMachine):
         world.offered = ("user", world.right_password)
         self.trouble()
         self.passes(max(0.0, *(world.machines[one].wakes - world.true for one in self.engines)) + self.timeout + 6)
-        book = world.book(world.credentials().fingerprint())
+        named = world.credentials().fingerprint()
+        held = {one: one.held.account.identity.fingerprint for one in self.engines}
+        book = world.book(named)
         kinds = [one.kind for one in (*book.cleared, *book.passwords)]
         if book.saved and not book.final(kinds):
             self.served.clear()
-            seconds = LONGEST if kinds else BACKOFF
+            # who holds other credentials sends those once more before it reads the source again
+            seconds = LONGEST if kinds or {*held.values()} - {named} else BACKOFF
             self.work(seconds + self.timeout + 6, seconds / 30)
-            assert self.served >= self.hopeful(), "no token though all is well"
-
-    def hopeful(self) -> set[Engine]:
-        """The processes that read the source again, if need be: no answer of a busy server, or none, makes them."""
-        named = self.world.credentials().fingerprint()
-        held = {one: one.held.account.identity.fingerprint for one in self.engines}
-        return {one for one in held if held[one] == named or self.world.dialect not in LIKE_TROUBLE}
+            # no answer of a busy server, or none, makes a process read the source again
+            hopeful = {one for one in held if held[one] == named or world.dialect not in LIKE_TROUBLE}
+            assert self.served >= hopeful, "no token though all is well"
 
     # what must hold
 

@@ -28,7 +28,7 @@ class Caller:
     engine: Engine
     flight: Flight | None  # that it waits for
     deadline: float
-    user: str  # when it called
+    users: set[str]  # whose token it may get: accounts that were held or named while it waited
 
     @property
     def left(self) -> float:
@@ -45,13 +45,13 @@ class Callers:
     last: tuple[Engine, Token, float] | None = None
 
     def ask(self, engine: Engine) -> None:
-        now, user = engine.runtime.monotonic(), engine.held.account.credentials.username
+        now, users = engine.runtime.monotonic(), {engine.held.account.credentials.username, self.world.offered[0]}
         until, token = engine.held.serving
         if now < until:
-            self.check(engine, token, None, user)
+            self.check(engine, token, None, users)
             self.last = engine, token, now
             return
-        self.settle(engine.join_or_start, Caller(engine, None, now + self.timeout, user))
+        self.settle(engine.join_or_start, Caller(engine, None, now + self.timeout, users))
 
     def go_on(self, caller: Caller) -> None:
         self.callers.remove(caller)
@@ -73,13 +73,13 @@ class Callers:
             self.callers.append(replace(caller, flight=got))
             return
         assert in_time, "a caller was answered past its deadline"
-        self.check(engine, got, flight, caller.user)
+        self.check(engine, got, flight, caller.users)
         self.last = engine, got, now
 
-    def check(self, engine: Engine, token: Token, flight: Flight | None, user: str) -> None:
+    def check(self, engine: Engine, token: Token, flight: Flight | None, users: set[str]) -> None:
         """Never a token past its end; it may be in its last second only for those who waited for it."""
         world, name = self.world, token.access_token
-        assert world.owners[name] in (user, engine.held.account.credentials.username), "another account's token"
+        assert world.owners[name] in {*users, engine.held.account.credentials.username}, "another account's token"
         if flight and isinstance(flight.outcome, TokenRecord) and flight.outcome.single_use:
             return
         if name not in world.revoked and engine.runtime.monotonic() > world.machines[engine].slept_at + CLOCK_CHECK:
@@ -173,6 +173,8 @@ class Lives(Callers, RuleBasedStateMachine):
     )
     def credentials_are_rotated(self, user: str, password: str, right: str) -> None:
         self.world.offered, self.world.right_password = (user, password), right
+        for caller in self.callers:
+            caller.users.add(user)
 
     @rule()
     def reset(self) -> None:

@@ -82,7 +82,7 @@ class Book:
     """The passwords of one set of credentials since the server's last success or a reset, and what is promised."""
 
     passwords: list[Password] = field(default_factory=list)
-    cleared: list[Password] = field(default_factory=list)  # by a success that siblings may not know of
+    cleared: list[Password] = field(default_factory=list)  # by a success or a reset that siblings may not know of
     proven: bool = False
     saved: bool = False  # that it is proven
     torn: bool = False  # the store was in trouble since: each process knows its own only
@@ -126,14 +126,10 @@ class Book:
         self.proven, self.torn = True, not well
 
     def resets(self, now: float, by: Iterable[Hashable], *, well: bool = True) -> None:
-        """Those who hear of a reset forget what they have sent; while the store is in trouble, nobody else hears."""
-        if well:
-            self.passwords.clear()
-            self.cleared.clear()
-        for password in self.passwords:
-            password.by -= {*by}
-        self.not_before = {one: at for one, at in self.not_before.items() if one not in {*by}}
-        self.passwords.append(Password(now, set(by), kind=Kind.RESET, known=True))
+        """While the store is in trouble, nobody knows which siblings hear of a reset."""
+        self.cleared = [] if well else [*self.cleared, *self.passwords]
+        self.passwords[:] = [Password(now, set(by), kind=Kind.RESET, known=True)]
+        self.not_before.clear()
         self.torn = not well
 
 
@@ -201,6 +197,7 @@ class Fiber:
         self.done, self.killed, self.due = False, False, machine.monotonic()
         self.passwords: list[Password] = []
         self.excused = False  # begun before a reset
+        self.troubled = False  # by the store
         self.error: BaseException | None = None
         self._run = run
         self._go, self._back = threading.Lock(), threading.Lock()  # each is released by the other thread
@@ -313,8 +310,13 @@ class World(Outside):
     def gateway(self, credentials: Credentials) -> Any:
         return Gateway(self, credentials)
 
+    @property
+    def sound(self) -> bool:
+        """Whether the store is well, and was for each sign-in under way."""
+        return self.well and not any(fiber.troubled for fiber in self.fibers)
+
     def book(self, fingerprint: str) -> Book:
-        return self.books.setdefault(fingerprint, Book(torn=not self.well))
+        return self.books.setdefault(fingerprint, Book(torn=not self.sound))
 
     def decide(self, login: tuple[str, str], fingerprint: str) -> tuple[Answer, str]:
         """Return what the server says to a sign-in now, and the token."""
@@ -323,7 +325,7 @@ class World(Outside):
             self.failures += 1
             return ANSWERS[self.dialect], ""
         self.failures = 0
-        self.book(fingerprint).succeeds(well=self.well)
+        self.book(fingerprint).succeeds(well=self.sound)
         token = self.current.get(user)
         if not (self.sticky and token and token not in self.revoked and self.true < self.ends[token]):
             token = self.current[user] = f"token-{len(self.ends)}"
@@ -339,7 +341,7 @@ class World(Outside):
             engine.reset()
         finally:
             for fingerprint in {held, engine.held.account.identity.fingerprint}:
-                self.book(fingerprint).resets(self.true, engines if self.well else [engine], well=self.well)
+                self.book(fingerprint).resets(self.true, engines, well=self.sound)
 
     def fork(self, engine: Engine) -> Engine:
         """Return the child of a process, which knows what its parent knew."""
