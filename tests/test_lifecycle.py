@@ -295,7 +295,7 @@ def test_a_provider_that_cannot_be_made_again_keeps_no_other_from_starting_in_a_
         environment.setenv("HTTPS_PROXY", "ftp://proxy")
         environment.delenv("https_proxy", raising=False)
         for provider in (spoilt, other):
-            engine_of(provider).after_fork()  # what os.fork() calls in the child
+            engine_of(provider).held.inherit()  # what os.fork() calls in the child
         assert other.token().access_token == "canary-token-1"
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
@@ -308,13 +308,13 @@ def test_a_fork_makes_no_connections_and_closes_none_of_the_parents(server: Serv
     """There may be 1,000 providers, and most are not used in the child."""
     with TokenProvider(credentials(), transport=server.transport) as provider:
         gateway = engine_of(provider).held.account.gateway
-        engine_of(provider).after_fork()
+        engine_of(provider).held.inherit()
         assert engine_of(provider).held.account.gateway is gateway
         provider.token()
         made = engine_of(provider).held.account.gateway
         assert made is not gateway
         engine_of(provider).held.start_in_child()  # another thread's, that came at the same time
         assert engine_of(provider).held.account.gateway is made
-        engine_of(provider).after_fork()
+        engine_of(provider).held.inherit()
         provider.close()
         assert isinstance(grant(provider).outcome, Issued)

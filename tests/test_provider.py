@@ -275,7 +275,7 @@ def test_a_closed_provider_says_so(provider: TokenProvider, ask: Ask) -> None:
     provider.close()
     with pytest.raises(ConfigurationError, match="closed"):
         ask(provider)
-    engine_of(provider).after_fork()
+    engine_of(provider).held.inherit()
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,7 @@ class TestInterrupts:
         other = threading.Thread(target=provider.token)  # holds the lock; the child does not have this thread
         other.start()
         holds.wait(5)
-        engine_of(provider).after_fork()  # what os.fork() calls in the child
+        engine_of(provider).held.inherit()  # what os.fork() calls in the child
         assert provider.token().access_token == "canary-token-2"
         go.set()
         other.join()
@@ -461,14 +461,13 @@ class TestFlight:
         flight.wait(float("inf"))
 
     def test_a_closed_loop_is_passed_over(self, flight: Flight) -> None:
-        asyncio.run(self.waited(flight, flight.began))
+        asyncio.run(self.waited(flight, 0.0))
         flight.finish(FAILED)
         assert flight.outcome
 
     @pytest.mark.parametrize("deadline", [0.0, float("inf")])
     def test_nobody_waits_past_a_deadline_or_the_flights_end(self, deadline: float) -> None:
         flight = Flight(Runtime(), Pending(0, Moment(0.0, 0.0) if deadline else FAR))
-        deadline = deadline or flight.began
         flight.wait(deadline)
         asyncio.run(self.waited(flight, deadline))
         assert flight.outcome is None

@@ -11,7 +11,7 @@ from enkash_auth._policy.outcome import Failure, Issued, Refused, Unavailable
 from enkash_auth._policy.waited import Again, after_wait
 
 NOON = Moment(1000.0, 1e9)
-BEGAN, END = NOON.monotonic, 1010.0  # of the sign-in
+END = 1010.0  # of the sign-in
 HELD = TokenRecord.from_answer(Issued("t", 300.0), NOON, NOON, before=None, draw=0.5)
 ONCE = TokenRecord.from_answer(Issued("t", 0.0), NOON, NOON, before=None, draw=0.5)
 REFUSED, TROUBLE = Refused(400, "invalid_grant", True, "host"), Unavailable("status 503", "host")
@@ -24,20 +24,32 @@ LATE = Unavailable("no answer within 10 s", "host", late=True)
         ("a token that came", HELD, 1, END, HELD.token),
         ("a living token, also after the caller's time", HELD, 20, END, HELD.token),
         ("a token for this call only", ONCE, 1, END, ONCE.token),
-        ("no token that expired while the machine slept, but the next", HELD, 300, END + 300, Again(late=False)),
-        ("also past its own time, for its process stood still", HELD, 300, END, Again(late=False)),
-        ("but once only: not if the sign-in began after its time", HELD, 300, BEGAN - 1, None),
+        (
+            "the next token, if this one expired while the machine slept",
+            HELD,
+            300,
+            END + 300,
+            Again(late=False, stood=True),
+        ),
+        ("also past its own time, for its process stood still", HELD, 300, END, Again(late=False, stood=True)),
         ("a refusal", REFUSED, 1, END, REFUSED),
         ("trouble", TROUBLE, 1, END + 5, TROUBLE),
         ("a caller that joined late waits for one more sign-in", None, 10, END + 5, Again(late=True)),
         ("also if the sign-in itself has run out of time", LATE, 10, END + 5, Again(late=True)),
         ("but not past its own time", None, 10.2, END + 0.1, None),
-        ("unless its process stood still", None, 300, END, Again(late=True)),
-        ("in which an outage was only seen", LATE, 300, END, Again(late=True)),
+        ("unless its process stood still", None, 300, END, Again(late=True, stood=True)),
+        ("in which an outage was only seen", LATE, 300, END, Again(late=True, stood=True)),
         ("nor does the caller that began the sign-in", LATE, 9, END, LATE),
     ],
 )
 def test_a_caller_gets(
     rule: str, outcome: TokenRecord | Failure | None, seconds: float, deadline: float, got: Any
 ) -> None:
-    assert after_wait(outcome, NOON.after(seconds), deadline=deadline, began=BEGAN, end=NOON.after(END - BEGAN)) == got
+    now, end = NOON.after(seconds), NOON.after(END - NOON.monotonic)
+    assert after_wait(outcome, now, deadline=deadline, end=end, extra=False) == got
+
+
+@pytest.mark.parametrize(("outcome", "got"), [(HELD, None), (LATE, LATE), (None, None)])
+def test_a_process_that_stood_still_twice_has_no_third(outcome: TokenRecord | Failure | None, got: Any) -> None:
+    end = NOON.after(10)
+    assert after_wait(outcome, NOON.after(300), deadline=END, end=end, extra=True) == got

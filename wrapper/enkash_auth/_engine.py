@@ -89,10 +89,13 @@ class Engine:
         """Return what a caller gets that has waited: the token, an error, or the next flight to wait for."""
         if flight.outcome is None and flight.runs_here():
             raise self._reentrant().to_exception()
-        now, end = self.runtime.now(), flight.deadline
-        got = after_wait(flight.outcome, now, deadline=deadline, began=flight.began, end=end)
+        now = self.runtime.now()
+        got = after_wait(flight.outcome, now, deadline=deadline, end=flight.deadline, extra=flight.extra)
         if isinstance(got, Again):
-            return self.join_or_start(late=got.late)
+            answer = self.join_or_start(late=got.late)
+            if isinstance(answer, Flight):
+                answer.extra |= got.stood
+            return answer
         if isinstance(got, Token):
             return got
         raise (got or self.held.cache.no_answer()).to_exception()
@@ -146,13 +149,13 @@ class Engine:
         try:
             changed = self.held.account.changed(self._source)
         except Exception:  # half-way through a rotation, or not readable now
-            return False
+            changed = None
         return changed is not None and self.held.move_to(changed, flight.number if flight else None)
 
     def _end(self, flight: Flight, reason: str) -> None:
         """End a flight that could not start, or that an interrupt or a bug has stopped: nobody waits for it."""
-        identity = self.held.account.identity
-        self.held.finish(flight, Result(identity.fingerprint, Unavailable(reason, identity.host)))
+        who = self.held.account.identity
+        self.held.finish(flight, Result(who.fingerprint, Unavailable(reason, who.host)))
         flight.published.happen()  # there is no event that closing has to wait for
 
     # 401s, resets, ends
@@ -190,10 +193,6 @@ class Engine:
         exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.forked()))
         if not self.held.inherited:  # the parent's connections
             self.held.account.gateway.close()
-
-    def after_fork(self) -> None:
-        """Mark all as the parent's; the first caller in this child starts anew. Raises nothing: there may be 1,000."""
-        self.held.inherit()
 
     def _reentrant(self) -> Unavailable:
         reason = "token() was called re-entrantly, from a signal handler or finalizer"

@@ -34,7 +34,7 @@ class Flight:
 
     def __init__(self, runtime: Runtime, pending: Pending) -> None:
         self.number, self.deadline, self.end = pending.number, pending.end, pending.end.monotonic
-        self.began = runtime.monotonic()
+        self.extra = False  # callers whose process stood still wait for it past their deadline, and for no further one
         self.launched = False  # if not, the caller that began it was interrupted, and the next one launches it
         self.outcome: TokenRecord | Failure | None = None
         self._monotonic = runtime.monotonic
@@ -66,8 +66,8 @@ class Flight:
             self._finished.wait(max(0.0, self.bound(deadline) - self._monotonic()))
 
     def bound(self, deadline: float) -> float:
-        """Return until when a caller waits: one whose process stood still past its deadline, until the end."""
-        return self.end if deadline < self.began else min(deadline, self.end)
+        """Return until when a caller waits."""
+        return self.end if self.extra else min(deadline, self.end)
 
     def waiter(self, deadline: float) -> Waiter:
         """Return a future that ends when `wait` would; raises `ConfigurationError` where no asyncio loop runs."""

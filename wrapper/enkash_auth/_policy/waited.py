@@ -13,9 +13,10 @@ _OVERSLEPT = 0.5  # seconds; a thread that waits wakes up sooner, unless its pro
 
 @frozen
 class Again:
-    """The caller asks again. `late`: the sign-in ran out of time, but the caller did not."""
+    """The caller asks again. `late`: the sign-in ran out of time, but the caller did not; `stood`: its process did."""
 
     late: bool
+    stood: bool = False
 
 
 def excused(outcome: Failure | None, now: Moment, end: Moment) -> bool:
@@ -25,18 +26,18 @@ def excused(outcome: Failure | None, now: Moment, end: Moment) -> bool:
 
 
 def after_wait(
-    outcome: TokenRecord | Failure | None, now: Moment, *, deadline: float, began: float, end: Moment
+    outcome: TokenRecord | Failure | None, now: Moment, *, deadline: float, end: Moment, extra: bool
 ) -> Token | Again | Failure | None:
-    """Decide by the sign-in's outcome, its begin and end, and the caller's deadline; None means that no answer came.
+    """Decide by the sign-in's outcome and end, and the caller's deadline; None means that no answer came.
 
-    A caller whose process stood still waits for one more sign-in, which begins after its deadline.
+    A caller whose process stood still waits for one `extra` sign-in, and for no further one.
     """
     late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
-    in_time, stood = now.monotonic < deadline, deadline >= began and now.until(end) < -_OVERSLEPT
+    in_time, stood = now.monotonic < deadline, not extra and now.until(end) < -_OVERSLEPT
     if isinstance(outcome, TokenRecord):
         if outcome.single_use or outcome.alive(now):
             return outcome.token
-        return Again(late=False) if in_time or stood else None  # the machine slept while the caller waited
+        return Again(late=False, stood=stood) if in_time or stood else None  # the machine slept while the caller waited
     if stood and (outcome is None or isinstance(outcome, Unavailable)):
-        return Again(late=True)
+        return Again(late=True, stood=True)
     return Again(late=True) if late and in_time and end.monotonic < deadline else outcome
