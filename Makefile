@@ -1,5 +1,6 @@
 # The README's two commands. Everything they need lands in .venv and .nox, nothing global: .nox/cache holds downloads.
 export XDG_CACHE_HOME := $(CURDIR)/.nox/cache
+export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.nox/cache/python
 export NOX_SKIPPED := $(CURDIR)/.nox/skipped
 PYTHON ?= python3
 NOX = .venv/bin/nox

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from enkash_auth.testing import Sandbox
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -640,3 +643,43 @@ def test_the_wrapper_is_judged_by_its_public_api(project: Path) -> None:
         "- `enkash_auth.TokenProvider.clear` added",
     ]
     assert "### Bump of the package's `version`: major" in done.stdout
+
+
+API = {
+    "openapi": "3.0.3",
+    "info": {"title": "Orders", "version": "1"},
+    "paths": {
+        "/api/echo": {
+            "get": {
+                "operationId": "getEcho",
+                "responses": {
+                    "200": {
+                        "description": "an echo",
+                        "content": {
+                            "application/json": {
+                                "schema": {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+                            }
+                        },
+                    }
+                },
+            }
+        }
+    },
+}
+
+
+def test_the_example_fits_another_generated_client(
+    enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("API_URL", enkash_sandbox.base_url)
+    spec, settings = tmp_path / "orders.json", tmp_path / "settings.json"
+    spec.write_text(json.dumps(API))
+    settings.write_text(json.dumps({"package_name_override": "orders_client", "post_hooks": []}))
+    generator = [str(BIN / "openapi-python-client"), "generate", "--meta", "none"]
+    given = ["--path", str(spec), "--config", str(settings), "--output-path", str(tmp_path / "orders_client")]
+    subprocess.run([*generator, "--fail-on-warning", *given], check=True, capture_output=True)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    example = [sys.executable, "generated_client.py"]
+    ran = subprocess.run(example, cwd=ROOT / "examples", capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("GetEchoResponse200(ok=True, additional_properties={})\n", "")
+    enkash_sandbox.assert_token_requests(1)

@@ -131,21 +131,21 @@ def test_a_process_that_was_frozen_in_a_sign_in_has_its_token_after_the_thaw(run
     """Longer than its timeout: neither who waited nor who comes first hears that the server does not answer."""
     script = """
         from concurrent.futures import ThreadPoolExecutor
-        provider = TokenProvider.from_env(timeout=1)
+        provider = TokenProvider.from_env(timeout=1.5)
         with ThreadPoolExecutor(4) as pool:
             waiting = [pool.submit(provider.token) for _ in range(3)]
             print("waiting", flush=True)
             sys.stdin.readline()
             print({provider.token().access_token} | {call.result().access_token for call in waiting})
     """
-    with Sandbox(latency=0.6) as sandbox:
+    with Sandbox(latency=0.3) as sandbox:
         process = run(sandbox, script)
         assert process.stdout and process.stdin and process.stdout.readline() == "waiting\n"
         while not sandbox.token_requests:
             threading.Event().wait(0.001)
         process.send_signal(signal.SIGSTOP)
         wait_out = threading.Event()
-        threading.Timer(2, wait_out.set).start()
+        threading.Timer(2.5, wait_out.set).start()
         wait_out.wait()
         process.stdin.write("now\n")
         process.stdin.flush()
