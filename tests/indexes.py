@@ -146,8 +146,8 @@ class Index:
 
 
 @contextmanager
-def standing_in(kind: Kind, folder: Path) -> Iterator[Index]:
-    """Serve a folder as this kind of index does; `answers` of the index go first."""
+def standing_in(kind: Kind, folder: Path, host: str = "127.0.0.1") -> Iterator[Index]:
+    """Serve a folder as this kind of index does, at a loopback address; `answers` of the index go first."""
     folder.mkdir(parents=True, exist_ok=True)
     index = Index("", "", folder)
 
@@ -185,9 +185,9 @@ def standing_in(kind: Kind, folder: Path) -> Iterator[Index]:
         found = (answer(request.command, request.path, name) for answer in index.answers)
         return next(filter(None, found), None)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    index.url = f"http://127.0.0.1:{server.server_port}{kind.upload or '/upload/'}"
-    index.simple = f"http://127.0.0.1:{server.server_port}{kind.simple}"
+    server = ThreadingHTTPServer((host, 0), Handler)
+    index.url = f"http://{host}:{server.server_port}{kind.upload or '/upload/'}"
+    index.simple = f"http://{host}:{server.server_port}{kind.simple}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -830,7 +830,7 @@ def test_the_doctor_names_a_host_without_an_address(sandbox: Sandbox, env: pytes
     ("origins", "level", "said"),
     [
         ("", "ok", "in ENKASH_ORIGINS"),
-        ("https://localhost/api", "ok", "tokens go to https://localhost:443 only"),
+        ("https://127.0.0.1/api", "ok", "tokens go to https://127.0.0.1:443 only"),
         ("http://a.example", "fail", "ENKASH_ORIGINS: origin 1 must be https"),
     ],
 )

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ import pytest
 import enkash_auth
 from conftest import Server, credentials, wait_for_sign_ins
 from enkash_auth import TokenProvider
+from enkash_auth._runtime import exclusively
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 
 OURS = str(Path(enkash_auth.__file__).parent)
@@ -155,3 +157,23 @@ def test_a_finalizer_that_needs_a_token_on_a_sign_ins_thread_is_answered(
                 break
     assert number > 50
     assert all("re-entrantly" in str(error) or "refused the password" in str(error) for error in heard), heard
+
+
+def test_a_lock_that_was_acquired_by_who_was_interrupted_is_given_back() -> None:
+    """From Python 3.14 on a handler may raise between acquiring a lock and the block."""
+    lock = threading.RLock()
+
+    class Acquired:
+        def __enter__(self) -> None:
+            lock.acquire()
+            raise KeyboardInterrupt
+
+        def __exit__(self, *_: object) -> None: ...
+
+        release = staticmethod(lock.release)
+
+    held: Any = Acquired()
+    with pytest.raises(KeyboardInterrupt):
+        exclusively(held, list)
+    with pytest.raises(RuntimeError):
+        lock.release()

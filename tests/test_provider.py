@@ -109,6 +109,14 @@ def test_a_late_caller_waits_for_one_more_sign_in_and_no_third(
     go.set()
 
 
+def test_a_caller_whose_process_stood_still_gets_the_token_that_came_meanwhile(
+    provider: TokenProvider, clock: Clock
+) -> None:
+    token, forgotten = provider.token(), Flight(clock.runtime, Pending(0, clock.runtime.now()))
+    clock.passes(1)
+    assert engine_of(provider).after_wait(forgotten, clock.monotonic) is token
+
+
 def test_10_000_tasks_and_a_thread_cost_one_request(server: Server, provider: TokenProvider) -> None:
     go = server.hold(issued("t"))
 

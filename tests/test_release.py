@@ -561,12 +561,12 @@ def test_a_keyring_whose_backend_is_missing_is_one_line(prebuilt: Path, internal
 @pytest.mark.parametrize("own", [pytest.param("", marks=pytest.mark.thorough), READER])
 def test_a_list_on_another_host_gets_its_own_credentials_or_none(prebuilt: Path, tmp_path: Path, own: str) -> None:
     netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine localhost login {own} password {PASSWORD}\n" if own else "")
+    netrc.write_text(f"machine 127.0.0.2 login {own} password {PASSWORD}\n" if own else "")
     netrc.chmod(0o600)
     listing = KINDS["gitlab" if own else "folder"]
-    with standing_in(KINDS["azure"], tmp_path / "files") as upload, standing_in(listing, tmp_path / "files") as simple:
-        both = Index(upload.url, simple.simple.replace("127.0.0.1", "localhost"), upload.folder)
-        ok(publishing(prebuilt, both, NETRC=str(netrc)))
+    files = tmp_path / "files"
+    with standing_in(KINDS["azure"], files) as upload, standing_in(listing, files, "127.0.0.2") as simple:
+        ok(publishing(prebuilt, Index(upload.url, simple.simple, files), NETRC=str(netrc)))
     assert {seen.split(" ")[2] for seen in simple.seen} <= {own, ""}
     assert {seen.split(" ")[2] for seen in upload.seen} == {USER}
 

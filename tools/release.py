@@ -36,7 +36,7 @@ def check_url(url: str) -> str:
         raise ReleaseError("the index's URL holds credentials: set TWINE_USERNAME and TWINE_PASSWORD instead")
     if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ReleaseError("the index's URL must look like https://index.example/path/")
-    if parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
+    if parts.scheme == "http" and not re.fullmatch(r"localhost|127(\.\d{1,3}){3}|::1", host):
         raise ReleaseError(f"{parts.netloc} must be reached by https: credentials would go there in the clear")
     if parts.path.rstrip("/").endswith(f"/{NAME}"):
         raise ReleaseError(f"{parts.path} is this package's page: give the URL above that")
