@@ -11,6 +11,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http import HTTPStatus
 from importlib.metadata import metadata
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -397,7 +398,7 @@ def test_a_private_ca_named_once_serves_every_client(prebuilt: Path, tmp_path: P
             "403 {}: quota exceeded. These credentials may not do that, or the password is wrong",
         ),
         (Answer(400, "<head><title>400</title></head><p>No updates<br>&amp; such", HTML), "400 {}: No updates & such"),
-        (Answer(413), "413 {}: Request Entity Too Large"),
+        (Answer(413), f"413 {{}}: {HTTPStatus(413).phrase}"),
         (Answer(400, f"you sent\n{PASSWORD}"), "400 {}: you sent ***"),
         (Answer(404), "404 {}: Not Found. Compare this URL with the table in docs/release.md"),
         (
