@@ -363,7 +363,7 @@ def indexes(session: nox.Session) -> None:
     session.run_install("uv", "venv", "--quiet", "--allow-existing", str(devpi), external=True)
     pinned = ("--require-hashes", "-r", "requirements/devpi.txt")
     session.run_install("uv", "pip", "install", "--quiet", "--python", str(devpi), *pinned, external=True)
-    session.run("pytest", "-m", "indexes", *session.posargs, env={"DEVPI": str(devpi)})
+    session.run("pytest", *OF_TOOLS, "-m", "indexes", *session.posargs, env={"DEVPI": str(devpi)})
 
 
 @nox.session
