@@ -133,7 +133,7 @@ def api(session: nox.Session) -> None:
 
 @nox.session
 def drift(session: nox.Session) -> None:
-    """Fail if generated/ is not what the spec generates, byte by byte."""
+    """Fail if generated/ is not what the spec generates, or a breaking change lacks its bump of `info.version`."""
     _install(session, "generate")
     session.run("python", "tools/generate.py", "--check")
 
@@ -322,7 +322,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run a service with 16 callers and one token provider on the sandbox."""
+    """Run the same service against a fresh and a sticky server, side by side."""
     session.install("--force-reinstall", f"{_wheel(session)}[testing]", "--constraint", "requirements/constraints.txt")
     session.run("python", "examples/demo.py")
 
