@@ -109,6 +109,16 @@ def test_a_late_caller_waits_for_one_more_sign_in_and_no_third(
     go.set()
 
 
+def test_the_sign_in_that_a_caller_waits_for_whose_process_stood_still_is_its_last(
+    provider: TokenProvider, clock: Clock
+) -> None:
+    forgotten = Flight(clock.runtime, Pending(0, clock.runtime.now()))
+    clock.passes(1)
+    following = engine_of(provider).after_wait(forgotten, clock.monotonic)
+    assert isinstance(following, Flight) and following.extra
+    wait_for_sign_ins()
+
+
 def test_a_caller_whose_process_stood_still_gets_the_token_that_came_meanwhile(
     provider: TokenProvider, clock: Clock
 ) -> None:
