@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from enkash_auth._policy.lifetime import Moment
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import Runtime, exclusively, no_fork
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth.stores import Lock, Store
 
@@ -42,16 +42,20 @@ class Sealed:
     def __init__(
         self, store: Store, credentials: Credentials, runtime: Runtime, hung: list[Callable[[], bool]] | None = None
     ) -> None:
-        self._store, self._runtime, self._fingerprint = store, runtime, credentials.fingerprint()
+        self._store, self._runtime = store, runtime
         self._hung = [] if hung is None else hung
         self.host = credentials.origin[1]
-        client_secret = credentials.client_secret.reveal()
+        # a child forked while OpenSSL holds a lock of its own would wait for it for ever: so here and below
+        exclusively(no_fork, partial(self._derive, credentials))
+        self._lock: Lock | None = None
+        self.begin()
+
+    def _derive(self, credentials: Credentials) -> None:
+        self._fingerprint, client_secret = credentials.fingerprint(), credentials.client_secret.reveal()
         self._cipher = AESGCM(_derived(f"{client_secret}\0{self._fingerprint}", b"seal"))
         name = HMAC(_derived(client_secret, b"name"), hashes.SHA256())
         name.update("\0".join(credentials.account).encode())
         self._account = name.finalize().hex()[:40]
-        self._lock: Lock | None = None
-        self.begin()
 
     def begin(self) -> None:
         """Give the store its time anew."""
@@ -87,7 +91,8 @@ class Sealed:
             return None
         sealed, left = found
         try:
-            entry = json.loads(self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode()))
+            open_ = partial(self._cipher.decrypt, sealed[:_NONCE], sealed[_NONCE:], name.encode())
+            entry = json.loads(exclusively(no_fork, open_))
             age = entry.pop("seconds") - left
         except (InvalidTag, AttributeError, KeyError, TypeError, ValueError):  # also: of another version's shape
             return None
@@ -97,7 +102,7 @@ class Sealed:
         """Keep an entry for `seconds`; with `held`, the time it was written, only while the lease is held."""
         name, nonce = self._name(kind), os.urandom(_NONCE)
         text = json.dumps({**entry, "seconds": seconds}).encode()
-        sealed = nonce + self._cipher.encrypt(nonce, text, name.encode())
+        sealed = nonce + exclusively(no_fork, partial(self._cipher.encrypt, nonce, text, name.encode()))
         end = (held or self._runtime.now()).after(seconds)
 
         def save() -> bool:  # an entry that this process was stopped with is as old as it is

@@ -10,6 +10,7 @@ from attrs import frozen
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
 from enkash_auth._policy.sign_in import Identity, Result
+from enkash_auth._runtime import exclusively, no_fork
 from enkash_auth._settings.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Account:
 
     @classmethod
     def of(cls, credentials: Credentials, make: Make) -> Account:
-        identity = Identity(credentials.origin[1], credentials.account, credentials.fingerprint())
+        identity = Identity(credentials.origin[1], credentials.account, exclusively(no_fork, credentials.fingerprint))
         return cls(credentials, identity, make(credentials), make)
 
     def again(self) -> Account:
@@ -42,7 +43,8 @@ class Account:
     def changed(self, source: Source | None) -> Account | None:
         """Return the account that the source names now, None if it is this one; raises what the source raises."""
         credentials = source() if source else self.credentials
-        return None if credentials.fingerprint() == self.identity.fingerprint else self.of(credentials, self.make)
+        named = exclusively(no_fork, credentials.fingerprint)  # OpenSSL's locks must not come into a child held
+        return None if named == self.identity.fingerprint else self.of(credentials, self.make)
 
 
 @frozen
