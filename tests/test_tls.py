@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec, module_from_spec
@@ -14,7 +15,9 @@ import truststore
 from conftest import credentials, grant
 from enkash_auth import TokenProvider
 from enkash_auth._policy.outcome import Issued
+from enkash_auth._runtime import no_fork
 from enkash_auth._signin.tls import tls_context
+from enkash_auth.errors import UnavailableError
 from tls_server import ANSWER, TlsServer
 
 
@@ -66,3 +69,31 @@ def test_a_rotated_file_of_certificates_is_noticed(
         tls.wait_for_request()
         tls.connections[0].sendall(ANSWER)
         assert isinstance(call.result().outcome, Issued)
+
+
+def fork_waits() -> bool:
+    free = no_fork.acquire(blocking=False)
+    if free:
+        no_fork.release()
+    return not free
+
+
+def test_no_child_is_forked_amid_a_tls_handshake(tls: TlsServer) -> None:
+    """It would inherit OpenSSL's locks held, and wait for them for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        with TokenProvider(credentials(base_url=url)) as provider:
+            call = pool.submit(provider.token)
+            connection, _ = listening.accept()
+            assert connection.recv(1)
+            assert fork_waits()
+            connection.close()
+            with pytest.raises(UnavailableError):
+                call.result()
+        assert not fork_waits()
+        with TokenProvider(credentials(base_url=tls.url), verify=tls.trusting) as provider:
+            call = pool.submit(provider.token)
+            tls.wait_for_request()
+            assert not fork_waits()
+            tls.connections[0].sendall(ANSWER)
+            assert call.result()

@@ -10,7 +10,7 @@ from attrs import frozen
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
 from enkash_auth._policy.sign_in import Identity, Result
-from enkash_auth._runtime import exclusively, no_fork
+from enkash_auth._runtime import no_fork
 from enkash_auth._settings.credentials import Credentials
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ class Account:
 
     @classmethod
     def of(cls, credentials: Credentials, make: Make) -> Account:
-        identity = Identity(credentials.origin[1], credentials.account, exclusively(no_fork, credentials.fingerprint))
-        return cls(credentials, identity, make(credentials), make)
+        with no_fork:  # a child forked while OpenSSL holds its locks would wait for them for ever
+            identity = Identity(credentials.origin[1], credentials.account, credentials.fingerprint())
+            return cls(credentials, identity, make(credentials), make)
 
     def again(self) -> Account:
         """Return the same account with connections of its own, as a forked child needs it."""
@@ -43,8 +44,9 @@ class Account:
     def changed(self, source: Source | None) -> Account | None:
         """Return the account that the source names now, None if it is this one; raises what the source raises."""
         credentials = source() if source else self.credentials
-        named = exclusively(no_fork, credentials.fingerprint)  # OpenSSL's locks must not come into a child held
-        return None if named == self.identity.fingerprint else self.of(credentials, self.make)
+        with no_fork:
+            same = credentials.fingerprint() == self.identity.fingerprint
+        return None if same else self.of(credentials, self.make)
 
 
 @frozen

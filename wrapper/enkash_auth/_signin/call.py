@@ -16,7 +16,7 @@ from attrs import field, frozen, mutable
 from enkash_auth._policy.classification import Answer
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._policy.outcome import Outcome, Unavailable
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import Runtime, no_fork
 
 _LARGEST_ANSWER = 64 * 1024
 
@@ -45,12 +45,14 @@ class Call:
     answer: Answer = field(factory=Answer)
     sockets: list[socket.socket] = field(factory=list)
     lock: threading.RLock = field(factory=threading.RLock)
+    shaking: bool = False  # hands, over TLS
 
     def seconds(self) -> float:
         return self.runtime.now().until(self.deadline)
 
     def trace(self, name: str, info: dict[str, Any]) -> None:
         """Follow the request, as httpcore tells it: hold its header back, and know the connection for `cut`."""
+        self.shake(name.endswith("start_tls.started"))
         if name.endswith("send_request_headers.started"):
             if info["request"].method != b"CONNECT":  # to a proxy
                 self._leave()
@@ -62,6 +64,12 @@ class Call:
         elif name.endswith(("response_closed.started", "send_connection_init.started")):
             with self.lock:
                 self.sockets = []  # about to be closed; or HTTP/2's, on which other providers' requests may run
+
+    def shake(self, shaking: bool) -> None:
+        """A child forked amid a TLS handshake would inherit OpenSSL's locks held, and wait for them for ever."""
+        if shaking != self.shaking:
+            (no_fork.acquire if shaking else no_fork.release)()
+            self.shaking = shaking
 
     def cut(self) -> None:
         """Shut the connection down. Only the thread that uses it closes it.

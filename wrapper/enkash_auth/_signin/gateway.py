@@ -16,7 +16,7 @@ from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import NEVER, Moment
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from enkash_auth._policy.token import read_access_token, read_life
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import Runtime, no_fork
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth.errors import ConfigurationError, ProtocolError
 from enkash_auth_client import Client
@@ -94,11 +94,12 @@ class Gateway:
         with self._lock:
             self._calls.append(call)
             if self._certificates and self._certificates != (rotated := certificates()):
-                with suppress(ConfigurationError):  # half-way through
+                with suppress(ConfigurationError), no_fork:  # half-way through
                     self._client, self._certificates = self._connect(), rotated
         try:
             outcome = self._send(call)
         finally:
+            call.shake(False)
             with self._lock:
                 self._calls.remove(call)
                 last = self._closed and not self._calls and not self._shared
