@@ -14,8 +14,8 @@ import truststore
 
 from conftest import credentials, grant
 from enkash_auth import TokenProvider
+from enkash_auth._forks import handshakes
 from enkash_auth._policy.outcome import Issued
-from enkash_auth._runtime import no_fork
 from enkash_auth._signin.tls import tls_context
 from enkash_auth.errors import UnavailableError
 from tls_server import ANSWER, TlsServer
@@ -72,10 +72,10 @@ def test_a_rotated_file_of_certificates_is_noticed(
 
 
 def fork_waits() -> bool:
-    free = no_fork.acquire(blocking=False)
-    if free:
-        no_fork.release()
-    return not free
+    try:
+        return not handshakes.stop(0)
+    finally:
+        handshakes.go_on()
 
 
 def test_no_child_is_forked_amid_a_tls_handshake(tls: TlsServer) -> None:

@@ -22,7 +22,7 @@ ROOMS = (
     ("_fleet", "_flight"),
     ("_signin",),
     ("_settings", "_runtime", "otel"),
-    ("events", "stores", "_versions"),
+    ("events", "stores", "_forks", "_versions"),
     ("_policy",),
     ("errors",),
 )

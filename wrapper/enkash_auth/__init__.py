@@ -19,7 +19,7 @@ if not TYPE_CHECKING:  # pragma: no branch  # with it, a type checker would acce
     def __getattr__(name: str) -> object:
         # httpx takes longer to import than everything else, and pytest imports this package in every run.
         if name == "EnkashAuth":
-            from ._runtime import no_fork
+            from ._forks import no_fork
 
             with no_fork:
                 from ._auth import EnkashAuth

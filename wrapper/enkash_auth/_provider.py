@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 
 from ._engine import Engine
 from ._flight import Flight
+from ._forks import no_fork
 from ._policy.cache import TokenCache
 from ._policy.token import Token
-from ._runtime import check_threads, current_runtime, no_fork
+from ._runtime import check_threads, current_runtime
 from ._settings.credentials import Credentials, read_source
 from ._settings.environment import attempts_path, load_token_store
 from ._signin.account import Account, Signer

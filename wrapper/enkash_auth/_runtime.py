@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import os
 import random
 import secrets
 import threading
@@ -19,13 +18,6 @@ from ._policy.lifetime import Moment
 from .errors import ConfigurationError
 
 T = TypeVar("T")
-
-
-no_fork = threading.RLock()  # no child is forked while a thread holds it
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=no_fork.release)
-
-
 _lock_type = threading.Lock
 
 

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from enkash_auth._forks import no_fork
 from enkash_auth._policy.lifetime import Moment
-from enkash_auth._runtime import Runtime, exclusively, no_fork
+from enkash_auth._runtime import Runtime, exclusively
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth.stores import Lock, Store
 

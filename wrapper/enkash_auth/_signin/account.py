@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
+from enkash_auth._forks import no_fork
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
 from enkash_auth._policy.sign_in import Identity, Result
-from enkash_auth._runtime import no_fork
 from enkash_auth._settings.credentials import Credentials
 
 if TYPE_CHECKING:

@@ -16,10 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from enkash_auth._forks import no_fork
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
-from enkash_auth._runtime import Runtime, exclusively, no_fork
+from enkash_auth._runtime import Runtime, exclusively
 
 try:
     import sqlite3  # here, for a sign-in must not import: a fork may come

@@ -13,10 +13,11 @@ from typing import Any
 import httpx
 from attrs import field, frozen, mutable
 
+from enkash_auth._forks import handshakes
 from enkash_auth._policy.classification import Answer
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._policy.outcome import Outcome, Unavailable
-from enkash_auth._runtime import Runtime, no_fork
+from enkash_auth._runtime import Runtime
 
 _LARGEST_ANSWER = 64 * 1024
 
@@ -68,7 +69,7 @@ class Call:
     def shake(self, shaking: bool) -> None:
         """A child forked amid a TLS handshake would inherit OpenSSL's locks held, and wait for them for ever."""
         if shaking != self.shaking:
-            (no_fork.acquire if shaking else no_fork.release)()
+            (handshakes.began if shaking else handshakes.ended)()
             self.shaking = shaking
 
     def cut(self) -> None:

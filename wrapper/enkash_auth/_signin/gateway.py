@@ -11,12 +11,13 @@ from importlib.metadata import version
 import httpx
 from attrs import evolve
 
+from enkash_auth._forks import no_fork
 from enkash_auth._policy.cause import cause_of
 from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import NEVER, Moment
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from enkash_auth._policy.token import read_access_token, read_life
-from enkash_auth._runtime import Runtime, no_fork
+from enkash_auth._runtime import Runtime
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth.errors import ConfigurationError, ProtocolError
 from enkash_auth_client import Client
