@@ -77,32 +77,35 @@ STEPS = {
     "token": TokenProvider.token,
     "invalidate": lambda provider: provider.invalidate(provider.token()),
     "reset": TokenProvider.reset,
+    "make": lambda provider: TokenProvider(provider.credentials).close(),
     "close": TokenProvider.close,
 }
 
 
-def check(provider: TokenProvider) -> None:
-    """What a handler gets: a token, or an error at once."""
+def hear(provider: TokenProvider, heard: list[EnkashAuthError]) -> None:
     try:
         provider.token()
     except EnkashAuthError as error:
-        assert isinstance(error, ConfigurationError) or "re-entrantly" in str(error), error
+        heard.append(error)
 
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_a_handler_that_needs_a_token_at_any_moment_is_answered(
     server: Server, step: Callable[[TokenProvider], object]
 ) -> None:
+    """It gets a token, or an error at once."""
+    heard: list[EnkashAuthError] = []
     for number in count():
         with TokenProvider(credentials(), transport=server.transport, timeout=5) as provider:
             provider.token()
             provider.invalidate(provider.token())
-            interrupted = Interrupt(number, lambda provider=provider: check(provider))
+            interrupted = Interrupt(number, lambda provider=provider: hear(provider, heard))
             with interrupted.on_this_thread():
                 step(provider)
             if interrupted.left >= 0:
                 break
     assert number > 5
+    assert all(isinstance(error, ConfigurationError) or "re-entrantly" in str(error) for error in heard), heard
 
 
 def test_a_finalizer_that_needs_another_providers_token_on_a_sign_ins_thread_is_answered(
@@ -111,19 +114,13 @@ def test_a_finalizer_that_needs_another_providers_token_on_a_sign_ins_thread_is_
     """The providers of a process share the lock of the file of attempts."""
     heard: list[EnkashAuthError] = []
 
-    def finalizer(other: TokenProvider) -> None:
-        try:
-            other.token()
-        except EnkashAuthError as error:
-            heard.append(error)
-
     monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
     for number in count():
         with (
             TokenProvider(credentials(), transport=server.transport) as provider,
             TokenProvider(credentials(username="other"), transport=server.transport, timeout=1) as other,
         ):
-            handler = lambda other=other: finalizer(other)  # noqa: E731
+            handler = lambda other=other: hear(other, heard)  # noqa: E731
             interrupted = Interrupt(number, handler, "/_signin/attempts_file")
             with interrupted.on_sign_ins():
                 provider.token()

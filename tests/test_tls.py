@@ -14,7 +14,7 @@ import truststore
 
 from conftest import credentials, grant
 from enkash_auth import TokenProvider
-from enkash_auth._forks import handshakes
+from enkash_auth._forks import Forks, forks
 from enkash_auth._policy.outcome import Issued
 from enkash_auth._signin.tls import tls_context
 from enkash_auth.errors import UnavailableError
@@ -73,9 +73,9 @@ def test_a_rotated_file_of_certificates_is_noticed(
 
 def fork_waits() -> bool:
     try:
-        return not handshakes.stop(0)
+        return not forks.begin(0)
     finally:
-        handshakes.go_on()
+        forks.end()
 
 
 def test_no_child_is_forked_amid_a_tls_handshake(tls: TlsServer) -> None:
@@ -87,6 +87,7 @@ def test_no_child_is_forked_amid_a_tls_handshake(tls: TlsServer) -> None:
             connection, _ = listening.accept()
             assert connection.recv(1)
             assert fork_waits()
+            listening.close()
             connection.close()
             with pytest.raises(UnavailableError):
                 call.result()
@@ -97,3 +98,25 @@ def test_no_child_is_forked_amid_a_tls_handshake(tls: TlsServer) -> None:
             assert not fork_waits()
             tls.connections[0].sendall(ANSWER)
             assert call.result()
+
+
+def test_a_fork_waits_for_what_another_thread_has_begun() -> None:
+    guard = Forks(pause=lambda _: guard.leave("call"))
+    with ThreadPoolExecutor() as pool:
+        pool.submit(guard.enter, "call").result()
+    assert not guard.begin(0)
+    assert guard.begin()
+
+
+def test_what_begins_amid_a_fork_waits_for_its_end() -> None:
+    pauses = []
+    guard = Forks(pause=lambda seconds: pauses.append(seconds) or guard.end())
+    guard.begin()
+    with guard.waiting():
+        assert len(pauses) == 1
+
+
+def test_a_fork_waits_for_nothing_of_its_own_thread() -> None:
+    guard = Forks()
+    with guard.waiting():
+        assert guard.begin()

@@ -19,9 +19,9 @@ if not TYPE_CHECKING:  # pragma: no branch  # with it, a type checker would acce
     def __getattr__(name: str) -> object:
         # httpx takes longer to import than everything else, and pytest imports this package in every run.
         if name == "EnkashAuth":
-            from ._forks import no_fork
+            from ._forks import forks
 
-            with no_fork:
+            with forks.waiting():
                 from ._auth import EnkashAuth
             return EnkashAuth
         # Reading metadata takes milliseconds, so it is read when somebody asks.

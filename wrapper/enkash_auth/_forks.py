@@ -1,42 +1,62 @@
-"""What a forked child must not inherit half done: it would wait for it for ever."""
-
-from __future__ import annotations
+"""What a forked child must not inherit half done, for it would wait for it for ever: imports, OpenSSL's own locks."""
 
 import os
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-_PATIENCE = 5.0  # seconds that a fork waits for handshakes
-
-
-class Handshakes:
-    """Counts the TLS handshakes under way, which hold OpenSSL's locks: a fork waits for them, up to a limit."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self._count, self._changed = 0, threading.Condition()
-
-    def began(self) -> None:
-        with self._changed:
-            self._count += 1
-
-    def ended(self) -> None:
-        with self._changed:
-            self._count -= 1
-            self._changed.notify_all()
-
-    def stop(self, seconds: float = _PATIENCE) -> bool:
-        """Wait until there are none, and let none begin until `go_on`; return False if some have not ended."""
-        self._changed.acquire()
-        return self._changed.wait_for(lambda: not self._count, seconds)
-
-    def go_on(self) -> None:
-        self._changed.release()
+_PATIENCE = 5.0  # seconds that a fork waits
 
 
-no_fork = threading.RLock()  # no child is forked while a thread holds it
-handshakes = Handshakes()
+class Forks:
+    """Lets a fork wait for what other threads are doing. There is no lock here: a signal handler may come anywhere."""
+
+    def __init__(self, pause: Callable[[float], None] = time.sleep) -> None:
+        self._pause = pause
+        self.start_in_child()
+
+    def start_in_child(self) -> None:
+        self._under_way, self._inside = False, dict[object, int]()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Let a fork wait until the block ends."""
+        key = object()
+        try:
+            self.enter(key)
+            yield
+        finally:
+            self.leave(key)
+
+    def enter(self, key: object) -> None:
+        """Let a fork wait until `leave`; if one is under way, this thread waits for that first."""
+        self._inside[key] = threading.get_ident()
+        while self._under_way:
+            self.leave(key)
+            self._pause(0.001)
+            self._inside[key] = threading.get_ident()
+
+    def leave(self, key: object) -> None:
+        self._inside.pop(key, None)
+
+    def begin(self, seconds: float = _PATIENCE) -> bool:
+        """Let none enter until `end`, and wait for other threads that have; return whether all have left."""
+        self._under_way, end, this = True, time.monotonic() + seconds, threading.get_ident()
+        while any(thread != this for thread in list(self._inside.values())):
+            if time.monotonic() >= end:
+                return False
+            self._pause(0.001)
+        return True
+
+    def end(self) -> None:
+        self._under_way = False
+
+
+transaction = threading.RLock()  # a fork waits until no thread holds it
+forks = Forks()
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(before=handshakes.stop, after_in_parent=handshakes.go_on, after_in_child=handshakes.reset)
-    os.register_at_fork(before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=no_fork.release)
+    os.register_at_fork(before=forks.begin, after_in_parent=forks.end, after_in_child=forks.start_in_child)
+    os.register_at_fork(
+        before=transaction.acquire, after_in_parent=transaction.release, after_in_child=transaction.release
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Self, TypedDict, Unpack
 
 from ._engine import Engine
 from ._flight import Flight
-from ._forks import no_fork
+from ._forks import forks
 from ._policy.cache import TokenCache
 from ._policy.token import Token
 from ._runtime import check_threads, current_runtime
@@ -68,7 +68,7 @@ class TokenProvider:
         source = None if isinstance(credentials, Credentials) else credentials
         given = credentials if isinstance(credentials, Credentials) else read_source(credentials)
         runtime = current_runtime()
-        with no_fork:  # a child forked amid an import would wait for that module for ever
+        with forks.waiting():
             # not at import, for they take long; and never inside a sign-in, for a fork may come
             from ._signin.attempts_file import Attempts
             from ._signin.direct import Direct
@@ -93,7 +93,7 @@ class TokenProvider:
         `ENKASH_TOKEN_STORE` names its store by URL (`stores.from_url`), unless a `store` is given; `options` are the
         constructor's. Raises `ConfigurationError` for missing or malformed settings.
         """
-        with no_fork:
+        with forks.waiting():
             own = load_token_store() if store is None else None
         provider = cls(partial(Credentials.load, profile), store=own if store is None else store, **options)
         provider._own_store = own
@@ -174,7 +174,7 @@ def _shared(direct: Direct, store: Store, timeout: float, strict: bool) -> Signe
     if not all(callable(getattr(store, name, None)) for name in ("load", "save", "delete", "lock")):
         raise ConfigurationError("store must be a stores.Store; stores.from_url makes one from a URL")
     try:
-        with no_fork:
+        with forks.waiting():
             from ._fleet.shared import Shared
     except ImportError as missing:
         raise ConfigurationError(

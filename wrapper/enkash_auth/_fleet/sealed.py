@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from enkash_auth._forks import no_fork
+from enkash_auth._forks import forks
 from enkash_auth._policy.lifetime import Moment
-from enkash_auth._runtime import Runtime, exclusively
+from enkash_auth._runtime import Runtime
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth.stores import Lock, Store
 
@@ -46,8 +46,8 @@ class Sealed:
         self._store, self._runtime = store, runtime
         self._hung = [] if hung is None else hung
         self.host = credentials.origin[1]
-        # a child forked while OpenSSL holds a lock of its own would wait for it for ever: so here and below
-        exclusively(no_fork, partial(self._derive, credentials))
+        with forks.waiting():  # here and below: OpenSSL has locks of its own
+            self._derive(credentials)
         self._lock: Lock | None = None
         self.begin()
 
@@ -92,8 +92,9 @@ class Sealed:
             return None
         sealed, left = found
         try:
-            open_ = partial(self._cipher.decrypt, sealed[:_NONCE], sealed[_NONCE:], name.encode())
-            entry = json.loads(exclusively(no_fork, open_))
+            with forks.waiting():
+                text = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())
+            entry = json.loads(text)
             age = entry.pop("seconds") - left
         except (InvalidTag, AttributeError, KeyError, TypeError, ValueError):  # also: of another version's shape
             return None
@@ -103,7 +104,8 @@ class Sealed:
         """Keep an entry for `seconds`; with `held`, the time it was written, only while the lease is held."""
         name, nonce = self._name(kind), os.urandom(_NONCE)
         text = json.dumps({**entry, "seconds": seconds}).encode()
-        sealed = nonce + exclusively(no_fork, partial(self._cipher.encrypt, nonce, text, name.encode()))
+        with forks.waiting():
+            sealed = nonce + self._cipher.encrypt(nonce, text, name.encode())
         end = (held or self._runtime.now()).after(seconds)
 
         def save() -> bool:  # an entry that this process was stopped with is as old as it is

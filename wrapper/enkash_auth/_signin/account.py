@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
-from enkash_auth._forks import no_fork
+from enkash_auth._forks import forks
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
 from enkash_auth._policy.sign_in import Identity, Result
@@ -33,7 +33,7 @@ class Account:
 
     @classmethod
     def of(cls, credentials: Credentials, make: Make) -> Account:
-        with no_fork:  # a child forked while OpenSSL holds its locks would wait for them for ever
+        with forks.waiting():
             identity = Identity(credentials.origin[1], credentials.account, credentials.fingerprint())
             return cls(credentials, identity, make(credentials), make)
 
@@ -44,7 +44,7 @@ class Account:
     def changed(self, source: Source | None) -> Account | None:
         """Return the account that the source names now, None if it is this one; raises what the source raises."""
         credentials = source() if source else self.credentials
-        with no_fork:
+        with forks.waiting():
             same = credentials.fingerprint() == self.identity.fingerprint
         return None if same else self.of(credentials, self.make)
 

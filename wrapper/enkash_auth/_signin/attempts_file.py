@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from enkash_auth._forks import no_fork
+from enkash_auth._forks import transaction
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
@@ -90,7 +90,7 @@ class Attempts:
 
     def _keep(self, fingerprint: str, attempt: Attempt) -> None:
         memory = partial(self._memory, fingerprint)
-        exclusively(no_fork, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
+        exclusively(transaction, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
 
     def _change(self, fingerprint: str, change: Change[T], left: float) -> T | None:
         """Apply `change` in the file, or else in memory; return what it returns, None if the file is busy."""
@@ -111,7 +111,7 @@ class Attempts:
             return value
 
         before = self.trouble
-        value = exclusively(no_fork, apply)  # a child forked amid a transaction would find the file locked for ever
+        value = exclusively(transaction, apply)  # a child forked amid a transaction would find the file locked for ever
         if self.trouble and not before:  # not under the lock: a handler may wait for what needs it
             _log.debug("attempts are remembered in this process alone: %s (%s)", self.path, self.trouble)
         return value

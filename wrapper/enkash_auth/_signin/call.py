@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from attrs import field, frozen, mutable
 
-from enkash_auth._forks import handshakes
+from enkash_auth._forks import forks
 from enkash_auth._policy.classification import Answer
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._policy.outcome import Outcome, Unavailable
@@ -46,7 +46,6 @@ class Call:
     answer: Answer = field(factory=Answer)
     sockets: list[socket.socket] = field(factory=list)
     lock: threading.RLock = field(factory=threading.RLock)
-    shaking: bool = False  # hands, over TLS
 
     def seconds(self) -> float:
         return self.runtime.now().until(self.deadline)
@@ -67,10 +66,8 @@ class Call:
                 self.sockets = []  # about to be closed; or HTTP/2's, on which other providers' requests may run
 
     def shake(self, shaking: bool) -> None:
-        """A child forked amid a TLS handshake would inherit OpenSSL's locks held, and wait for them for ever."""
-        if shaking != self.shaking:
-            (handshakes.began if shaking else handshakes.ended)()
-            self.shaking = shaking
+        """Let a fork wait for a TLS handshake, in which OpenSSL holds its locks."""
+        (forks.enter if shaking else forks.leave)(id(self))
 
     def cut(self) -> None:
         """Shut the connection down. Only the thread that uses it closes it.

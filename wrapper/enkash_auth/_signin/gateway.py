@@ -11,7 +11,7 @@ from importlib.metadata import version
 import httpx
 from attrs import evolve
 
-from enkash_auth._forks import no_fork
+from enkash_auth._forks import forks
 from enkash_auth._policy.cause import cause_of
 from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import NEVER, Moment
@@ -95,7 +95,7 @@ class Gateway:
         with self._lock:
             self._calls.append(call)
             if self._certificates and self._certificates != (rotated := certificates()):
-                with suppress(ConfigurationError), no_fork:  # half-way through
+                with suppress(ConfigurationError), forks.waiting():  # half-way through
                     self._client, self._certificates = self._connect(), rotated
         try:
             outcome = self._send(call)
