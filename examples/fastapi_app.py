@@ -31,5 +31,5 @@ async def orders(request: Request) -> Any:
     try:
         answer = await request.app.state.api.get("/api/echo")
     except errors.UnavailableError as error:  # no token now: the caller can retry
-        raise HTTPException(503, headers={"Retry-After": f"{int(error.retry_after or 9) + 1}"}) from error
+        raise HTTPException(503, headers={"Retry-After": f"{max(1, round(error.retry_after or 10))}"}) from error
     return answer.raise_for_status().json()
