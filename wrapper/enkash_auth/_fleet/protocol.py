@@ -137,7 +137,7 @@ def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
             return Ended(ended.outcome or decision.failure(member.host, now.monotonic), ended.requests, decision)
         now, outcome, sent, ready, recorded = yield from _attempt(member, ready, now)
         ended = Ended(outcome, ended.requests + sent, ready.ledger.decide(now))
-        again = second_request(outcome, now, now.until(ready.limit), member.draw())
+        again = second_request(outcome, now, now.until(ready.limit), member.draw(), before=ready.record)
         if isinstance(outcome, TokenRecord):
             ready = evolve(ready, record=outcome)
         pause = again if recorded and sent and ended.requests == 1 else None

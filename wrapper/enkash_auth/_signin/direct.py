@@ -35,8 +35,8 @@ class Direct:
         self.runtime.pause(max(0.0, pause - lead))
         first = self._attempt(given, now.monotonic + pause)
         now = self.runtime.now()
-        again = second_request(first.outcome, now, now.until(given.deadline), self.runtime.draw())
-        if again is None or not first.requests or (pause and given.record and not given.record.sticky(now)):
+        again = second_request(first.outcome, now, now.until(given.deadline), self.runtime.draw(), before=given.record)
+        if again is None or not first.requests:
             return first
         self.runtime.pause(max(0.0, again - lead))
         if isinstance(first.outcome, TokenRecord):
