@@ -1,7 +1,5 @@
 """How often a password may be sent: the kinds of answers, and what the attempts since the last success allow."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Processes without a store remember their attempts in a file of this user's and machine's."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import os

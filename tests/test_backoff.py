@@ -1,7 +1,5 @@
 """When the server is not asked, and how many tokens a 401 may cost, on numbers alone."""
 
-from __future__ import annotations
-
 import pytest
 from attrs import evolve
 

@@ -1,7 +1,5 @@
 """What a provider knows, and each transition of it: on values alone."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -3,8 +3,6 @@
 Hypothesis prints the transitions of a failing run; `--hypothesis-seed=N` repeats a search.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import floor, inf
 

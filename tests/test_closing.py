@@ -1,7 +1,5 @@
 """Closing a provider while its sign-in runs touches nothing of others. Over TLS, on loopback."""
 
-from __future__ import annotations
-
 import os
 import socket
 import threading

@@ -1,7 +1,5 @@
 """Stores keep what they are given, privately, and say when they cannot."""
 
-from __future__ import annotations
-
 import os
 import re
 import resource

@@ -1,7 +1,5 @@
 """What a caller gets that has waited: on values alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

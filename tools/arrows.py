@@ -3,8 +3,6 @@
 `python tools/arrows.py --picture` draws them, for CONTRIBUTING.md.
 """
 
-from __future__ import annotations
-
 import ast
 import sys
 from pathlib import Path

@@ -7,8 +7,6 @@ go on without it, each for itself, and the promise is one process's; with `stric
 differ in names and in the hour alone are met once. At last each row of the rules is broken, to see it found.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 import time

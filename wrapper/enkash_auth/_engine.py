@@ -1,7 +1,5 @@
 """One lock, one thread for each sign-in; applies the policy, and keeps callers waiting for what it brings."""
 
-from __future__ import annotations
-
 import threading
 from functools import partial
 

@@ -1,7 +1,5 @@
 """What an engine holds: all that changes, under one lock."""
 
-from __future__ import annotations
-
 import threading
 
 from ._flight import Flight

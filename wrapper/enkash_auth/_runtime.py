@@ -1,7 +1,5 @@
 """Clocks, chance and threads: what a simulation replaces. Only this module starts threads."""
 
-from __future__ import annotations
-
 import contextvars
 import logging
 import random

@@ -1,7 +1,5 @@
 """Events of a provider, for logs and for the service's `on_event` function. No event holds a secret."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Literal

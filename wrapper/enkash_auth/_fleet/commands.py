@@ -1,7 +1,5 @@
 """The commands of a shared sign-in: what its steps ask of their shell, and what they return."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Mapping
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """What one process knows of its account in the store, and how it reads and writes that: generators of commands."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 

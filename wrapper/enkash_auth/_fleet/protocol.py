@@ -4,8 +4,6 @@ The reply to a command is the time now and a value. A store that fails raises `S
 yielded. The process with the lease writes an attempt, sends, and writes the answer; the others adopt what it saves.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

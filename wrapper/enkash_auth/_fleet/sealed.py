@@ -1,7 +1,5 @@
 """What one account keeps in a store: entries that its credentials name and encrypt, so there is no key to configure."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading

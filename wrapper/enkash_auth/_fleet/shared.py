@@ -1,7 +1,5 @@
 """The shell of a shared sign-in: carries out on the store, the server and the clock what the protocol says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any

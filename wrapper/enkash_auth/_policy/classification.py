@@ -1,7 +1,5 @@
 """What an answer to a token request says about the account: was it tried, and may that have been a refusal?"""
 
-from __future__ import annotations
-
 from collections.abc import Container, Mapping
 from enum import StrEnum
 

@@ -3,8 +3,6 @@
 Each waiter raises an error of its own, for a shared exception object gathers the frames of all that raise it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from attrs import field, frozen

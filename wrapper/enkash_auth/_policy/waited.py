@@ -1,7 +1,5 @@
 """What a caller gets that has waited for a sign-in."""
 
-from __future__ import annotations
-
 from attrs import frozen
 
 from .lifetime import Moment, TokenRecord

@@ -1,7 +1,5 @@
 """A token request under way: when it may leave, and how much of an answer is read."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import zlib

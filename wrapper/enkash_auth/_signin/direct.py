@@ -1,7 +1,5 @@
 """A sign-in by this process alone."""
 
-from __future__ import annotations
-
 from attrs import evolve, frozen
 
 from enkash_auth._policy.attempts import Decision
