@@ -20,8 +20,8 @@ ROOMS = (
     ("_fleet", "_flight"),
     ("_signin",),
     ("_settings", "_runtime", "otel"),
-    ("events", "stores", "_forks", "_versions"),
-    ("_policy",),
+    ("events", "stores", "_versions"),
+    ("_policy", "_forks"),
     ("errors",),
 )
 FLOORS = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
