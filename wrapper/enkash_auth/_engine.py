@@ -29,7 +29,7 @@ class Engine:
         self.signer, self.runtime = signer, runtime
         self.held = Held(cache, account, runtime)
         self._source, self._on_event = source, on_event
-        self._grants, self._events = 0, list[Event]()
+        self._grants = 0
 
     # what a caller gets
 
@@ -125,15 +125,12 @@ class Engine:
             raise
         if self.held.closed:  # closing cuts a running request, which is no event
             return []
-        events = exclusively(self.held.lock, self._take_events)
+        due = self.signer.events
+        events = exclusively(self.held.lock, lambda: [due.pop(0) for _ in range(len(due))])
         if news:
             seconds = self.runtime.monotonic() - began
             event = Event("issued", self.held.account.identity.host, seconds, result.requests, self._grants)
             events += describe(event, result.outcome, alive)
-        return events
-
-    def _take_events(self) -> list[Event]:
-        events, self._events = self._events + self.signer.take_events(), []
         return events
 
     def _given(self, flight: Flight) -> SignIn:
@@ -165,7 +162,7 @@ class Engine:
             cache = self.held.cache.rejected(token, self.runtime.now())
             if cache is not self.held.cache:
                 self.held.change(cache)
-                self._events.append(Event("invalidated", self.held.account.identity.host, grants=self._grants))
+                self.signer.events.append(Event("invalidated", self.held.account.identity.host, grants=self._grants))
 
         exclusively(self.held.lock, forget)
 

@@ -52,7 +52,7 @@ class Shared:
         self._members: dict[str, Member] = {}
         self._down_until: float | None = None  # monotonic; None while the store answers
         self._hung: list[Callable[[], bool]] = []  # a call of the store, as `Sealed` keeps it
-        self._events: list[Event] = []
+        self.events = direct.events
 
     def sign_in(self, given: SignIn) -> Result:
         """Adopt what a sibling has saved, then no request was sent; or sign in for all of them."""
@@ -77,11 +77,6 @@ class Shared:
             why = str(error)
         if self._strict:
             raise Unavailable(why, account.identity.host).to_exception()
-
-    def take_events(self) -> list[Event]:
-        """Return what has happened to the store since the last time."""
-        events, self._events = self._events, []
-        return events
 
     def _member(self, account: Account) -> Member:
         host, runtime = account.identity.host, self._runtime
@@ -142,11 +137,11 @@ class Shared:
     def _store_answered(self, host: str) -> None:
         if self._down_until is not None:
             self._down_until = None
-            self._events.append(Event("store_back", host))
+            self.events.append(Event("store_back", host))
 
     def _store_failed(self, reason: str, host: str) -> None:
         if self._down_until is None:
-            self._events.append(Event("store_down", host, reason=reason))
+            self.events.append(Event("store_down", host, reason=reason))
         self._down_until = self._runtime.monotonic() + _DOWN
 
 

@@ -1,6 +1,6 @@
 """A sign-in by this process alone."""
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from enkash_auth._policy.attempts import Decision
 from enkash_auth._policy.backoff import second_request
@@ -21,6 +21,7 @@ class Direct:
 
     runtime: Runtime
     attempts: Attempts
+    events: list[Event] = field(factory=list)  # not published yet
 
     def sign_in(self, given: SignIn) -> Result:
         """Return how it ended, and how many requests were sent."""
@@ -69,6 +70,3 @@ class Direct:
     def reset(self, account: Account) -> None:
         """Let one more password of these credentials through, for every process of this machine's user."""
         self.attempts.reset(account.identity.fingerprint)
-
-    def take_events(self) -> list[Event]:
-        return []
