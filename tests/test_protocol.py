@@ -584,6 +584,6 @@ def test_a_look_changes_nothing(fleet: Fleet) -> None:
     process = fleet.process()
     process.sign_in()
     before = fleet.store.entries()
-    record, ledger, backoff = process.carry_out(process.member.look(None))
+    record, ledger, backoff = process.carry_out(process.member.look())
     assert record and ledger.proven and not backoff.failures
     assert fleet.store.entries() == before

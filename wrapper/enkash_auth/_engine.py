@@ -43,7 +43,7 @@ class Engine:
             raise self._reentrant().to_exception()
         flight = self.held.flight
         running = flight and flight.launched and flight.outcome is None
-        if flight and running and self.held.until == NEVER and self.runtime.monotonic() < flight.end:
+        if flight and running and self.held.serving[0] == NEVER and self.runtime.monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
         if self.held.inherited and not self.held.closed:
             self.held.start_in_child()

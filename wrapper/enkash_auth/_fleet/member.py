@@ -41,9 +41,9 @@ class Member:
         yield Save("reset", {"id": id}, _FOREVER, now, fenced=False)
         yield Delete("token")
 
-    def look(self, record: TokenRecord | None) -> Steps:
+    def look(self) -> Steps:
         """Return what the store has: the token, the ledger and its back-off."""
-        _, record = yield from self.read_token(record)
+        _, record = yield from self.read_token(None)
         _, ledger, backoff, _ = yield from self.read_ledger()
         return record, ledger, backoff
 

@@ -43,7 +43,6 @@ class Sealed:
     ) -> None:
         self._store, self._runtime = store, runtime
         self._hung = [] if hung is None else hung
-        self.host = credentials.origin[1]
         with forks.waiting():  # here and below: OpenSSL has locks of its own
             self._derive(credentials)
         self._lock: Lock | None = None

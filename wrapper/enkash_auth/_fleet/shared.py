@@ -29,7 +29,7 @@ _DOWN = 5.0  # seconds without a store that has failed
 def look(store: Store, credentials: Credentials, runtime: Runtime) -> tuple[TokenRecord | None, Ledger, Backoff]:
     """Return what the store has of an account, and change nothing; raise `StoreError` if it does not answer."""
     member = Member(credentials.origin[1], 0.0, False, runtime.new_id, lambda: 0.5)
-    sealed, steps = Sealed(store, credentials, runtime), member.look(None)
+    sealed, steps = Sealed(store, credentials, runtime), member.look()
     try:
         command = next(steps)
         while True:

@@ -36,11 +36,6 @@ class Moment(NamedTuple):
     def after(self, seconds: float) -> Moment:
         return Moment(self.monotonic + seconds, self.wall + seconds)
 
-    @property
-    def offset(self) -> float:
-        """Changes only when a clock is set or stands still."""
-        return self.wall - self.monotonic
-
     def until(self, end: Moment) -> float:
         """Return the seconds until `end` by the clock that reaches it first."""
         return min(end.monotonic - self.monotonic, end.wall - self.wall)
@@ -71,7 +66,8 @@ class Lifetime:
         """Return what this and a later answer for the same token say together."""
         lower = Moment(*map(max, self.lower, other.lower))
         upper = Moment(*map(min, self.upper, other.upper))
-        if abs(self.lower.offset - other.lower.offset) > _CLOCK_SET:  # `self.upper` still holds, on the monotonic clock
+        monotonic, wall = (new - old for old, new in zip(self.lower, other.lower, strict=True))
+        if abs(wall - monotonic) > _CLOCK_SET:  # `self.upper` still holds, on the monotonic clock
             lower, upper = other.lower, other.upper.after(min(0.0, self.upper.monotonic - other.upper.monotonic))
         return Lifetime(lower, upper, self.window) if lower.until(upper) > 0 else evolve(other, window=self.window)
 
@@ -120,10 +116,6 @@ class TokenRecord:
     def single_use(self) -> bool:
         """Whether the token was good for the callers that waited for it, and for no later one."""
         return not self.alive(self.answered)
-
-    def usable(self, now: Moment) -> bool:
-        """Whether a caller may be given the token: it has not expired, and no API has said 401 to it."""
-        return not self.rejected and self.alive(now)
 
     def verdict(self, now: Moment) -> tuple[Verdict, float]:
         """Return what a caller gets, and the monotonic time until which that stays so."""

@@ -154,11 +154,7 @@ class Gateway:
             self._client.get_httpx_client().close()
 
     def abandon(self) -> None:
-        """Cut a request that does not end: a server that drips headers outlasts every timeout.
-
-        The connection is shut down, and closed by the thread that uses it: OpenSSL would go on with the descriptor's
-        number, which may be another file's by then.
-        """
+        """Cut a request that does not end: a server that drips headers outlasts every timeout."""
         with self._lock:
             running = list(self._calls)
         for call in running:
