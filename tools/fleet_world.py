@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from enkash_auth._fleet.commands import Ended, Lease, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._fleet.commands import Ended, Lease, Pause, Read, Release, Save, Send, Source
 from enkash_auth._fleet.member import Member
 from enkash_auth._fleet.protocol import sign_in
 from enkash_auth._policy.attempts import Memory
@@ -205,11 +205,11 @@ def carry_out(world: World, process: Process, member: Member, command: Any, told
         case Send(_, deadline) if world.moment.until(deadline) > 0:
             return send(world, process, member, *told)
         case Send():  # the gateway looks at the clocks last
-            return world, Sent(Unavailable("late", "h", late=True), Answer(left=False))
+            return world, (Unavailable("late", "h", late=True), Answer(left=False))
     return world, None
 
 
-def send(world: World, process: Process, member: Member, answer: Answer, kind: Kind) -> tuple[World, Sent]:
+def send(world: World, process: Process, member: Member, answer: Answer, kind: Kind) -> tuple[World, Any]:
     """Let a password leave, if that is promised to be none too many; the server answers at once."""
     if member.memory.own[-1].reset == world.reset:  # else it was under way before the reset
         name = process.name if world.faults["fail"] + world.spent.count("fail") and not process.strict else ""
@@ -217,9 +217,9 @@ def send(world: World, process: Process, member: Member, answer: Answer, kind: K
         world = evolve(world, sent=(*world.sent, (world.now, kind, name)))
     if kind is SUCCESS:
         world, issued = evolve(world, sent=(), proven=True), Issued(f"@t{world.now}", LIFE)
-        return world, Sent(TokenRecord.from_answer(issued, world.moment, world.moment, before=None, draw=0.5), answer)
+        return world, (TokenRecord.from_answer(issued, world.moment, world.moment, before=None, draw=0.5), answer)
     refused = 200 < answer.status < 500 and answer.status != 429
-    return world, Sent(Refused(answer.status, answer.error, False, "h") if refused else Unavailable("x", "h"), answer)
+    return world, (Refused(answer.status, answer.error, False, "h") if refused else Unavailable("x", "h"), answer)
 
 
 def check_few(world: World, name: str) -> None:

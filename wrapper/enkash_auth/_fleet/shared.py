@@ -9,7 +9,7 @@ from attrs import evolve
 from enkash_auth._policy.attempts import Ledger
 from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.lifetime import TokenRecord
-from enkash_auth._policy.outcome import Failure, Unavailable
+from enkash_auth._policy.outcome import Unavailable
 from enkash_auth._policy.sign_in import Result
 from enkash_auth._runtime import Runtime
 from enkash_auth._settings.credentials import Credentials
@@ -18,7 +18,7 @@ from enkash_auth._signin.direct import Direct
 from enkash_auth.events import Event
 from enkash_auth.stores import Store, StoreError
 
-from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Sent, Source, Steps, TooSlowError
+from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Source, Steps, TooSlowError
 from .member import Member
 from .protocol import sign_in
 from .sealed import Sealed
@@ -62,10 +62,7 @@ class Shared:
         ended, changed = self._carry_out(steps, given)
         if ended.outcome is None:
             return self.sign_in(changed)
-        outcome: TokenRecord | Failure = ended.outcome
-        if ended.decision and not isinstance(outcome, TokenRecord):
-            outcome = ended.decision.limiting(outcome, self._runtime.monotonic())
-        return given.result(outcome, ended.requests)
+        return given.result(ended.outcome, ended.requests)
 
     def reset(self, account: Account) -> None:
         """Let one more password through, for all processes; raise `UnavailableError` if strict and it was not saved."""
@@ -118,9 +115,9 @@ class Shared:
                 self._runtime.pause(seconds)
                 sealed.begin()
             case Send(record, deadline, leaves):
-                outcome, answer = self._direct.request(evolve(given, record=record, deadline=deadline), leaves)
+                outcome_and_answer = self._direct.request(evolve(given, record=record, deadline=deadline), leaves)
                 sealed.begin()
-                return Sent(outcome, answer)
+                return outcome_and_answer
             case Release():
                 with suppress(Exception):  # it ends by itself
                     sealed.release()
