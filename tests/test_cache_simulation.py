@@ -206,7 +206,7 @@ class Caches(RuleBasedStateMachine):
     @rule()
     def fork(self) -> None:
         """Go on as the child; its parent's sign-ins and callers are not its own."""
-        self.cache = self.cache.forked()
+        self.cache = self.cache.afresh()
         self.signins.clear()
         self.callers.clear()
         self.rejected.clear()

@@ -63,7 +63,7 @@ class Process:
             command = next(steps)
             while True:
                 self.commands.append(command)
-                self.sealed.begin()
+                self.sealed.renew_patience()
                 try:
                     self.before(command)
                     value = self.do(command)

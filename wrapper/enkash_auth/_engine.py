@@ -6,11 +6,11 @@ from functools import partial
 from ._flight import Flight
 from ._held import Held
 from ._policy.cache import Fail, Join, Serve, Start, TokenCache
-from ._policy.lifetime import NEVER
+from ._policy.lifetime import LONG_AGO
 from ._policy.outcome import Failure, Unavailable
 from ._policy.sign_in import Result
 from ._policy.token import Token
-from ._policy.waited import Again, after_wait
+from ._policy.waited import Again, decide_after_wait
 from ._runtime import NoThreadError, Runtime, check_threads, exclusively, in_a_step, logs_held_back
 from ._signin.account import Account, Signer, SignIn, Source
 from .errors import ConfigurationError
@@ -43,7 +43,7 @@ class Engine:
             raise self._reentrant().to_exception()
         flight = self.held.flight
         running = flight and flight.launched and flight.outcome is None
-        if flight and running and self.held.serving[0] == NEVER and self.runtime.monotonic() < flight.end:
+        if flight and running and self.held.serving[0] == LONG_AGO and self.runtime.monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
         if self.held.inherited and not self.held.closed:
             self.held.start_in_child()
@@ -69,7 +69,7 @@ class Engine:
         if isinstance(decision, Serve):
             self.held.serving = decision.until, decision.token
             return decision.token
-        self.held.serving = NEVER, None
+        self.held.serving = LONG_AGO, None
         if isinstance(decision, Fail):
             return decision.failure
         assert flight
@@ -88,7 +88,7 @@ class Engine:
         if flight.outcome is None and flight.runs_here():
             raise self._reentrant().to_exception()
         now = self.runtime.now()
-        got = after_wait(flight.outcome, now, deadline=deadline, end=flight.deadline, extra=flight.extra)
+        got = decide_after_wait(flight.outcome, now, deadline=deadline, end=flight.deadline, extra=flight.extra)
         if isinstance(got, Again):
             answer = self.join_or_start(late=got.late)
             if isinstance(answer, Flight):
@@ -185,7 +185,7 @@ class Engine:
         if ended and not ended.runs_here():
             ended.published.wait(_EVENTS_DUE)
         self.held.closed = True
-        exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.forked()))
+        exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.afresh()))
         if not self.held.inherited:  # the parent's connections
             self.held.account.gateway.close()
 

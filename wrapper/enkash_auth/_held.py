@@ -4,19 +4,19 @@ import threading
 
 from ._flight import Flight
 from ._policy.cache import TokenCache
-from ._policy.lifetime import NEVER, Moment, Verdict
+from ._policy.lifetime import LONG_AGO, Moment, Verdict
 from ._policy.sign_in import Result
 from ._policy.token import Token
 from ._runtime import Runtime, exclusively
 from ._signin.account import Account
 
-_NOTHING = NEVER, None
+_NOTHING = LONG_AGO, None
 
 
 class Held:
     """The cache, the account, the flight under way, and what the hot path reads.
 
-    The hot path reads `serving` without the lock: the token, and when callers have to ask again (monotonic; NEVER if
+    The hot path reads `serving` without the lock: the token, and when callers have to ask again (monotonic; LONG_AGO if
     they have to wait). It is one tuple, for without a GIL two reads may see two states.
     """
 
@@ -50,7 +50,7 @@ class Held:
         def start() -> None:
             if self.inherited:
                 self.account, self.inherited = account, False
-                self.start_clean(self.cache.forked())
+                self.start_clean(self.cache.afresh())
 
         exclusively(self.lock, start)
 

@@ -28,7 +28,7 @@ class Member:
     draw: Callable[[], float]
     lead: float = 0.0  # seconds to connect in
     memory: Memory = field(factory=Memory)
-    unproven: bool = False  # whether the store could be read last, and knows of no success
+    store_has_no_proof: bool = False  # it could be read last, and knows of no success
 
     @property
     def lease(self) -> float:
@@ -66,7 +66,7 @@ class Member:
         now, reset = yield Read("reset")
         known = ledger.after_reset(str((reset and reset[0].get("id")) or ""), now)
         restored = self.memory.restored(known)
-        self.unproven = not restored.proven
+        self.store_has_no_proof = not restored.proven
         return now, restored, backoff if known is ledger else Backoff(), restored == ledger
 
     def blocked(self, decision: Decision, backoff: Backoff, now: Moment) -> Failure | None:

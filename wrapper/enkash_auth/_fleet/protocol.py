@@ -40,7 +40,7 @@ def sign_in(
 ) -> Steps:
     """Adopt what a sibling has saved, or send a sign-in's one or two requests; return how it `Ended`."""
     if reachable:
-        member.unproven = False
+        member.store_has_no_proof = False
         try:
             ended = yield from _adopt_or_lease(member, record, deadline)
             if isinstance(ended, _Ready):
@@ -49,10 +49,10 @@ def sign_in(
             return ended
         except StoreError as error:
             now, _ = yield Release()
-            member.unproven = member.unproven and not isinstance(error, TooSlowError)
+            member.store_has_no_proof = member.store_has_no_proof and not isinstance(error, TooSlowError)
             if member.strict:
                 return Ended(Unavailable(str(error), member.host))
-    if member.unproven and not member.memory.ledger.proven:  # each process would send a password of its own
+    if member.store_has_no_proof and not member.memory.ledger.proven:  # each process would send a password of its own
         why = "the token store can be read, but not written: check its space and its ACL"
         return Ended(Unavailable(why, member.host))
     alone = _Ready(record, deadline, deadline, member.memory.ledger, shared=False)
@@ -158,7 +158,7 @@ def _request(member: Member, ready: _Ready, now: Moment, pause: float) -> Steps:
     ledger, attempt = ready.ledger.started(member.new_id(), now)
     member.memory = member.memory.keeping(attempt)
     written, backoff = True, ready.backoff
-    outcome, answer = Unavailable("another process is signing in", member.host, late=True), Answer(left=False)
+    outcome, answer = Unavailable("another process is signing in", member.host, late=True), Answer(departed=False)
     if ready.shared:
         try:
             now, written = yield from member.write(ledger, backoff, now)

@@ -113,10 +113,10 @@ class Shared:
         match command:
             case Pause(seconds):
                 self._runtime.pause(seconds)
-                sealed.begin()
+                sealed.renew_patience()
             case Send(record, deadline, leaves):
                 outcome_and_answer = self._direct.request(evolve(given, record=record, deadline=deadline), leaves)
-                sealed.begin()
+                sealed.renew_patience()
                 return outcome_and_answer
             case Release():
                 with suppress(Exception):  # it ends by itself

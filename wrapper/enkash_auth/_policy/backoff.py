@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from .lifetime import NEVER, Moment, TokenRecord
+from .lifetime import LONG_AGO, Moment, TokenRecord
 from .outcome import Failure, Malformed, Refused, Unavailable
 
 _LONGEST_BACKOFF = 30.0  # seconds
@@ -15,7 +15,7 @@ LONGEST_RETRY_AFTER = 3600.0
 class Backoff:
     """No request until `until` (monotonic seconds); callers meanwhile get the last failure at once."""
 
-    until: float = NEVER
+    until: float = LONG_AGO
     failures: int = 0
     failure: Failure | None = None
 

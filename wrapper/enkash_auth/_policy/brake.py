@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from .lifetime import NEVER
+from .lifetime import LONG_AGO
 
 _BURST, _REFILL = 2.0, 60.0  # two at once, one more a minute
 
@@ -14,7 +14,7 @@ class Brake:
     """A token bucket for invalidations: an API that always answers 401 does not cost a sign-in for each call."""
 
     level: float = _BURST
-    at: float = NEVER  # monotonic
+    at: float = LONG_AGO  # monotonic
 
     def take(self, now: float) -> Brake | None:
         """Return the brake after one more invalidation, None where it allows none."""

@@ -16,7 +16,7 @@ from .outcome import Issued
 from .token import Token, make_token
 
 CLOCK_CHECK = 20.0  # seconds between two readings of both clocks
-NEVER = float("-inf")  # monotonic seconds
+LONG_AGO = float("-inf")  # monotonic seconds
 _WINDOW, _FRACTION = 60.0, 0.3  # a token is renewed so many seconds before the end, or at such a part of a short life
 _CLOCK_SET = 0.1  # if the clocks part by more seconds, one of them was set or stood still
 _STICKY_FOR = 86_400.0  # seconds until a server that was found to be sticky is asked early again
@@ -80,7 +80,7 @@ class TokenRecord:
     life: Lifetime
     answered: Moment
     forecast: Forecast
-    sticky_until: float = NEVER  # monotonic; the server counts as sticky for a day
+    sticky_until: float = LONG_AGO  # monotonic; the server counts as sticky for a day
     reissued: bool = False
     rejected: bool = False  # an API said 401 to it: no sibling's entry brings it back
 
@@ -92,7 +92,7 @@ class TokenRecord:
         again = before is not None and before.token.access_token == issued.access_token
         seconds = issued.life if issued.life is not None else _UNSTATED_AGAIN if again else _UNSTATED
         life, trip = Lifetime.stated(seconds, started, answered, draw), answered.monotonic - started.monotonic
-        sticky_until, first = NEVER, answered.monotonic
+        sticky_until, first = LONG_AGO, answered.monotonic
         if before is None or (not again and before.alive(started)):  # a new token before expiry: not sticky
             forecast = Forecast(first, trip)
         elif not again:
@@ -121,7 +121,7 @@ class TokenRecord:
         """Return what a caller gets, and the monotonic time until which that stays so."""
         left = now.until(self.life.lower)
         if left <= 0 or self.rejected:
-            return Verdict.WAIT, NEVER
+            return Verdict.WAIT, LONG_AGO
         early = left - self.life.window
         if self.sticky(now):
             early = left if self.probe_in(now) is None else min(early, left - _PROBES_FROM)

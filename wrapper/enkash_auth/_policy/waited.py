@@ -23,7 +23,7 @@ def excused(outcome: Failure | None, now: Moment, end: Moment) -> bool:
     return (outcome is None or no_answer) and now.until(end) < -_OVERSLEPT
 
 
-def after_wait(
+def decide_after_wait(
     outcome: TokenRecord | Failure | None, now: Moment, *, deadline: float, end: Moment, extra: bool
 ) -> Token | Again | Failure | None:
     """Decide by the sign-in's outcome and end, and the caller's deadline; None means that no answer came.

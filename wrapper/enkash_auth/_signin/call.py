@@ -40,7 +40,7 @@ class Call:
     allowed: float  # seconds
     leaves: float  # monotonic
     target: str  # host and port, of the last connection that was begun
-    left: bool = False  # whether the password may have left
+    departed: bool = False  # whether the password may have left
     answer: Answer = field(factory=Answer)
     sockets: list[socket.socket] = field(factory=list)
     lock: threading.RLock = field(factory=threading.RLock)
@@ -87,7 +87,7 @@ class Call:
     def check_time(self) -> None:
         """Connecting took too long, or this process stood still: the password must not leave any more."""
         if self.seconds() <= 0:
-            self.left = False
+            self.departed = False
             raise StoppedError(Unavailable("no time was left", self.host, late=True))
 
 
@@ -110,7 +110,7 @@ class Form(httpx.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         self._call.check_time()
-        self._call.left = True
+        self._call.departed = True
         yield self._content
 
 
