@@ -24,7 +24,7 @@ class Row(NamedTuple):
     final: bool = False
 
 
-# the first row that fits decides; if none does, the next password may leave
+# the first row that fits forbids the next password; if no row fits, the password may leave
 UNPROVEN = (
     Row(Kind.CLEAR, lambda kinds: Kind.CLEAR in kinds, final=True),
     Row(Kind.CLIENT, lambda kinds: Kind.CLIENT in kinds, final=True),

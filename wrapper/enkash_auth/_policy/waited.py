@@ -11,7 +11,10 @@ _OVERSLEPT = 0.5  # seconds; a thread that waits wakes up sooner, unless its pro
 
 @frozen
 class Again:
-    """The caller asks again. `late`: the sign-in ran out of time, but the caller did not; `stood`: its process did."""
+    """The caller asks again.
+
+    `late`: the sign-in ran out of time, but the caller did not. `stood`: the process stood still meanwhile.
+    """
 
     late: bool
     stood: bool = False

@@ -64,7 +64,7 @@ class Call:
                 self.sockets = []  # about to be closed; or HTTP/2's, on which other providers' requests may run
 
     def shake(self, shaking: bool) -> None:
-        """Let a fork wait for a TLS handshake, in which OpenSSL holds its locks."""
+        """Let a fork wait from now on (`shaking`) or no more: in a TLS handshake OpenSSL holds its locks."""
         (forks.enter if shaking else forks.leave)(id(self))
 
     def cut(self) -> None:
@@ -85,7 +85,7 @@ class Call:
         self.sent = self.runtime.now()
 
     def check_time(self) -> None:
-        """Connecting took too long, or this process stood still: the password must not leave any more."""
+        """Stop the request, before its password leaves, if connecting took too long or this process stood still."""
         if self.seconds() <= 0:
             self.departed = False
             raise StoppedError(Unavailable("no time was left", self.host, late=True))
