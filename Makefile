@@ -5,7 +5,7 @@ export NOX_SKIPPED := $(CURDIR)/.nox/skipped
 PYTHON ?= python3
 NOX = .venv/bin/nox
 
-CHECKS = $(addprefix session-, tests-3.11 tools-tests tests-3.12 tests-3.13 tests-3.14 types docs spec drift lint)
+CHECKS = $(addprefix session-, tests-3.11 systems tools-tests tests-3.12 tests-3.13 tests-3.14 types docs spec drift lint)
 
 .PHONY: help demo test check dev clean $(CHECKS)
 help:
