@@ -1,7 +1,5 @@
 """When the server is asked again after it did not answer: the back-off, and a sign-in's second request."""
 
-from __future__ import annotations
-
 from attrs import evolve, frozen
 
 from .lifetime import LONG_AGO, Moment, TokenRecord
@@ -19,7 +17,7 @@ class Backoff:
     failures: int = 0
     failure: Failure | None = None
 
-    def failed(self, failure: Failure, now: float, draw: float, *, ours: bool = True) -> Backoff:
+    def failed(self, failure: Failure, now: float, draw: float, *, ours: bool = True) -> "Backoff":
         """Return the back-off after one more failure: 0.5 to 1 s, doubled each time, or as `Retry-After` asks.
 
         Where the attempts so far limit the next, or another process's back-off does, these alone say when.

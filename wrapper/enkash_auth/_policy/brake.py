@@ -1,7 +1,5 @@
 """How many tokens an API's 401 may cost."""
 
-from __future__ import annotations
-
 from attrs import frozen
 
 from .lifetime import LONG_AGO
@@ -16,7 +14,7 @@ class Brake:
     level: float = _BURST
     at: float = LONG_AGO  # monotonic
 
-    def take(self, now: float) -> Brake | None:
+    def take(self, now: float) -> "Brake | None":
         """Return the brake after one more invalidation, None where it allows none."""
         level = min(_BURST, self.level + max(0.0, now - self.at) / _REFILL)
         return Brake(level - 1, now) if level >= 1 else None

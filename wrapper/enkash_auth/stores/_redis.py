@@ -1,11 +1,9 @@
 """RedisStore: entries in Redis or Valkey, for processes on many machines. Time is the server's."""
 
-from __future__ import annotations
-
 import os
 import time
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, Self
 
 import redis
 from redis.cluster import RedisCluster
@@ -70,7 +68,7 @@ class RedisStore:
         return self._own
 
     @classmethod
-    def from_url(cls, url: str) -> RedisStore:
+    def from_url(cls, url: str) -> Self:
         """Return a store for a URL of redis-py or `redis+sentinel://host:port,host:port/service`.
 
         Connecting and answering may take 1 s each, unless the URL says otherwise. Raises `ConfigurationError` for a
