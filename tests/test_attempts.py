@@ -1,7 +1,5 @@
 """How often a password may be sent: the kinds of answers, and what the attempts since the last success allow."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -27,7 +25,7 @@ KINDS: list[tuple[Answer, Kind]] = [
     (Answer(401, basic=True), CLIENT),
     (Answer(401, "unauthorized", basic=True, json=True), CLIENT),
     *((Answer(status, "invalid_client", json=True), CLIENT) for status in (400, 401, 403, 500)),
-    (Answer(left=False), REMOVED),
+    (Answer(departed=False), REMOVED),
     *((Answer(status, json=json), REMOVED) for status in (408, 421, 425, 429, 503) for json in (False, True)),
     *((Answer(status), REMOVED) for status in (404, 405, 413, 415)),
     (Answer(), UNKNOWN),
@@ -138,7 +136,7 @@ def test_each_pause_has_a_case_that_fails_without_it(place: int, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("kinds", "alive", "waits"),
+    ("kinds", "running", "waits"),
     [
         ([OPEN], ["a1"], False),
         ([OPEN, OPEN], ["a1", "a2"], True),
@@ -147,9 +145,9 @@ def test_each_pause_has_a_case_that_fails_without_it(place: int, monkeypatch: py
     ],
 )
 def test_two_attempts_that_may_still_be_answered_are_waited_for(
-    kinds: list[Kind], alive: list[str], waits: bool
+    kinds: list[Kind], running: list[str], waits: bool
 ) -> None:
-    decision = ledger(kinds, age=60.0).decide(NOW, alive)
+    decision = ledger(kinds, age=60.0).decide(NOW, running)
     assert decision == Decision(len(kinds), OPEN if waits else None)
 
 

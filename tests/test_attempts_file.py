@@ -1,7 +1,5 @@
 """Processes without a store remember their attempts in a file of this user's and machine's."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import os
@@ -142,7 +140,7 @@ def test_living_siblings_are_waited_for_within_ones_own_time(path: Path, clock: 
     asked = clock.monotonic
     assert blocked(one, clock, 2.0) == Decision(2, Kind.OPEN)
     assert 1.8 < clock.monotonic - asked <= 2
-    other.record("f", flights[1].answered(Answer(left=False)))
+    other.record("f", flights[1].answered(Answer(departed=False)))
     begun(one, clock)
 
 

@@ -1,7 +1,5 @@
 """The sandbox refuses passwords in many dialects, counts them in all, and has outages; the client stops in time."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

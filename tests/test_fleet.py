@@ -3,8 +3,6 @@
 What the processes do with a store, command by command, is in `test_protocol.py`; here are their shell and the store.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections.abc import Callable, Iterator

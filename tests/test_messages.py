@@ -1,8 +1,7 @@
 """What a message says: what happened, to which host, setting or file, and what to do next. Never a secret."""
 
-from __future__ import annotations
-
 import pickle
+import re
 import re
 import socket
 import ssl

@@ -1,7 +1,5 @@
 """Which certificates a sign-in trusts."""
 
-from __future__ import annotations
-
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor

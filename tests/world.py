@@ -39,7 +39,7 @@ ANSWERS = {  # to a password that is refused, or to each in an outage
     "server_error": Answer(500),
     "silence": Answer(),
     "busy": Answer(429),
-    "unreachable": Answer(left=False),
+    "unreachable": Answer(departed=False),
 }
 TOKEN = Answer(200, json=True, token=True)
 DIALECTS = ("clear", "client", "maybe", "envelope", "unauthorized", "server_error", "silence")
@@ -60,7 +60,7 @@ def outcome_of(answer: Answer, token: str = "", life: float = 0) -> Outcome:
         return Issued(token, life)
     if answer.status in (0, 429) or answer.status >= 500:
         after = RETRY_AFTER if answer.status == 429 else None
-        return Unavailable(f"status {answer.status}", HOST, after, late=answer.left and not answer.status)
+        return Unavailable(f"status {answer.status}", HOST, after, late=answer.departed and not answer.status)
     return Malformed("?", HOST) if answer.status == 200 else Refused(answer.status, answer.error, False, HOST)
 
 

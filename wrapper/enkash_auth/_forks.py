@@ -55,7 +55,7 @@ class Forks:
         self._under_way = False
 
 
-transaction = threading.RLock()  # a fork waits until no thread holds it
+transaction = threading.RLock()  # of attempts and of memory stores: a fork waits until no thread holds it
 forks = Forks()
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
     os.register_at_fork(before=forks.begin, after_in_parent=forks.end, after_in_child=forks.start_in_child)
