@@ -126,8 +126,8 @@ class Processes(Callers):
             password.known = self.store.mood == "well" and self.world.true - password.answered < 0.1
             if password.known and password.kind is Kind.SUCCESS:
                 book = self.world.book(password.fingerprint)
-                book.saved = True
-                book.cleared.clear()
+                book.saved = True  # and by ledger.md, a success clears what is older, never what is later
+                book.cleared = [one for one in book.cleared if one.at > fiber.began]
         for caller in [caller for caller in self.callers if caller.flight is fiber.flight]:
             self.go_on(caller)
 

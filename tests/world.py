@@ -217,6 +217,7 @@ class Fiber:
     def __init__(self, run: Any, machine: Machine) -> None:
         self.engine, self.flight, self.machine = run.func.__self__, run.args[0], machine
         self.done, self.killed, self.due = False, False, machine.monotonic()
+        self.began = machine.world.true
         self.passwords: list[Password] = []
         self.excused = False  # begun before a reset
         self.troubled = False  # by the store
