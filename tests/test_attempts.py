@@ -250,6 +250,12 @@ class TestTraces:
         both = answered(found, attempt, CLIENT).answered(old)
         assert both.decide(again).until == again.after(300).monotonic
 
+    def test_a_process_that_went_without_the_store_knows_few_numbers_and_time_says_what_is_later(self) -> None:
+        found, attempt = Ledger((), True, "", 5, NOW), Attempt("alone", 1, NOW.after(7), CLEAR)
+        assert kinds_of(found.answered(attempt)) == [CLEAR]
+        slept = evolve(attempt, start=Moment(NOW.monotonic + 7, NOW.wall - 3600))  # NOW as read after the machine slept
+        assert found.answered(slept) is found
+
 
 def test_a_success_leaves_another_attempt_that_has_its_number() -> None:
     _, lost = Ledger().started("lost", NOW)
@@ -325,7 +331,7 @@ class TestMemory:
         assert memory.restored(Ledger()) == found
         memory = memory.keeping(evolve(attempt, kind=MAYBE))
         assert kinds_of(memory.restored(found)) == kinds_of(memory.restored(Ledger())) == [MAYBE]
-        cleared = Ledger((), True, cleared=1)
+        cleared = Ledger((), True, "", 1, NOW)
         assert memory.after(memory.restored(cleared), saved=False) == Memory(cleared)
 
     @pytest.mark.parametrize("kind", [SUCCESS, REMOVED, UNKNOWN])  # of proven credentials, that is an outage

@@ -147,6 +147,32 @@ def test_a_refusal_and_a_reset_are_the_whole_fleets(fleet: Fleet) -> None:
     assert fleet.requests == 2
 
 
+def test_a_sign_in_that_began_before_a_reset_brings_no_refusal_back(fleet: Fleet) -> None:
+    """Nor if the store is emptied between its reads of the ledger and of the reset."""
+    fleet.server.answer = lambda _: REFUSAL
+    one, sibling, store = fleet.process(), fleet.process(), fleet.store
+    lock, load = store.lock, store.load
+
+    def is_leased(*given: Any) -> Any:
+        store.lock = lock
+        failure(sibling)
+        store.load = is_read
+        return lock(*given)
+
+    def is_read(name: str) -> Any:
+        if name.startswith("reset"):
+            store.load = load
+            one.reset()
+            for entry in [*store.names]:
+                store.delete(entry)
+        return load(name)
+
+    store.lock = is_leased
+    failure(one)
+    fleet.server.answer = lambda _: issued("t")
+    assert fleet.ask(one) == ["t"]
+
+
 def test_other_credentials_are_not_refused_with_them(fleet: Fleet) -> None:
     fleet.server.answer = lambda _: REFUSAL
     failure(fleet.process())

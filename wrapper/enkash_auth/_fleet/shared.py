@@ -66,7 +66,8 @@ class Shared:
 
     def reset(self, account: Account) -> None:
         """Let one more password through, for all processes; raise `UnavailableError` if strict and it was not saved."""
-        member, given = self._member(account), SignIn(account, None, self._runtime.now(), lambda: None)
+        given, member = SignIn(account, None, self._runtime.now(), lambda: None), evolve(self._member(account))
+        self._members[account.identity.fingerprint] = member  # what began before must not write to its memory
         try:
             self._carry_out(member.reset(self._runtime.new_id(), self._runtime.now()), given)
             return

@@ -131,7 +131,8 @@ class Ledger:
         An attempt that is missing though nothing has cleared it is put back: its save was lost.
         """
         stands, cleared, cleared_at = attempt.reset == self.reset, self.cleared, self.cleared_at
-        old = attempt.number <= cleared or attempt.start.until(cleared_at) > 0  # numbers may have begun anew
+        later = cleared_at.until(attempt.start) > 0  # a process without its store goes on with the numbers it knows
+        old = attempt.start.until(cleared_at) > 0 or (attempt.number <= cleared and not later)
         others = [one for one in self.attempts if one.id != attempt.id]
         proven = self.proven or attempt.kind is Kind.SUCCESS
         if attempt.kind is Kind.SUCCESS and stands:
