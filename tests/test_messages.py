@@ -2,7 +2,6 @@
 
 import pickle
 import re
-import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
