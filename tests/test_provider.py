@@ -271,6 +271,22 @@ def test_a_token_for_this_call_only_is_not_held(
     assert sum(clock.pauses) == 1  # never two within a second
 
 
+@pytest.mark.parametrize(
+    ("answer", "kind", "row", "seconds"),
+    [
+        (REFUSAL, RefusedError, "clear", None),
+        (httpx.Response(422, json={}), RefusedError, "maybe", 60),
+        (httpx.Response(200, json={}), ProtocolError, "maybe", 60),
+    ],
+)
+def test_every_error_says_what_limits_the_next_password(
+    server: Server, provider: TokenProvider, clock: Clock, answer: httpx.Response, kind: type, row: str, seconds: object
+) -> None:
+    server.answer = lambda _: answer
+    error = failure(provider, kind)
+    assert (error.row, error.passwords, error.retry_after) == (row, 1, seconds)
+
+
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize(
     ("lives", "requests", "waits"),

@@ -1,8 +1,21 @@
 """Errors, one class per next step: fix the settings, call a person, retry later, report a bug."""
 
+from typing import Any
+
 
 class EnkashAuthError(Exception):
-    """Base class of every error that this package raises on purpose."""
+    """Base class of every error that this package raises on purpose.
+
+    `retry_after` is in seconds, None if unknown. `row` is the row of the table in docs/errors.md that forbids another
+    password, or None; with a `row` and no `retry_after` the password will not be sent again. `passwords` is the number
+    sent since the last success.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, row: str | None = None, passwords: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.retry_after, self.row, self.passwords = retry_after, row, passwords
 
 
 class ConfigurationError(EnkashAuthError):
@@ -12,37 +25,17 @@ class ConfigurationError(EnkashAuthError):
 class RefusedError(EnkashAuthError):
     """The server refused the sign-in. Call a person: the vendor locks an account after three (api-24480514).
 
-    `status` is the HTTP status, `error` the OAuth error code (RFC 6749 section 5.2) if the server gave one. `row` is
-    the row of the table in docs/errors.md that forbids another password, or None. `passwords` is the number sent since
-    the last success. `retry_after` is in seconds; None with a `row`: the password will not be sent again.
+    `status` is the HTTP status, `error` the OAuth error code (RFC 6749 section 5.2) if the server gave one.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 0,  # is made without when an error is unpickled, as Celery and process pools do
-        error: str | None = None,
-        row: str | None = None,
-        passwords: int = 0,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
+    # without a status when it is unpickled, as Celery and process pools do
+    def __init__(self, message: str, *, status: int = 0, error: str | None = None, **attempts: Any) -> None:
+        super().__init__(message, **attempts)
         self.status, self.error = status, error
-        self.row, self.passwords, self.retry_after = row, passwords, retry_after
 
 
 class UnavailableError(EnkashAuthError):
-    """No token now: network, timeout, 5xx or 429. Retry later: `retry_after` is in seconds, None if unknown.
-
-    `row` and `passwords` are as in `RefusedError`.
-    """
-
-    def __init__(
-        self, message: str, *, retry_after: float | None = None, row: str | None = None, passwords: int = 0
-    ) -> None:
-        super().__init__(message)
-        self.retry_after, self.row, self.passwords = retry_after, row, passwords
+    """No token now: network, timeout, 5xx or 429. Retry later."""
 
 
 class ProtocolError(EnkashAuthError):

@@ -102,7 +102,7 @@ class Malformed:
     def to_exception(self) -> EnkashAuthError:
         what = f"{self.host} answered 200 with no usable token: {self.reason}"
         advice = "Report a bug with the names and types of the answer's fields, and no values"
-        return ProtocolError(_message(what, advice, self.limit))
+        return ProtocolError(_message(what, advice, self.limit), **_attempts(self.limit))
 
 
 def _attempts(limit: Limit | None) -> dict[str, Any]:
