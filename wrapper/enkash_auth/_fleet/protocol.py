@@ -127,7 +127,7 @@ def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
         record = ended.outcome if isinstance(ended.outcome, TokenRecord) else ready.record
         after = evolve(after, record=record, backoff=ready.backoff)  # both requests are one failure
         now, second, _, saved = yield from _request(member, after, now, again)
-        ended = Ended(second.outcome or ended.outcome, ended.requests + second.requests, second.decision)
+        ended = evolve(second, outcome=second.outcome or ended.outcome, requests=ended.requests + second.requests)
     outcome = ended.outcome
     if not isinstance(outcome, TokenRecord):
         outcome = outcome or ended.decision.failure(member.host, now.monotonic)
