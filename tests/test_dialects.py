@@ -378,9 +378,15 @@ class Rotated:
         self.sandbox, self.clock = sandbox, clock
         self.named = self.right = sandbox.credentials()
         self.store = stores.MemoryStore(clock=lambda: clock.monotonic) if shared else None
+        self.down: BaseException | None = None  # why the place cannot be read
 
     def process(self) -> TokenProvider:
-        return TokenProvider(lambda: self.named, store=self.store, transport=self.sandbox.transport)
+        return TokenProvider(self.load, store=self.store, transport=self.sandbox.transport)
+
+    def load(self) -> Credentials:
+        if self.down:
+            raise self.down
+        return self.named
 
     def refused(self, provider: TokenProvider) -> None:
         self.clock.passes(6)  # the source is read every 5 s at most
@@ -409,6 +415,36 @@ def test_a_reset_reads_the_source_first(
         clock.passes(6)
         assert old.token().access_token
     assert before == sandbox.attempts_refused == 2
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["store", "file"])
+@pytest.mark.parametrize("who", ["own", "a sibling's"])
+@pytest.mark.parametrize("down", [RuntimeError("canary"), ConfigurationError("canary"), SystemExit("canary")])
+def test_after_a_reset_no_password_leaves_until_the_source_can_be_read(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: bool, who: str, down: BaseException
+) -> None:
+    monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+    sandbox = Sandbox()
+    fleet = Rotated(sandbox, clock, shared)
+    sandbox.password = "changed"
+    with fleet.process() as old, fleet.process() as sibling:
+        fleet.refused(old)
+        if who != "own":
+            sibling.reset()
+        fleet.down = down
+        for _ in range(3):
+            clock.passes(60)
+            if who == "own":
+                with pytest.raises((UnavailableError, type(down))):  # it fails, and changes nothing
+                    old.reset()
+                fleet.refused(old)
+            else:
+                with pytest.raises(UnavailableError, match=rf"Rotated\.load failed \({type(down).__name__}\)\. "):
+                    old.token()
+        fleet.down, fleet.named = None, sandbox.credentials()
+        clock.passes(60)
+        assert old.token().access_token
+    assert sandbox.attempts_refused == 1
 
 
 @pytest.mark.parametrize("store", [True, False])

@@ -14,7 +14,7 @@ class RefusedError(EnkashAuthError):
 
     `status` is the HTTP status, `error` the OAuth error code (RFC 6749 section 5.2) if the server gave one. `row` is
     the row of the table in docs/errors.md that forbids another password, or None. `passwords` is the number sent since
-    the last success. `retry_after` is in seconds; None with a `row`: the password will not be sent again.
+    the last success or reset. `retry_after` is in seconds; None with a `row`: the password will not be sent again.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from ._policy.outcome import Failure, Refused, Unavailable
 
 Kind = Literal[
     "issued", "renewed", "reissued_same", "adopted", "served_stale", "refused", "unavailable", "invalidated",
-    "store_down", "store_back",
+    "store_down", "store_back", "source_failed",
 ]  # fmt: skip
 
 _log = logging.getLogger("enkash_auth")
@@ -25,6 +25,7 @@ _LEVELS: dict[Kind, int] = {
     "served_stale": logging.WARNING,
     "store_down": logging.WARNING,
     "store_back": logging.INFO,
+    "source_failed": logging.WARNING,
 }
 
 
@@ -43,6 +44,7 @@ class Event:
     | `served_stale` | one of these failures, but the current token stays in use |
     | `invalidated` | an API answered 401 |
     | `store_down`, `store_back` | the store has failed; it answers again |
+    | `source_failed` | your function that returns the credentials, or their files, could not be read; once in a row |
 
     `seconds` is the duration of the sign-in, `requests` the number of its token requests, `grants` the number of this
     provider's sign-ins so far, `life` the seconds until the token expires. `status` and `error` belong to a refusal.

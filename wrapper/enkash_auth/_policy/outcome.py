@@ -25,11 +25,11 @@ class Limit:
     """What the attempts so far allow: `seconds` until the next password may leave, None if only a person can let it."""
 
     row: str  # of the table in docs/errors.md
-    passwords: int  # that have left since the last success
+    passwords: int  # that have left since the last success or reset
     seconds: float | None
 
     def __str__(self) -> str:
-        sent = f"{self.passwords} sent since the last success"
+        sent = f"{self.passwords} sent since the last success or reset"
         if self.seconds is None:
             return f"No password is sent until the credentials change or you run 'enkash-auth reset' ({sent})"
         return f"The next password may be sent in {self.seconds:.0f} s ({sent})"

@@ -30,6 +30,7 @@ except ImportError:
 _ERRORS = (OSError, sqlite3.Error) if sqlite3 else (OSError,)
 T = TypeVar("T")
 Change = Callable[[Ledger], tuple[Ledger, T]]
+Begun = Attempt | Decision
 _PATIENCE = 0.5  # seconds that a step waits for the file; another process keeps it for milliseconds
 _POLL = 0.1  # seconds between two looks while siblings sign in
 _COLUMNS = "(fingerprint TEXT PRIMARY KEY, place INT, monotonic REAL, wall REAL, ledger TEXT)"
@@ -43,16 +44,16 @@ class Attempts:
         self.path, self.trouble = path if sqlite3 else None, ""
         self._runtime, self._memories = runtime, {} if memories is None else memories
 
-    def begin(self, fingerprint: str, deadline: Moment) -> Attempt | Decision:
+    def begin(self, fingerprint: str, deadline: Moment, *, read: bool = False) -> Begun:
         """Write and return one more attempt, or return what forbids it; wait for siblings' until the deadline.
 
-        The row `RESET` says that a person has reset since: read the credentials' source, then begin again.
+        The row `RESET` says that a person has reset: read the credentials' source, then begin again with `read`.
         """
-        reset = self._memory(fingerprint).ledger.reset
         while True:
             now = self._runtime.now()
             left = now.until(deadline)
-            found = self._change(fingerprint, partial(self._begin, now, left, reset), left)
+            memory = None if read else self._memory(fingerprint)
+            found = self._change(fingerprint, partial(self._begin, now, left, memory), left, read=read)
             if isinstance(found, Attempt):
                 self._keep(fingerprint, found)
                 return found
@@ -62,9 +63,9 @@ class Attempts:
                 return found or Decision(0, Kind.OPEN)
             self._runtime.pause(_POLL)
 
-    def _begin(self, now: Moment, left: float, reset: str, ledger: Ledger) -> tuple[Ledger, Attempt | Decision]:
+    def _begin(self, now: Moment, left: float, memory: Memory | None, ledger: Ledger) -> tuple[Ledger, Begun]:
         decision = ledger.decide(now, {one.id for one in ledger.attempts if one.owner and _runs(one, now)})
-        if ledger.reset != reset:
+        if memory and memory.unread(ledger):
             return ledger, Decision(decision.passwords, Kind.RESET)
         if decision.row:
             return ledger, decision
@@ -79,7 +80,7 @@ class Attempts:
     def reset(self, fingerprint: str) -> None:
         """Leave room for one more password."""
         now, id = self._runtime.now(), self._runtime.new_id()
-        self._change(fingerprint, lambda ledger: (ledger.after_reset(id, now), None), _PATIENCE)
+        self._change(fingerprint, lambda ledger: (ledger.after_reset(id, now), None), _PATIENCE, read=True)
 
     def look(self, fingerprint: str) -> Ledger:
         """Return the ledger, and find out whether the file works."""
@@ -92,7 +93,7 @@ class Attempts:
         memory = partial(self._memory, fingerprint)
         exclusively(transaction, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
 
-    def _change(self, fingerprint: str, change: Change[T], left: float) -> T | None:
+    def _change(self, fingerprint: str, change: Change[T], left: float, *, read: bool = False) -> T | None:
         """Apply `change` in the file, or else in memory; return what it returns, None if the file is busy."""
 
         def apply() -> T | None:
@@ -107,7 +108,7 @@ class Attempts:
                     return None
                 self.trouble = str(error)
                 saved, (ledger, value) = False, change(memory.ledger)
-            self._memories[fingerprint] = memory.after(ledger, saved=saved)
+            self._memories[fingerprint] = memory.after(ledger, saved=saved, read=read)
             return value
 
         before = self.trouble

@@ -49,8 +49,8 @@ class Direct:
         begun = self.attempts.begin(fingerprint, given.deadline)
         if isinstance(begun, Decision) and begun.row is Kind.RESET:  # in another process
             if changed := given.reread():
-                return self._attempt(changed, leaves)
-            begun = self.attempts.begin(fingerprint, given.deadline)
+                return self._attempt(changed, leaves) if isinstance(changed, SignIn) else given.result(changed)
+            begun = self.attempts.begin(fingerprint, given.deadline, read=True)
         if isinstance(begun, Decision):
             return given.result(begun.failure(host, self.runtime.monotonic()))
         outcome, answer = self.request(given, leaves)
