@@ -221,7 +221,7 @@ def test_what_another_version_wrote_counts_as_missing(path: Path, clock: Clock) 
 
 
 @pytest.mark.parametrize("broken", ["folder", "damaged", "removed"])
-def test_a_file_that_does_not_work_is_one_debug_line_and_the_process_remembers(
+def test_a_file_that_does_not_work_is_one_warning_and_the_process_remembers(
     path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -236,8 +236,9 @@ def test_a_file_that_does_not_work_is_one_debug_line_and_the_process_remembers(
         path.mkdir()
     attempts.record("f", first.answered(WRONG))
     assert blocked(attempts, clock).row is Kind.MAYBE
-    assert attempts.trouble
-    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+    make(path, clock).reset("other")  # another provider's
+    assert attempts.trouble in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
     clock.passes(60)
     attempts.record("f", begun(attempts, clock).answered(WRONG))
     assert blocked(attempts, clock).final
@@ -292,7 +293,9 @@ def test_a_python_without_sqlite3_has_no_file(monkeypatch: pytest.MonkeyPatch) -
     try:
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, "sqlite3", None)
-            assert importlib.reload(attempts_file).Attempts(Path("x"), Runtime()).path is None
+            attempts = importlib.reload(attempts_file).Attempts(Path("x"), Runtime())
+            attempts.reset("f")
+            assert attempts.trouble == "x cannot be written (this Python has no sqlite3)"
     finally:
         importlib.reload(attempts_file)
 

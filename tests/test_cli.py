@@ -402,7 +402,7 @@ def test_status_without_a_store_says_so(sandbox: Sandbox, call: Call) -> None:
     code, out, _ = call("status")
     assert code == 0
     assert "ENKASH_TOKEN_STORE" in out
-    assert re.search(r"^refusal +unknown$", out, re.MULTILINE)
+    assert re.search(r"^refusal +unknown: ENKASH_ATTEMPTS is off$", out, re.MULTILINE)
 
 
 def test_status_with_a_final_refusal_is_a_refusal(
@@ -447,10 +447,18 @@ def test_reset_forgets_the_refusal(sandbox: Sandbox, store: Path, env: pytest.Mo
     assert sandbox.token_requests == 2
 
 
-def test_reset_without_a_store_says_that_there_is_nothing(sandbox: Sandbox, call: Call) -> None:
-    code, _, err = call("reset")
-    assert code == 3
-    assert "ENKASH_TOKEN_STORE" in err
+@pytest.mark.parametrize(
+    ("named", "code", "why"),
+    [("off", 3, "ENKASH_ATTEMPTS is off"), ("/dev/null/x/y", 1, "/dev/null/x/y cannot be written (Not a directory)")],
+)
+def test_that_passwords_are_not_counted_is_said(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, named: str, code: int, why: str
+) -> None:
+    env.setenv("ENKASH_ATTEMPTS", named)
+    ended, out, err = call("reset")
+    assert (ended, out) == (code, "") and why in err and "restart them" in err
+    assert why in call("status")[1] and json.loads(call("status", "--json")[1])["attempts"]["trouble"] == why
+    assert findings(call("doctor", "--json"))["attempts"][1].startswith(why)
 
 
 def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:

@@ -70,12 +70,13 @@ class Decision:
     final: bool = False
     until: float = NEVER
     attempt: Attempt | None = None  # that decided; None with a row: attempts of living siblings have to end first
+    kept: bool = True  # whether the count outlives the process
 
     def limit(self, now: float) -> Limit | None:
         """Return what is told to callers: None if the next password may leave."""
         if self.row is None or self.attempt is None:
             return None
-        return Limit(self.row, self.passwords, None if self.final else max(0.0, self.until - now))
+        return Limit(self.row, self.passwords, None if self.final else max(0.0, self.until - now), self.kept)
 
     def failure(self, host: str, now: float) -> Failure:
         """Return what callers get instead of an attempt."""

@@ -27,12 +27,16 @@ class Limit:
     row: str  # of the table in docs/errors.md
     passwords: int  # that have left since the last success or reset
     seconds: float | None
+    kept: bool = True  # whether the count outlives the process
 
     def __str__(self) -> str:
-        sent = f"{self.passwords} sent since the last success or reset"
-        if self.seconds is None:
-            return f"No password is sent until the credentials change or you run 'enkash-auth reset' ({sent})"
-        return f"The next password may be sent in {self.seconds:.0f} s ({sent})"
+        sent = f"({self.passwords} sent since the last success or reset)"
+        if self.seconds is not None:
+            return f"The next password may be sent in {self.seconds:.0f} s {sent}"
+        until = "until the credentials change or"
+        if self.kept:
+            return f"No password is sent {until} you run 'enkash-auth reset' or provider.reset() {sent}"
+        return f"This process sends no password {until} provider.reset(); each restart sends one more {sent}"
 
 
 # what happened, and what to do, by the row of the table in docs/errors.md

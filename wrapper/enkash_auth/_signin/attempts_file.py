@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ try:
 except ImportError:
     sqlite3 = None  # type: ignore[assignment]  # a module or nothing
 
-_ERRORS = (OSError, sqlite3.Error) if sqlite3 else (OSError,)
+_ERRORS = (OSError, RuntimeError, sqlite3.Error) if sqlite3 else (OSError,)  # RuntimeError: no home directory
 T = TypeVar("T")
 Change = Callable[[Ledger], tuple[Ledger, T]]
 Begun = Attempt | Decision
@@ -37,11 +37,17 @@ _COLUMNS = "(fingerprint TEXT PRIMARY KEY, place INT, monotonic REAL, wall REAL,
 _log = logging.getLogger("enkash_auth")
 
 
+@cache  # once in a process
+def _warn(trouble: str) -> None:
+    advice = "each restart may send one more password. Set ENKASH_ATTEMPTS to a writable file, or use a token store"
+    _log.warning("passwords are not counted: %s; %s", trouble, advice)
+
+
 class Attempts:
     """Remembers in the file at `path`; in `memories` alone if there is none, or none that works: `trouble` says why."""
 
     def __init__(self, path: Path | None, runtime: Runtime, memories: dict[str, Memory] | None = None) -> None:
-        self.path, self.trouble = path if sqlite3 else None, ""
+        self.path, self.trouble = path, "" if path else "ENKASH_ATTEMPTS is off"
         self._runtime, self._memories = runtime, {} if memories is None else memories
 
     def begin(self, fingerprint: str, deadline: Moment, *, read: bool = False) -> Begun:
@@ -102,24 +108,23 @@ class Attempts:
                 ledger, value = (
                     self._in_file(self.path, fingerprint, change, left) if self.path else change(memory.ledger)
                 )
-                self.trouble = ""
             except _ERRORS as error:
                 if getattr(error, "sqlite_errorname", None) == "SQLITE_BUSY":
                     return None
-                self.trouble = str(error)
+                self.trouble = f"{self.path} cannot be written ({getattr(error, 'strerror', None) or error})"
                 saved, (ledger, value) = False, change(memory.ledger)
             self._memories[fingerprint] = memory.after(ledger, saved=saved, read=read)
             return value
 
-        before = self.trouble
         value = exclusively(transaction, apply)  # a child forked amid a transaction would find the file locked for ever
-        if self.trouble and not before:  # not under the lock: a handler may wait for what needs it
-            _log.debug("attempts are remembered in this process alone: %s (%s)", self.path, self.trouble)
+        if self.path and self.trouble:  # not under the lock: a handler may wait for what needs it
+            _warn(self.trouble)
         return value
 
     def _in_file(self, path: Path, fingerprint: str, change: Change[T], left: float) -> tuple[Ledger, T]:
-        now = self._runtime.now()
-        assert sqlite3
+        now, path = self._runtime.now(), path.expanduser()
+        if sqlite3 is None:
+            raise OSError("this Python has no sqlite3")
         with suppress(FileExistsError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # a file that exists is not opened: closing it would end the locks that SQLite holds in this process
@@ -134,6 +139,7 @@ class Attempts:
                 values = (fingerprint, _place(), *now, json.dumps(ledger.to_entry(now)))
                 file.execute("REPLACE INTO ledgers VALUES (?, ?, ?, ?, ?)", values)
             file.execute("COMMIT")
+        self.trouble = ""
         return ledger, value
 
 

@@ -25,7 +25,7 @@ from ._status import opened, state_of
 _EPILOG = """\b
 Exit codes:
   0  done; status: there is a valid token, or nothing forbids a sign-in
-  1  doctor: a finding is "fail"; any: the output cannot be written
+  1  doctor: a finding is "fail"; reset: no file to reset; any: the output cannot be written
   2  wrong usage
   3  settings are missing or malformed
   4  the server refused the sign-in, now or before
@@ -124,8 +124,9 @@ def reset(profile: str | None) -> None:
     credentials first.
     """
     with opened(profile, "raise") as (provider, store):
-        if store is None and attempts_path() is None:
-            raise ConfigurationError("ENKASH_TOKEN_STORE is not set and ENKASH_ATTEMPTS is off: nothing to reset")
+        if store is None and (lost := state_of(provider.credentials, None).uncounted):
+            text = f"{lost}: nothing was reset, for each process counts passwords by itself; restart them"
+            raise click.ClickException(text) if attempts_path() else ConfigurationError(text)
         provider.reset()
         host = provider.credentials.origin[1]
     what = "The store has no token and no refusal" if store is not None else "This user has no refusal"

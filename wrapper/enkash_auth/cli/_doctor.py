@@ -149,8 +149,8 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
     state = state_of(provider.credentials, store)
     if state.store is None:
         yield Finding("warn", "store", "ENKASH_TOKEN_STORE is not set: processes share no token; set it for several")
-        if not state.answers:
-            text = f"{state.trouble}: set ENKASH_ATTEMPTS to a writable file, or each process counts alone"
+        if state.uncounted:
+            text = f"{state.uncounted}: each restart may send one password more; set ENKASH_ATTEMPTS to a writable file"
             yield Finding("warn", "attempts", text)
     elif not state.answers:
         yield Finding("fail", "store", f"{state.trouble}: until it answers, each process signs in by itself")
