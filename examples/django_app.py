@@ -29,7 +29,7 @@ def orders(request: HttpRequest) -> JsonResponse:
     try:
         answer = api().get("/api/echo")
     except errors.UnavailableError as error:  # no token now: the caller can retry
-        return JsonResponse({}, status=503, headers={"Retry-After": f"{error.retry_after or 10:.0f}"})
+        return JsonResponse({}, status=503, headers={"Retry-After": f"{max(1, round(error.retry_after or 10))}"})
     return JsonResponse(answer.raise_for_status().json())
 
 

@@ -5,8 +5,6 @@ Its clocks are LATER seconds ahead. It waits for a line on its input, and for th
 prints what it was allowed.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

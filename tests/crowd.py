@@ -4,8 +4,6 @@ input is a round, and each round answers with a line of JSON: what every process
 METHOD is `fork`, `spawn`, or `preload`: forked with a provider that the parent has made.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

@@ -5,8 +5,6 @@ Each line on its input is JSON: `{"start": 8}` forks so many processes, each wit
 answered with a line. The script imports beforehand, so that a process costs little.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Package indexes on the loopback: pypiserver and devpi for real, the others as one stand-in after their own pages."""
 
-from __future__ import annotations
-
 import base64
 import email.parser
 import email.policy

@@ -3,8 +3,6 @@
 Environments get their dependencies from the machine's ordinary index; all else is on the loopback.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -35,5 +35,6 @@ def test_a_neighbour_and_a_lower_room_may_be_imported(tmp_path: Path) -> None:
     assert against(tmp_path) == []
 
 
+@pytest.mark.once
 def test_the_picture_in_contributing_is_drawn_from_the_source() -> None:
     assert f"```mermaid\n{picture()}\n```" in CONTRIBUTING.read_text(encoding="utf-8")

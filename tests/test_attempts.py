@@ -1,7 +1,5 @@
 """How often a password may be sent: the kinds of answers, and what the attempts since the last success allow."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -27,7 +25,7 @@ KINDS: list[tuple[Answer, Kind]] = [
     (Answer(401, basic=True), CLIENT),
     (Answer(401, "unauthorized", basic=True, json=True), CLIENT),
     *((Answer(status, "invalid_client", json=True), CLIENT) for status in (400, 401, 403, 500)),
-    (Answer(left=False), REMOVED),
+    (Answer(departed=False), REMOVED),
     *((Answer(status, json=json), REMOVED) for status in (408, 421, 425, 429, 503) for json in (False, True)),
     *((Answer(status), REMOVED) for status in (404, 405, 413, 415)),
     (Answer(), UNKNOWN),
@@ -138,7 +136,7 @@ def test_each_pause_has_a_case_that_fails_without_it(place: int, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("kinds", "alive", "waits"),
+    ("kinds", "running", "waits"),
     [
         ([OPEN], ["a1"], False),
         ([OPEN, OPEN], ["a1", "a2"], True),
@@ -147,9 +145,9 @@ def test_each_pause_has_a_case_that_fails_without_it(place: int, monkeypatch: py
     ],
 )
 def test_two_attempts_that_may_still_be_answered_are_waited_for(
-    kinds: list[Kind], alive: list[str], waits: bool
+    kinds: list[Kind], running: list[str], waits: bool
 ) -> None:
-    decision = ledger(kinds, age=60.0).decide(NOW, alive)
+    decision = ledger(kinds, age=60.0).decide(NOW, running)
     assert decision == Decision(len(kinds), OPEN if waits else None)
 
 
@@ -252,6 +250,12 @@ class TestTraces:
         both = answered(found, attempt, CLIENT).answered(old)
         assert both.decide(again).until == again.after(300).monotonic
 
+    def test_a_process_that_went_without_the_store_knows_few_numbers_and_time_says_what_is_later(self) -> None:
+        found, attempt = Ledger((), True, "", 5, NOW), Attempt("alone", 1, NOW.after(7), CLEAR)
+        assert kinds_of(found.answered(attempt)) == [CLEAR]
+        slept = evolve(attempt, start=Moment(NOW.monotonic + 7, NOW.wall - 3600))  # NOW as read after the machine slept
+        assert found.answered(slept) is found
+
 
 def test_a_success_leaves_another_attempt_that_has_its_number() -> None:
     _, lost = Ledger().started("lost", NOW)
@@ -327,7 +331,7 @@ class TestMemory:
         assert memory.restored(Ledger()) == found
         memory = memory.keeping(evolve(attempt, kind=MAYBE))
         assert kinds_of(memory.restored(found)) == kinds_of(memory.restored(Ledger())) == [MAYBE]
-        cleared = Ledger((), True, cleared=1)
+        cleared = Ledger((), True, "", 1, NOW)
         assert memory.after(memory.restored(cleared), saved=False) == Memory(cleared)
 
     @pytest.mark.parametrize("kind", [SUCCESS, REMOVED, UNKNOWN])  # of proven credentials, that is an outage

@@ -1,7 +1,5 @@
 """Processes without a store remember their attempts in a file of this user's and machine's."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import os
@@ -67,22 +65,26 @@ def processes(tmp_path: Path) -> Processes:
     return Processes(tmp_path)
 
 
+@pytest.mark.once
 def test_eight_processes_at_once_send_two_passwords_at_most(processes: Processes) -> None:
     got = processes.run(8)
     assert set(got) <= {"sent", "maybe", "final"}  # a slow process comes when the others have ended
     assert got.count("sent") == processes.passwords <= 2
 
 
+@pytest.mark.once
 def test_eight_processes_with_the_right_password_all_get_through(processes: Processes) -> None:
     assert processes.run(8, "200") == ["sent"] * 8
 
 
+@pytest.mark.once
 def test_ten_restarts_send_two_passwords(processes: Processes) -> None:
     got = [processes.run(later=60.0 * restart) for restart in range(10)]
     assert got == [["sent"]] * 2 + [["final"]] * 8
     assert processes.passwords == 2
 
 
+@pytest.mark.once
 def test_ten_restarts_that_are_killed_send_two_passwords(processes: Processes) -> None:
     got = [processes.run(answer="killed", later=60.0 * restart) for restart in range(10)]
     assert got == [[""]] * 2 + [["final"]] * 8
@@ -138,7 +140,7 @@ def test_living_siblings_are_waited_for_within_ones_own_time(path: Path, clock: 
     asked = clock.monotonic
     assert blocked(one, clock, 2.0) == Decision(2, Kind.OPEN)
     assert 1.8 < clock.monotonic - asked <= 2
-    other.record("f", flights[1].answered(Answer(left=False)))
+    other.record("f", flights[1].answered(Answer(departed=False)))
     begun(one, clock)
 
 

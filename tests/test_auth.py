@@ -164,6 +164,7 @@ def test_the_same_token_is_sent_again_when_its_row_is_back(
     assert api.send() == 200
 
 
+@pytest.mark.once
 def test_a_neighbour_that_signs_in_ten_times_a_second_is_survived() -> None:
     answers: list[int] = []
     with Sandbox(row_gap=0.003) as sandbox, EnkashAuth(TokenProvider(sandbox.credentials())) as auth:

@@ -1,7 +1,5 @@
 """How soon proven credentials have a token again after an outage: `pytest -s tests/test_availability.py` prints it."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from random import Random
 

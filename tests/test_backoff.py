@@ -1,7 +1,5 @@
 """When the server is not asked, and how many tokens a 401 may cost, on numbers alone."""
 
-from __future__ import annotations
-
 import pytest
 from attrs import evolve
 
@@ -54,23 +52,25 @@ SAME = TokenRecord.from_answer(Issued("t", 0), NOW, NOW.after(0.25), before=RECO
 
 
 @pytest.mark.parametrize(
-    ("outcome", "left", "pause"),
+    ("outcome", "left", "before", "pause"),
     [
-        (TROUBLE, 10, 0.1),
-        (TROUBLE, 0.2, None),
-        (asked(1), 10, 1),
-        (asked(6), 10, None),
-        (FORBIDDEN, 10, None),
-        (MALFORMED, 10, None),
-        (RECORD, 10, None),
-        (SAME, 10, 1.0),  # nobody could probe: at its upper bound
-        (SAME, 1.5, None),
+        (TROUBLE, 10, None, 0.1),
+        (TROUBLE, 10, RECORD, 0.1),
+        (TROUBLE, 0.2, None, None),
+        (asked(1), 10, None, 1),
+        (asked(6), 10, None, None),
+        (FORBIDDEN, 10, None, None),
+        (MALFORMED, 10, None, None),
+        (RECORD, 10, None, None),
+        (SAME, 10, SAME, 1.0),  # nobody could probe: at its upper bound
+        (SAME, 1.5, SAME, None),
+        (SAME, 10, RECORD, None),  # the first request was sent at the upper bound
     ],
 )
 def test_a_second_request_is_for_trouble_and_a_tokens_last_second(
-    outcome: TokenRecord | Failure, left: float, pause: float | None
+    outcome: TokenRecord | Failure, left: float, before: TokenRecord | None, pause: float | None
 ) -> None:
-    assert second_request(outcome, NOW.after(0.25), left, 0.0) == (pause and pytest.approx(pause))
+    assert second_request(outcome, NOW.after(0.25), left, 0.0, before=before) == (pause and pytest.approx(pause))
 
 
 def test_a_brake_allows_two_and_one_more_a_minute() -> None:

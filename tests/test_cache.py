@@ -1,7 +1,5 @@
 """What a provider knows, and each transition of it: on values alone."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -11,7 +9,7 @@ from attrs import evolve
 from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.brake import Brake
 from enkash_auth._policy.cache import Fail, Join, Serve, Start, TokenCache
-from enkash_auth._policy.lifetime import NEVER, Moment, TokenRecord
+from enkash_auth._policy.lifetime import LONG_AGO, Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Issued, Limit, Malformed, Refused, Unavailable
 from enkash_auth._policy.sign_in import Identity, Pending, Result
 
@@ -222,8 +220,8 @@ def test_a_rejection_changes_nothing_if(cache: TokenCache) -> None:
 @pytest.mark.parametrize(
     ("cache", "asked", "seconds", "just_issued"),
     [
-        rule("no token is held", EMPTY, NEVER, 0, False),
-        rule("another token is held", evolve(EMPTY, record=record("other")), NEVER, 0, False),
+        rule("no token is held", EMPTY, LONG_AGO, 0, False),
+        rule("another token is held", evolve(EMPTY, record=record("other")), LONG_AGO, 0, False),
         rule("issued since", HOLDING, 999.9, 1, True),
         rule("issued before", HOLDING, 1000.0, 1, False),
         rule("issued since, and expired", HOLDING, 999.9, 300, False),
@@ -243,5 +241,5 @@ def test_a_reset_forgets_all_but_its_settings_and_suspects_the_credentials() -> 
 
 @pytest.mark.parametrize(("backoff", "kept"), [(REFUSED.backoff, REFUSED.backoff), (ONCE, Backoff())])
 def test_a_forked_child_keeps_a_limit_on_attempts_only(backoff: Backoff, kept: Backoff) -> None:
-    forked = evolve(FULL, backoff=backoff).forked()
+    forked = evolve(FULL, backoff=backoff).afresh()
     assert forked == evolve(EMPTY, backoff=kept, started_count=1, valid_from=1, **SETTINGS)

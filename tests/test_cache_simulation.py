@@ -3,8 +3,6 @@
 Hypothesis prints the transitions of a failing run; `--hypothesis-seed=N` repeats a search.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import floor, inf
 
@@ -132,12 +130,12 @@ class Caches(RuleBasedStateMachine):
         if isinstance(outcome, Unavailable) and outcome.retry_after and signin.number >= self.cache.valid_from:
             book.not_before[self] = self.world.true + outcome.retry_after
         ledger = self.ledgers[fingerprint] = self.ledgers[fingerprint].answered(signin.attempt.answered(answer))
-        sent, signin.sent = signin.sent, None
+        before, sent, signin.sent, left = signin.record, signin.sent, None, self.now.until(signin.end)
         if isinstance(outcome, Issued):
             draw = self.world.chance.random()
-            outcome = signin.record = TokenRecord.from_answer(outcome, sent, self.now, before=signin.record, draw=draw)
-        pause = second_request(outcome, self.now, self.now.until(signin.end), 0.5) if signin.requests == 1 else None
-        if pause is not None:
+            outcome = signin.record = TokenRecord.from_answer(outcome, sent, self.now, before=before, draw=draw)
+        pause = second_request(outcome, self.now, left, 0.5, before=before)
+        if pause is not None and signin.requests == 1:
             signin.due = self.now.monotonic + pause
         elif isinstance(outcome, TokenRecord):
             self.finish(signin, outcome)
@@ -208,7 +206,7 @@ class Caches(RuleBasedStateMachine):
     @rule()
     def fork(self) -> None:
         """Go on as the child; its parent's sign-ins and callers are not its own."""
-        self.cache = self.cache.forked()
+        self.cache = self.cache.afresh()
         self.signins.clear()
         self.callers.clear()
         self.rejected.clear()

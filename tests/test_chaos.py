@@ -1,7 +1,5 @@
 """A fleet under steady load while its Valkey is paused, killed, emptied and cut short. `nox -s chaos` takes longer."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

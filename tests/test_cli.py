@@ -1,7 +1,5 @@
 """`enkash-auth`, as a person drives it (a terminal and a pipe) and command by command."""
 
-from __future__ import annotations
-
 import http.server
 import json
 import logging

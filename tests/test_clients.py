@@ -1,7 +1,5 @@
 """One set of rules for the auths of all HTTP clients, over sockets."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import subprocess

@@ -1,7 +1,5 @@
 """Closing a provider while its sign-in runs touches nothing of others. Over TLS, on loopback."""
 
-from __future__ import annotations
-
 import os
 import socket
 import threading
@@ -82,5 +80,5 @@ def test_a_sign_in_that_begins_after_closing_sends_nothing(server: Server) -> No
     provider = TokenProvider(credentials(), transport=server.transport)
     engine_of(provider).held.account.gateway.close()
     reply = grant(provider)
-    assert isinstance(reply.outcome, Unavailable) and not reply.answer.left
+    assert isinstance(reply.outcome, Unavailable) and not reply.answer.departed
     assert server.requests == []

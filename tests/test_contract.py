@@ -1,7 +1,5 @@
 """`nox -s contract`: what it says of a server, where it keeps that, and that it shows no value."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Corners that only a long run or a random search reached: each has a test of its own."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

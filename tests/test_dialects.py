@@ -1,7 +1,5 @@
 """The sandbox refuses passwords in many dialects, counts them in all, and has outages; the client stops in time."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -169,6 +167,7 @@ def test_a_late_answer_was_decided() -> None:
     assert sandbox.failed_passwords == 1
 
 
+@pytest.mark.once
 def test_a_sandbox_in_another_process_has_dialects_and_outages() -> None:
     with Elsewhere(dialect="422", life=7) as elsewhere:
         asked = httpx.post(f"{elsewhere.base_url}/oauth/token", trust_env=False)

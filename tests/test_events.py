@@ -1,7 +1,5 @@
 """Each thing that happens is reported once, by what it is, and without a secret."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Each example runs as its first line says, against the sandbox, and asks for one token."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The shared sign-in in every order of steps, as far as a test has time; `nox -s explore` goes on."""
 
-from __future__ import annotations
-
 import pytest
 
 import explore

@@ -3,8 +3,6 @@
 What the processes do with a store, command by command, is in `test_protocol.py`; here are their shell and the store.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -147,6 +145,32 @@ def test_a_refusal_and_a_reset_are_the_whole_fleets(fleet: Fleet) -> None:
     fleet.clock.passes(5)
     assert fleet.ask(*reversed(refused)) == ["t", "t"]  # who sees the reset of another reads its source first
     assert fleet.requests == 2
+
+
+def test_a_sign_in_that_began_before_a_reset_brings_no_refusal_back(fleet: Fleet) -> None:
+    """Nor if the store is emptied between its reads of the ledger and of the reset."""
+    fleet.server.answer = lambda _: REFUSAL
+    one, sibling, store = fleet.process(), fleet.process(), fleet.store
+    lock, load = store.lock, store.load
+
+    def is_leased(*given: Any) -> Any:
+        store.lock = lock
+        failure(sibling)
+        store.load = is_read
+        return lock(*given)
+
+    def is_read(name: str) -> Any:
+        if name.startswith("reset"):
+            store.load = load
+            one.reset()
+            for entry in [*store.names]:
+                store.delete(entry)
+        return load(name)
+
+    store.lock = is_leased
+    failure(one)
+    fleet.server.answer = lambda _: issued("t")
+    assert fleet.ask(one) == ["t"]
 
 
 def test_other_credentials_are_not_refused_with_them(fleet: Fleet) -> None:

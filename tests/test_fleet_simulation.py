@@ -46,13 +46,18 @@ class Lossy(Outside, MemoryStore):
             fiber.hold()
             fiber.troubled |= self.mood != "well"
         if self.mood == "away" or (write and self.mood == "full"):
-            raise StoreError(self.mood)
+            raise self._failure(fiber)
         if self.mood == "hangs" and fiber:
             fiber.hold(fiber.machine.monotonic() + HANG)
         done = True if write and self.mood == "forgets" else do(self.world.true - called)
         if self.mood == "hangs":
-            raise StoreError(self.mood)
+            raise self._failure(fiber)
         return done
+
+    def _failure(self, fiber: Fiber | None) -> StoreError:
+        if fiber:
+            fiber.machine.store_fails()
+        return StoreError(self.mood)
 
     def load(self, key: str) -> Any:
         return self._do(lambda late: MemoryStore.load(self, key), write=False)
@@ -121,8 +126,8 @@ class Processes(Callers):
             password.known = self.store.mood == "well" and self.world.true - password.answered < 0.1
             if password.known and password.kind is Kind.SUCCESS:
                 book = self.world.book(password.fingerprint)
-                book.saved = True
-                book.cleared.clear()
+                book.saved = True  # and by ledger.md, a success clears what is older, never what is later
+                book.cleared = [one for one in book.cleared if one.at > fiber.began]
         for caller in [caller for caller in self.callers if caller.flight is fiber.flight]:
             self.go_on(caller)
 
@@ -148,8 +153,11 @@ class Processes(Callers):
 
     def emptied(self) -> None:
         self.store.empty()
+        for fiber in self.world.fibers:
+            fiber.troubled = True
         for book in self.world.books.values():
-            book.torn, book.saved = True, False
+            book.loses()
+            book.saved, book.unheard = False, book.unheard or book.was_reset
 
 
 class Fleets(Processes, RuleBasedStateMachine):
@@ -246,7 +254,8 @@ class Fleets(Processes, RuleBasedStateMachine):
     def the_store_is(self, mood: str) -> None:
         self.store.mood, self.world.well = mood, mood == "well"
         for book in self.world.books.values():
-            book.torn |= not self.world.well
+            if not self.world.well:
+                book.loses()
             book.saved &= mood != "forgets"
         self.trouble()
 

@@ -3,8 +3,6 @@
 The token of these tests was answered first at 1000, the request took 0.1 s, and the server stated 299 s.
 """
 
-from __future__ import annotations
-
 import pytest
 from attrs import evolve
 

@@ -297,10 +297,10 @@ def test_a_clear_refusal_is_one_under_any_status(server: Server, status: int) ->
 
 def test_no_body_leaves_after_the_deadline() -> None:
     now = Runtime().now()
-    call = Call("host", now.after(-1), Runtime(), now, allowed=0.0, leaves=0.0, target="host:443", left=True)
+    call = Call("host", now.after(-1), Runtime(), now, allowed=0.0, leaves=0.0, target="host:443", departed=True)
     with pytest.raises(StoppedError):
         list(Form(b"password", call))
-    assert not call.left
+    assert not call.departed
 
 
 def test_a_header_is_held_back_until_its_time(clock: Clock) -> None:

@@ -1,7 +1,5 @@
 """The generated tree: bound to its inputs, compared both ways, replaced as a whole or not at all."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import json

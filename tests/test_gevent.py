@@ -1,7 +1,5 @@
 """Greenlets: what works, and what says why it cannot. `nox -s gevent-test` has gevent, in an environment of its own."""
 
-from __future__ import annotations
-
 import os
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """The hot path costs what a hand-written comparison costs."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Every kind of index: publishing to it as it goes well and wrong, and installing from it. Run by `nox -s indexes`."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

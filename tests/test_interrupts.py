@@ -3,8 +3,6 @@
 CPython runs handlers when a Python function begins and after a C function has returned, where it calls a profiler, too.
 """
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections.abc import Callable, Iterator

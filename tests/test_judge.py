@@ -1,7 +1,5 @@
 """What counts as a change, what of it breaks callers, and which version bump follows: tables, no generator."""
 
-from __future__ import annotations
-
 import copy
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The leak check sees a secret wherever a service may let it slip, and nothing else."""
 
-from __future__ import annotations
-
 import base64
 import logging
 import sys

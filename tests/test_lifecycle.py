@@ -1,7 +1,5 @@
 """Real threads, loops, signals and processes around one provider."""
 
-from __future__ import annotations
-
 import asyncio
 import contextvars
 import os

@@ -1,7 +1,5 @@
 """Decisions about time, on numbers alone."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """A service's logging handler may need a token, to ship what it is given."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Iterator

@@ -1,7 +1,6 @@
 """What a message says: what happened, to which host, setting or file, and what to do next. Never a secret."""
 
-from __future__ import annotations
-
+import pickle
 import re
 import socket
 import ssl
@@ -168,3 +167,17 @@ def test_every_command_and_page_that_a_message_names_exists() -> None:
     commands = set(re.findall(r"'enkash-auth ([a-z]+)", SOURCE))
     assert commands and all(isinstance(cli.commands[name], click.Command) for name in commands)
     assert [page for page in re.findall(r"docs/[\w-]+\.md", SOURCE) if not (ROOT / page).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ConfigurationError("missing"),
+        errors.RefusedError("refused", status=400, error="invalid_grant", row="clear", passwords=1),
+        errors.UnavailableError("down", retry_after=2.0, row="open", passwords=1),
+    ],
+)
+def test_an_error_reaches_another_process_whole(error: Exception) -> None:
+    """As Celery and process pools send it."""
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), str(arrived), vars(arrived)) == (type(error), str(error), vars(error))

@@ -1,7 +1,5 @@
 """Events as OpenTelemetry sees them, with the real SDK."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from typing import Any

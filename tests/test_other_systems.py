@@ -1,7 +1,5 @@
 """Systems without POSIX's users, modes and forks. None can be had here, so the names go from this one."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

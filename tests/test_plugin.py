@@ -1,7 +1,5 @@
 """The pytest plugin as a service's own tests use it."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import subprocess

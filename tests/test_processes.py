@@ -1,7 +1,5 @@
 """Real processes on real stores: whatever happens to them, they send one token request."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

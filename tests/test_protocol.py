@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 
 from conftest import Clock, credentials
-from enkash_auth._fleet.commands import Delete, Ended, Lease, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._fleet.commands import Delete, Ended, Lease, Pause, Read, Release, Save, Send, Source
 from enkash_auth._fleet.member import Member
 from enkash_auth._fleet.protocol import sign_in
 from enkash_auth._fleet.sealed import Sealed
@@ -63,7 +63,7 @@ class Process:
             command = next(steps)
             while True:
                 self.commands.append(command)
-                self.sealed.begin()
+                self.sealed.renew_patience()
                 try:
                     self.before(command)
                     value = self.do(command)
@@ -112,7 +112,7 @@ class Fleet:
     def process(self, **options: Any) -> Process:
         return Process(self, **options)
 
-    def send(self, record: TokenRecord | None, deadline: Any) -> Sent:
+    def send(self, record: TokenRecord | None, deadline: Any) -> tuple[Any, Answer]:
         started = self.clock.runtime.now()
         assert started.until(deadline) > 0
         self.passwords.append(started.monotonic)
@@ -121,7 +121,7 @@ class Fleet:
         outcome: Any = outcome_of(answer, name, self.life)
         if isinstance(outcome, Issued):
             outcome = TokenRecord.from_answer(outcome, started, self.clock.runtime.now(), before=record, draw=0.5)
-        return Sent(outcome, answer)
+        return outcome, answer
 
     def ledger(self) -> Ledger:
         found = Sealed(self.store, credentials(), self.clock.runtime).load("ledger")
@@ -584,6 +584,6 @@ def test_a_look_changes_nothing(fleet: Fleet) -> None:
     process = fleet.process()
     process.sign_in()
     before = fleet.store.entries()
-    record, ledger, backoff = process.carry_out(process.member.look(None))
+    record, ledger, backoff = process.carry_out(process.member.look())
     assert record and ledger.proven and not backoff.failures
     assert fleet.store.entries() == before

@@ -23,6 +23,7 @@ from enkash_auth._policy.sign_in import Pending
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, use_runtime
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth.stores import MemoryStore
 
 FAR = Moment(float(2**31), float(2**31))
 FAILED = Malformed("no token", "host")
@@ -269,6 +270,30 @@ def test_a_token_for_this_call_only_is_not_held(
     assert ask(provider).access_token == ask(provider).access_token == "t"
     assert len(server.requests) == 2
     assert sum(clock.pauses) == 1  # never two within a second
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(
+    ("lives", "requests", "waits"),
+    [
+        ([0] * 6, [1, 2, 4, 6], [0, 1, 2, 2]),
+        ([0, None, 0], [1, 3], [0, 1.1]),
+        ([None, 300], [2, 2], [0.1, 0]),
+    ],
+)
+def test_a_store_changes_neither_requests_nor_waits_of_a_process_that_has_no_sibling(
+    server: Server, clock: Clock, shared: bool, lives: list[int | None], requests: list[int], waits: list[float]
+) -> None:
+    server.answer = lambda _: httpx.Response(503) if (life := left.pop(0)) is None else issued("t", life)
+    left, counted, waited = [*lives], [], []
+    store = MemoryStore(clock=lambda: clock.monotonic) if shared else None
+    with TokenProvider(credentials(), transport=server.transport, store=store) as provider:
+        for _ in requests:
+            asked = clock.monotonic
+            provider.token()
+            counted.append(len(server.requests))
+            waited.append(clock.monotonic - asked)
+    assert (counted, waited) == (requests, pytest.approx(waits))
 
 
 def test_certificates_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

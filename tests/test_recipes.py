@@ -1,7 +1,5 @@
 """The recipes: sources of one's own against small stand-ins of their servers, and a pod's files and probe."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A release as a maintainer and a service's team meet it: real builds, a real private index, clean environments."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

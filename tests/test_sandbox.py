@@ -332,6 +332,7 @@ def against_the_spec():
     return schema
 
 
+@pytest.mark.once
 @against_the_spec().parametrize()
 @settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_schemathesis_finds_nothing(case):

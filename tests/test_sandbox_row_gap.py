@@ -1,7 +1,5 @@
 """A JDBC token store: each grant takes the living token's row away for a moment, and an API says 401 meanwhile."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 

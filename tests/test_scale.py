@@ -1,7 +1,5 @@
 """A small fleet in the simulated world of `benchmarks/scale.py`; `nox -s scale` makes the table for large ones."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -132,6 +132,7 @@ def test_it():
 """
 
 
+@pytest.mark.once
 def test_a_comparison_that_fails_shows_no_token(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(COMPARISON)
     command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", str(tmp_path)]

@@ -4,8 +4,6 @@ Hypothesis prints the steps of a failing run and replays them; `--hypothesis-see
 `nox -s simulation` makes a longer one. What the cache decides by itself is `test_cache_simulation`'s.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

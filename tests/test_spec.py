@@ -1,7 +1,5 @@
 """Every example in the spec goes through the generated models and comes out as it went in."""
 
-from __future__ import annotations
-
 import importlib
 import re
 from collections.abc import Iterator

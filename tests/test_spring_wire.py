@@ -1,7 +1,5 @@
 """The sandbox answers as stock Spring Security OAuth did, whose answers were recorded in data/spring-wire.json."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

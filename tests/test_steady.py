@@ -1,7 +1,5 @@
 """A service under steady load, across the ends of short tokens, on real sockets."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator

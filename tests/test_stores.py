@@ -1,7 +1,5 @@
 """Stores keep what they are given, privately, and say when they cannot."""
 
-from __future__ import annotations
-
 import os
 import re
 import resource
@@ -399,7 +397,7 @@ class TestServers:
     def test_a_lease_that_is_asked_for_again_because_the_answer_was_lost_is_had(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("enkash_auth.stores._redis.secrets.token_hex", lambda count: "same")
+        monkeypatch.setattr("enkash_auth.stores._protocol.secrets.token_hex", lambda count: "same")
         assert store.lock("grant-1", 60.0)
         assert store.lock("grant-1", 60.0)
 

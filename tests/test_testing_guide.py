@@ -1,7 +1,5 @@
 """The examples of docs/testing.md run as a service's team would run them."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

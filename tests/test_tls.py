@@ -1,7 +1,5 @@
 """Which certificates a sign-in trusts."""
 
-from __future__ import annotations
-
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -109,7 +107,7 @@ def test_a_fork_waits_for_what_another_thread_has_begun() -> None:
 
 
 def test_what_begins_amid_a_fork_waits_for_its_end() -> None:
-    pauses = []
+    pauses: list[float] = []
     guard = Forks(pause=lambda seconds: pauses.append(seconds) or guard.end())
     guard.begin()
     with guard.waiting():
@@ -120,3 +118,12 @@ def test_a_fork_waits_for_nothing_of_its_own_thread() -> None:
     guard = Forks()
     with guard.waiting():
         assert guard.begin()
+
+
+def test_a_fork_and_a_thread_that_it_waits_for_do_not_wait_for_each_other() -> None:
+    pauses: list[float] = []
+    guard = Forks(pause=lambda seconds: pauses.append(seconds) or guard.end())
+    with guard.waiting(), ThreadPoolExecutor() as pool:
+        assert not pool.submit(guard.begin, 0).result()
+        with guard.waiting():
+            assert not pauses

@@ -1,7 +1,5 @@
 """What a server's text or number says of a token."""
 
-from __future__ import annotations
-
 import pytest
 
 from enkash_auth._policy.token import read_life

@@ -1,7 +1,5 @@
 """Stores on a cluster, and on a server that Sentinels may replace."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

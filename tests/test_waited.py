@@ -1,14 +1,12 @@
 """What a caller gets that has waited: on values alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
 
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Issued, Refused, Unavailable
-from enkash_auth._policy.waited import Again, after_wait
+from enkash_auth._policy.waited import Again, decide_after_wait
 
 NOON = Moment(1000.0, 1e9)
 END = 1010.0  # of the sign-in
@@ -46,10 +44,10 @@ def test_a_caller_gets(
     rule: str, outcome: TokenRecord | Failure | None, seconds: float, deadline: float, got: Any
 ) -> None:
     now, end = NOON.after(seconds), NOON.after(END - NOON.monotonic)
-    assert after_wait(outcome, now, deadline=deadline, end=end, extra=False) == got
+    assert decide_after_wait(outcome, now, deadline=deadline, end=end, extra=False) == got
 
 
 @pytest.mark.parametrize(("outcome", "got"), [(HELD, None), (LATE, LATE), (None, None)])
 def test_a_process_that_stood_still_twice_has_no_third(outcome: TokenRecord | Failure | None, got: Any) -> None:
     end = NOON.after(10)
-    assert after_wait(outcome, NOON.after(300), deadline=END, end=end, extra=True) == got
+    assert decide_after_wait(outcome, NOON.after(300), deadline=END, end=end, extra=True) == got

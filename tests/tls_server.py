@@ -1,7 +1,5 @@
 """A token server over TLS, on loopback, that answers when the test says so."""
 
-from __future__ import annotations
-
 import socket
 import ssl
 import threading

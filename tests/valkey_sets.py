@@ -1,7 +1,5 @@
 """Several Valkeys that replace one another: a cluster, and a primary with a replica and a Sentinel."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

@@ -30,6 +30,7 @@ from enkash_auth.stores import Store
 TICK = 1e-6  # seconds by which a timer may be late
 HOST = "token.example"
 RETRY_AFTER = 20.0  # seconds that a busy server asks for
+DOWN = 5.0  # seconds that a process goes without a store that has failed: limit 4 of docs/security.md
 ANSWERS = {  # to a password that is refused, or to each in an outage
     "clear": Answer(400, "invalid_grant", json=True),
     "client": Answer(401, basic=True),
@@ -39,7 +40,7 @@ ANSWERS = {  # to a password that is refused, or to each in an outage
     "server_error": Answer(500),
     "silence": Answer(),
     "busy": Answer(429),
-    "unreachable": Answer(left=False),
+    "unreachable": Answer(departed=False),
 }
 TOKEN = Answer(200, json=True, token=True)
 DIALECTS = ("clear", "client", "maybe", "envelope", "unauthorized", "server_error", "silence")
@@ -60,7 +61,7 @@ def outcome_of(answer: Answer, token: str = "", life: float = 0) -> Outcome:
         return Issued(token, life)
     if answer.status in (0, 429) or answer.status >= 500:
         after = RETRY_AFTER if answer.status == 429 else None
-        return Unavailable(f"status {answer.status}", HOST, after, late=answer.left and not answer.status)
+        return Unavailable(f"status {answer.status}", HOST, after, late=answer.departed and not answer.status)
     return Malformed("?", HOST) if answer.status == 200 else Refused(answer.status, answer.error, False, HOST)
 
 
@@ -86,6 +87,8 @@ class Book:
     proven: bool = False
     saved: bool = False  # that it is proven
     torn: bool = False  # the store was in trouble since: each process knows its own only
+    was_reset: bool = False
+    unheard: bool = False  # the store has lost the last reset, and only some processes know it
     not_before: dict[Hashable, float] = field(default_factory=dict)
 
     def leaves(self, password: Password, by: Hashable) -> None:
@@ -120,6 +123,16 @@ class Book:
         ):
             self.passwords.remove(password)
 
+    def loses(self) -> None:
+        """The store is in trouble: a process may take a sibling's old reset for a new one (limit 4 of security.md).
+
+        That process then counts anew, for its attempts that the store has lost began before the reset.
+        """
+        self.torn = True
+        if self.unheard:
+            for password in self.passwords:
+                password.by.clear()
+
     def succeeds(self, *, well: bool = True) -> None:
         self.cleared += self.passwords
         self.passwords.clear()
@@ -130,7 +143,7 @@ class Book:
         self.cleared = [] if well else [*self.cleared, *self.passwords]
         self.passwords[:] = [Password(now, set(by), kind=Kind.RESET, known=True)]
         self.not_before.clear()
-        self.torn = not well
+        self.torn, self.was_reset, self.unheard = not well, True, not well
 
 
 class Outside:
@@ -149,6 +162,7 @@ class Machine(Outside):
     asleep: float = 0.0
     wakes: float = 0.0  # true time until which the process is stopped
     slept_at: float = -inf  # on its own clock
+    down_until: float = -inf  # on its own clock: the process takes its store for down
 
     def stop(self, seconds: float, *, asleep: bool) -> None:
         """Stop the process, or the whole machine, which its monotonic clock does not count."""
@@ -163,6 +177,13 @@ class Machine(Outside):
     def wall(self) -> float:
         return self.world.true + self.world.wall_offset + self.skew
 
+    @property
+    def down(self) -> bool:
+        return self.monotonic() < self.down_until
+
+    def store_fails(self) -> None:
+        self.down_until = self.monotonic() + DOWN
+
     def pause(self, seconds: float) -> None:
         fiber = current_fiber()
         assert fiber
@@ -170,6 +191,7 @@ class Machine(Outside):
 
     def spawn(self, run: Callable[[], None]) -> None:
         self.world.fibers.append(Fiber(run, self))
+        self.world.fibers[-1].troubled = self.down
 
     def call_within(self, seconds: float, call: Callable[[], Any]) -> Any:
         if (fiber := current_fiber()) and fiber.killed:
@@ -195,6 +217,7 @@ class Fiber:
     def __init__(self, run: Any, machine: Machine) -> None:
         self.engine, self.flight, self.machine = run.func.__self__, run.args[0], machine
         self.done, self.killed, self.due = False, False, machine.monotonic()
+        self.began = machine.world.true
         self.passwords: list[Password] = []
         self.excused = False  # begun before a reset
         self.troubled = False  # by the store
@@ -312,8 +335,9 @@ class World(Outside):
 
     @property
     def sound(self) -> bool:
-        """Whether the store is well, and was for each sign-in under way."""
-        return self.well and not any(fiber.troubled for fiber in self.fibers)
+        """Whether the store is well, was for each sign-in under way, and no process takes it for down."""
+        troubled = any(fiber.troubled for fiber in self.fibers)
+        return self.well and not troubled and not any(machine.down for machine in self.machines.values())
 
     def book(self, fingerprint: str) -> Book:
         return self.books.setdefault(fingerprint, Book(torn=not self.sound))
@@ -340,6 +364,8 @@ class World(Outside):
         try:
             engine.reset()
         finally:
+            if not self.well:
+                self.machines[engine].store_fails()
             for fingerprint in {held, engine.held.account.identity.fingerprint}:
                 self.book(fingerprint).resets(self.true, engines, well=self.sound)
 
@@ -393,6 +419,8 @@ class Gateway:
         book, password = world.book(self.fingerprint), Password(world.true, {fiber.engine}, self.fingerprint)
         password.left = not fiber.excused
         book.leaves(password, fiber.engine)
+        if book.unheard and not world.sound:
+            password.by.clear()
         runtime.pause(world.latency / 2)
         saying = world.answers.pop(0) if world.answers else world.outage
         saying = "silence" if saying == "unreachable" else saying

@@ -1,7 +1,5 @@
 """What of a package's Python API callers rely on, read from its source: nothing is imported."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 `python tools/arrows.py --picture` draws them, for CONTRIBUTING.md.
 """
 
-from __future__ import annotations
-
 import ast
 import sys
 from pathlib import Path
@@ -22,8 +20,8 @@ ROOMS = (
     ("_fleet", "_flight"),
     ("_signin",),
     ("_settings", "_runtime", "otel"),
-    ("events", "stores", "_forks", "_versions"),
-    ("_policy",),
+    ("events", "stores", "_versions"),
+    ("_policy", "_forks"),
     ("errors",),
 )
 FLOORS = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

@@ -1,7 +1,5 @@
 """A change, how much of it breaks callers, and the version bump that follows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from enum import IntEnum
 

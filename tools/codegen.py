@@ -1,7 +1,5 @@
 """Generates the client from the spec, and checks whether generated/ is that client."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

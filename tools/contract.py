@@ -5,8 +5,6 @@ the file of attempts, as a provider without a store counts it. The report holds 
 life.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Compares an answer with the spec, and names the lines of the spec that an observation changes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Checks the built site and the links to it, after Zensical's own check."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -7,8 +7,6 @@ go on without it, each for itself, and the promise is one process's; with `stric
 differ in names and in the hour alone are met once. At last each row of the rules is broken, to see it found.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 import time
@@ -25,8 +23,8 @@ from fleet_world import (
     CLEAR,
     CLIENT,
     FAULTS,
+    LONG_AGO,
     MAYBE,
-    NEVER,
     OPEN,
     REMOVED,
     RESET,
@@ -41,7 +39,7 @@ from fleet_world import (
 # an answer for each row of classification.ANSWERS
 DIALECTS = (
     Answer(200, token=True), Answer(400, "invalid_grant"), Answer(400, "invalid_client"), Answer(401, basic=True),
-    Answer(left=False), Answer(429), Answer(404), Answer(), Answer(401, "unauthorized", json=True), Answer(403),
+    Answer(departed=False), Answer(429), Answer(404), Answer(), Answer(401, "unauthorized", json=True), Answer(403),
     Answer(400),
 )  # fmt: skip
 INSTEAD = {SUCCESS: MAYBE, CLEAR: UNKNOWN, CLIENT: MAYBE, REMOVED: UNKNOWN, UNKNOWN: REMOVED, MAYBE: UNKNOWN}
@@ -126,12 +124,12 @@ def next_time(world: World) -> float | None:
     """Return when something changes by itself: the lease, the token, the ledger's pause with the back-off."""
     (entry, age, _), times = (
         world.entry("ledger") or ({}, 0, 0),
-        [world.lease[1], world.entries.get("token", (0, 0, NEVER))[2]],
+        [world.lease[1], world.entries.get("token", (0, 0, LONG_AGO))[2]],
     )
     decision = Ledger.from_entry(entry, world.moment.after(-age)).decide(world.moment)
     times.append(max(
-        decision.until if decision.row and not decision.final else NEVER,
-        world.now - age + entry["backoff"]["until"] if entry["backoff"] else NEVER,
+        decision.until if decision.row and not decision.final else LONG_AGO,
+        world.now - age + entry["backoff"]["until"] if entry["backoff"] else LONG_AGO,
     ))  # fmt: skip
     return min((math.ceil(one) for one in times if one > world.now), default=None)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from enkash_auth._fleet.commands import Ended, Lease, Pause, Read, Release, Save, Send, Sent, Source
+from enkash_auth._fleet.commands import Ended, Lease, Pause, Read, Release, Save, Send, Source
 from enkash_auth._fleet.member import Member
 from enkash_auth._fleet.protocol import sign_in
 from enkash_auth._policy.attempts import Memory
@@ -17,7 +17,7 @@ from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Issued, Refused, Unavailable
 from enkash_auth.stores import StoreError
 
-NEVER, LIFE = float("-inf"), 20
+LONG_AGO, LIFE = float("-inf"), 20
 OPEN, REMOVED, SUCCESS, UNKNOWN, MAYBE, CLIENT, CLEAR, RESET = Kind
 FAULTS = {"kill": 1, "suspend": 1, "lose": 1, "fail": 1, "reset": 1, "rotate": 1}
 Told = tuple[Answer, Kind]  # what the server says, and what the promise takes that for
@@ -87,7 +87,7 @@ class World:
     spent: tuple[str, ...] = ()
     now: float = 0.0
     entries: dict[str, tuple[str, float, float]] = field(factory=dict)  # text, written, end
-    lease: tuple[str, float] = ("", NEVER)
+    lease: tuple[str, float] = ("", LONG_AGO)
     sent: tuple[tuple[float, Kind, str], ...] = ()
     reset: str = ""
     rotated: bool = False
@@ -119,7 +119,7 @@ class World:
         )
 
     def entry(self, kind: str) -> tuple[Any, float, float] | None:
-        text, written, end = self.entries.get(kind, ("", 0.0, NEVER))
+        text, written, end = self.entries.get(kind, ("", 0.0, LONG_AGO))
         return (json.loads(text), self.now - written, end - self.now) if end > self.now else None
 
     def write(self, kind: str, entry: Any, seconds: float) -> World:
@@ -199,17 +199,17 @@ def carry_out(world: World, process: Process, member: Member, command: Any, told
             free = world.now >= world.lease[1]
             return (evolve(world, lease=(process.name, world.now + seconds)) if free else world), free
         case Release():
-            return (evolve(world, lease=("", NEVER)) if holds else world), None
+            return (evolve(world, lease=("", LONG_AGO)) if holds else world), None
         case Source():
             return world, not world.rotated
         case Send(_, deadline) if world.moment.until(deadline) > 0:
             return send(world, process, member, *told)
         case Send():  # the gateway looks at the clocks last
-            return world, Sent(Unavailable("late", "h", late=True), Answer(left=False))
+            return world, (Unavailable("late", "h", late=True), Answer(departed=False))
     return world, None
 
 
-def send(world: World, process: Process, member: Member, answer: Answer, kind: Kind) -> tuple[World, Sent]:
+def send(world: World, process: Process, member: Member, answer: Answer, kind: Kind) -> tuple[World, Any]:
     """Let a password leave, if that is promised to be none too many; the server answers at once."""
     if member.memory.own[-1].reset == world.reset:  # else it was under way before the reset
         name = process.name if world.faults["fail"] + world.spent.count("fail") and not process.strict else ""
@@ -217,9 +217,9 @@ def send(world: World, process: Process, member: Member, answer: Answer, kind: K
         world = evolve(world, sent=(*world.sent, (world.now, kind, name)))
     if kind is SUCCESS:
         world, issued = evolve(world, sent=(), proven=True), Issued(f"@t{world.now}", LIFE)
-        return world, Sent(TokenRecord.from_answer(issued, world.moment, world.moment, before=None, draw=0.5), answer)
+        return world, (TokenRecord.from_answer(issued, world.moment, world.moment, before=None, draw=0.5), answer)
     refused = 200 < answer.status < 500 and answer.status != 429
-    return world, Sent(Refused(answer.status, answer.error, False, "h") if refused else Unavailable("x", "h"), answer)
+    return world, (Refused(answer.status, answer.error, False, "h") if refused else Unavailable("x", "h"), answer)
 
 
 def check_few(world: World, name: str) -> None:

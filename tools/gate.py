@@ -1,7 +1,5 @@
 """Whether what breaks callers has raised the spec's `info.version`, or a person has said in the spec why not."""
 
-from __future__ import annotations
-
 import json
 import re
 import tempfile

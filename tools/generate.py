@@ -1,7 +1,5 @@
 """Generates the client from the spec, unless it is up to date, and reports what changed since a git ref."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

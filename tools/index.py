@@ -1,7 +1,5 @@
 """One package index: where it takes uploads, what it holds of this package, and what it says when it refuses."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import hashlib

@@ -1,7 +1,5 @@
 """Reports what changed since a git ref: `python tools/judge.py [--against REF]`, for the wrapper's public API."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import re

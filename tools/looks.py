@@ -1,7 +1,5 @@
 """Opens the site that `nox -s docs` has built in Chromium, at two widths, with all hosts but loopback cut off."""
 
-from __future__ import annotations
-
 import functools
 import http.server
 import itertools

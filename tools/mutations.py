@@ -3,8 +3,6 @@
 Run by `nox -s mutations`, which prints a Markdown table.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """What a token server answered, without a value of it: in spec/observations/, and from there on docs/server.md."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

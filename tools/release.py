@@ -1,7 +1,5 @@
 """Builds a release of the commit at hand, and uploads it to one index. Run by `nox -s build` and `nox -s publish`."""
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import os

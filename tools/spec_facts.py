@@ -1,7 +1,5 @@
 """What of an OpenAPI document callers rely on, and what changed of it between two texts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """EnkashAuth: adds the token to the requests of httpx and httpx2."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress

@@ -1,18 +1,16 @@
 """One lock, one thread for each sign-in; applies the policy, and keeps callers waiting for what it brings."""
 
-from __future__ import annotations
-
 import threading
 from functools import partial
 
 from ._flight import Flight
 from ._held import Held
 from ._policy.cache import Fail, Join, Serve, Start, TokenCache
-from ._policy.lifetime import NEVER
+from ._policy.lifetime import LONG_AGO
 from ._policy.outcome import Failure, Unavailable
 from ._policy.sign_in import Result
 from ._policy.token import Token
-from ._policy.waited import Again, after_wait
+from ._policy.waited import Again, decide_after_wait
 from ._runtime import NoThreadError, Runtime, check_threads, exclusively, in_a_step, logs_held_back
 from ._settings.credentials import read_source
 from ._signin.account import Account, Signer, SignIn, Source
@@ -32,7 +30,7 @@ class Engine:
         self.signer, self.runtime = signer, runtime
         self.held = Held(cache, account, runtime)
         self._source, self._on_event = source, on_event
-        self._grants, self._events, self._unreadable = 0, list[Event](), False
+        self._grants, self._unreadable = 0, False
 
     # what a caller gets
 
@@ -46,7 +44,7 @@ class Engine:
             raise self._reentrant().to_exception()
         flight = self.held.flight
         running = flight and flight.launched and flight.outcome is None
-        if flight and running and self.held.until == NEVER and self.runtime.monotonic() < flight.end:
+        if flight and running and self.held.serving[0] == LONG_AGO and self.runtime.monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
         if self.held.inherited and not self.held.closed:
             self.held.start_in_child()
@@ -72,7 +70,7 @@ class Engine:
         if isinstance(decision, Serve):
             self.held.serving = decision.until, decision.token
             return decision.token
-        self.held.serving = NEVER, None
+        self.held.serving = LONG_AGO, None
         if isinstance(decision, Fail):
             return decision.failure
         assert flight
@@ -91,7 +89,7 @@ class Engine:
         if flight.outcome is None and flight.runs_here():
             raise self._reentrant().to_exception()
         now = self.runtime.now()
-        got = after_wait(flight.outcome, now, deadline=deadline, end=flight.deadline, extra=flight.extra)
+        got = decide_after_wait(flight.outcome, now, deadline=deadline, end=flight.deadline, extra=flight.extra)
         if isinstance(got, Again):
             answer = self.join_or_start(late=got.late)
             if isinstance(answer, Flight):
@@ -128,15 +126,12 @@ class Engine:
             raise
         if self.held.closed:  # closing cuts a running request, which is no event
             return []
-        events = exclusively(self.held.lock, self._take_events)
+        due = self.signer.events
+        events = exclusively(self.held.lock, lambda: [due.pop(0) for _ in range(len(due))])
         if news:
             seconds = self.runtime.monotonic() - began
             event = Event("issued", self.held.account.identity.host, seconds, result.requests, self._grants)
             events += describe(event, result.outcome, alive)
-        return events
-
-    def _take_events(self) -> list[Event]:
-        events, self._events = self._events + self.signer.take_events(), []
         return events
 
     def _given(self, flight: Flight) -> SignIn:
@@ -146,8 +141,9 @@ class Engine:
         """Read the credentials' source; return as `SignIn.reread` does. The first failure in a row is an event."""
         found, before = self.held.account.reread(self._source), self._unreadable
         self._unreadable = isinstance(found, Unavailable)
+        if isinstance(found, Unavailable) and not before:
+            self.signer.events.append(Event("source_failed", found.host, reason=found.reason))
         if isinstance(found, Unavailable):
-            self._events += [] if before else [Event("source_failed", found.host, reason=found.reason)]
             return found
         return self._given(flight) if found and self.held.move_to(found, flight.number) else None
 
@@ -166,7 +162,7 @@ class Engine:
             cache = self.held.cache.rejected(token, self.runtime.now())
             if cache is not self.held.cache:
                 self.held.change(cache)
-                self._events.append(Event("invalidated", self.held.account.identity.host, grants=self._grants))
+                self.signer.events.append(Event("invalidated", self.held.account.identity.host, grants=self._grants))
 
         exclusively(self.held.lock, forget)
 
@@ -189,7 +185,7 @@ class Engine:
         if ended and not ended.runs_here():
             ended.published.wait(_EVENTS_DUE)
         self.held.closed = True
-        exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.forked()))
+        exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.afresh()))
         if not self.held.inherited:  # the parent's connections
             self.held.account.gateway.close()
 

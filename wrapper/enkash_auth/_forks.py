@@ -30,12 +30,14 @@ class Forks:
             self.leave(key)
 
     def enter(self, key: object) -> None:
-        """Let a fork wait until `leave`; if one is under way, this thread waits for that first."""
-        self._inside[key] = threading.get_ident()
-        while self._under_way:
+        """Let a fork wait until `leave`; if one is under way that does not wait for this thread, it comes first."""
+        this = threading.get_ident()
+        inside = this in list(self._inside.values())
+        self._inside[key] = this
+        while self._under_way and not inside:
             self.leave(key)
             self._pause(0.001)
-            self._inside[key] = threading.get_ident()
+            self._inside[key] = this
 
     def leave(self, key: object) -> None:
         self._inside.pop(key, None)
@@ -53,7 +55,7 @@ class Forks:
         self._under_way = False
 
 
-transaction = threading.RLock()  # a fork waits until no thread holds it
+transaction = threading.RLock()  # of attempts and of memory stores: a fork waits until no thread holds it
 forks = Forks()
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
     os.register_at_fork(before=forks.begin, after_in_parent=forks.end, after_in_child=forks.start_in_child)

@@ -1,24 +1,23 @@
 """What an engine holds: all that changes, under one lock."""
 
-from __future__ import annotations
-
 import threading
 
 from ._flight import Flight
 from ._policy.cache import TokenCache
-from ._policy.lifetime import NEVER, Moment
+from ._policy.lifetime import LONG_AGO, Moment, Verdict
 from ._policy.sign_in import Result
 from ._policy.token import Token
 from ._runtime import Runtime, exclusively
 from ._signin.account import Account
 
-_NOTHING = NEVER, None
+_NOTHING = LONG_AGO, None
 
 
 class Held:
     """The cache, the account, the flight under way, and what the hot path reads.
 
-    The hot path reads `serving` without the lock: one tuple, for without a GIL two reads may see two states.
+    The hot path reads `serving` without the lock: the token, and when callers have to ask again (monotonic; LONG_AGO if
+    they have to wait). It is one tuple, for without a GIL two reads may see two states.
     """
 
     def __init__(self, cache: TokenCache, account: Account, runtime: Runtime) -> None:
@@ -28,11 +27,6 @@ class Held:
         self.flight: Flight | None = None
         self.ended: Flight | None = None  # the last that has finished
         self._runtime = runtime
-
-    @property
-    def until(self) -> float:
-        """When callers have to ask (monotonic); NEVER if they have to wait."""
-        return self.serving[0]
 
     def change(self, cache: TokenCache) -> None:
         """Take over a new state; the next caller decides by it."""
@@ -50,12 +44,13 @@ class Held:
 
     def start_in_child(self) -> None:
         """Forget the parent's token, and make connections of its own; raises `ConfigurationError`, until it can."""
-        account = self.account.again()  # not under the lock, for it logs
+        # not under the lock: httpx may log here, and a logging handler may wait for a token
+        account = Account.of(self.account.credentials, self.account.make)
 
         def start() -> None:
             if self.inherited:
                 self.account, self.inherited = account, False
-                self.start_clean(self.cache.forked())
+                self.start_clean(self.cache.afresh())
 
         exclusively(self.lock, start)
 
@@ -77,7 +72,7 @@ class Held:
             if current:
                 self.flight, self.ended = None, flight
             flight.finish(result.outcome)
-            return current and before.record is not None and before.record.usable(now)
+            return current and before.record is not None and before.record.verdict(now)[0] is not Verdict.WAIT
 
         return exclusively(self.lock, land)
 

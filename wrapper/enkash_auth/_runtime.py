@@ -1,6 +1,7 @@
-"""Clocks, chance and threads: what a simulation replaces. Only this module starts threads."""
+"""Clocks, chance and threads, which a simulation replaces; steps under a lock, waits, and logs that are held back.
 
-from __future__ import annotations
+Only this module starts threads.
+"""
 
 import contextvars
 import logging

@@ -21,7 +21,7 @@ class RefusedError(EnkashAuthError):
         self,
         message: str,
         *,
-        status: int,
+        status: int = 0,  # is made without when an error is unpickled, as Celery and process pools do
         error: str | None = None,
         row: str | None = None,
         passwords: int = 0,

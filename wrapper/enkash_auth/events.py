@@ -1,7 +1,5 @@
 """Events of a provider, for logs and for the service's `on_event` function. No event holds a secret."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Literal
@@ -18,15 +16,7 @@ Kind = Literal[
 
 _log = logging.getLogger("enkash_auth")
 _log.addHandler(logging.NullHandler())
-_LEVELS: dict[Kind, int] = {
-    "issued": logging.INFO,
-    "refused": logging.WARNING,
-    "unavailable": logging.WARNING,
-    "served_stale": logging.WARNING,
-    "store_down": logging.WARNING,
-    "store_back": logging.INFO,
-    "source_failed": logging.WARNING,
-}
+_INFOS, _WARNINGS = ("issued", "store_back"), ("refused", "unavailable", "served_stale", "store_down", "source_failed")
 
 
 @frozen
@@ -93,7 +83,8 @@ def describe(event: Event, outcome: TokenRecord | Failure, alive: bool) -> list[
 def publish(events: list[Event], on_event: OnEvent | None) -> None:
     """Log events and pass them to `on_event`. If that raises, only the class of the exception is logged."""
     for event in events:
-        _log.log(_LEVELS.get(event.kind, logging.DEBUG), "%s", event)
+        quiet = logging.INFO if event.kind in _INFOS else logging.DEBUG
+        _log.log(logging.WARNING if event.kind in _WARNINGS else quiet, "%s", event)
         if on_event is None:
             continue
         try:

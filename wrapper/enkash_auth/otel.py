@@ -1,7 +1,5 @@
 """Events as OpenTelemetry metrics and spans (extra `[otel]`): `TokenProvider(credentials, on_event=Telemetry())`."""
 
-from __future__ import annotations
-
 from time import time_ns
 from typing import TYPE_CHECKING
 
@@ -27,7 +25,7 @@ class Telemetry:
     """
 
     def __init__(
-        self, *, meter_provider: MeterProvider | None = None, tracer_provider: TracerProvider | None = None
+        self, *, meter_provider: "MeterProvider | None" = None, tracer_provider: "TracerProvider | None" = None
     ) -> None:
         meter = metrics.get_meter("enkash_auth", meter_provider=meter_provider)
         self._tracer = trace.get_tracer("enkash_auth", tracer_provider=tracer_provider)

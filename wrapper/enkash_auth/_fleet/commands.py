@@ -1,14 +1,11 @@
 """The commands of a shared sign-in: what its steps ask of their shell, and what they return."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Mapping
 from typing import Any, Literal
 
 from attrs import frozen
 
 from enkash_auth._policy.attempts import Decision
-from enkash_auth._policy.classification import Answer
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
 from enkash_auth.stores import StoreError
@@ -59,20 +56,14 @@ class Release:
 
 @frozen
 class Send:
-    """Send one token request, if that is possible before `deadline` by both clocks. Reply: a `Sent`.
+    """Send one token request, if that is possible before `deadline` by both clocks.
 
-    Its header leaves no sooner than `leaves` (monotonic).
+    Reply: the outcome (a record or a failure) and the `Answer`. Its header leaves no sooner than `leaves` (monotonic).
     """
 
     record: TokenRecord | None
     deadline: Moment
     leaves: float
-
-
-@frozen
-class Sent:
-    outcome: TokenRecord | Failure
-    answer: Answer
 
 
 @frozen

@@ -1,7 +1,5 @@
 """What a store's entries hold, as values (pure). Their times are seconds from when they were saved."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from attrs import asdict, evolve

@@ -1,7 +1,5 @@
 """What one process knows of its account in the store, and how it reads and writes that: generators of commands."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -30,7 +28,7 @@ class Member:
     draw: Callable[[], float]
     lead: float = 0.0  # seconds to connect in
     memory: Memory = field(factory=Memory)
-    unproven: bool = False  # whether the store could be read last, and knows of no success
+    store_has_no_proof: bool = False  # it could be read last, and knows of no success
 
     @property
     def lease(self) -> float:
@@ -43,9 +41,9 @@ class Member:
         yield Save("reset", {"id": id}, _FOREVER, now, fenced=False)
         yield Delete("token")
 
-    def look(self, record: TokenRecord | None) -> Steps:
+    def look(self) -> Steps:
         """Return what the store has: the token, the ledger and its back-off."""
-        _, record = yield from self.read_token(record)
+        _, record = yield from self.read_token(None)
         _, ledger, backoff, _ = yield from self.read_ledger()
         return record, ledger, backoff
 
@@ -68,7 +66,7 @@ class Member:
         now, reset = yield Read("reset")
         known = ledger.after_reset(str((reset and reset[0].get("id")) or ""), now)
         restored = self.memory.restored(known)
-        self.unproven = not restored.proven
+        self.store_has_no_proof = not restored.proven
         return now, restored, backoff if known is ledger else Backoff(), restored == ledger
 
     def blocked(self, decision: Decision, backoff: Backoff, now: Moment) -> Failure | None:

@@ -4,21 +4,18 @@ The reply to a command is the time now and a value. A store that fails raises `S
 yielded. The process with the lease writes an attempt, sends, and writes the answer; the others adopt what it saves.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
-from typing import Any
 
 from attrs import evolve, frozen
 
 from enkash_auth._policy.attempts import Ledger
 from enkash_auth._policy.backoff import Backoff, second_request
 from enkash_auth._policy.classification import Answer, Kind
-from enkash_auth._policy.lifetime import NEVER, Moment, TokenRecord
-from enkash_auth._policy.outcome import Refused, Unavailable
+from enkash_auth._policy.lifetime import Moment, TokenRecord
+from enkash_auth._policy.outcome import Unavailable
 from enkash_auth.stores import StoreError
 
-from .commands import Ended, Lease, Pause, Read, Release, Send, Sent, Source, Steps, TooSlowError
+from .commands import Ended, Lease, Pause, Read, Release, Send, Source, Steps, TooSlowError
 from .entries import is_adopted
 from .member import Member
 
@@ -36,7 +33,6 @@ class _Ready:
     ledger: Ledger = Ledger()
     backoff: Backoff = Backoff()
     shared: bool = True
-    leaves: float = NEVER
 
 
 def sign_in(
@@ -44,7 +40,7 @@ def sign_in(
 ) -> Steps:
     """Adopt what a sibling has saved, or send a sign-in's one or two requests; return how it `Ended`."""
     if reachable:
-        member.unproven = False
+        member.store_has_no_proof = False
         try:
             ended = yield from _adopt_or_lease(member, record, deadline)
             if isinstance(ended, _Ready):
@@ -53,10 +49,10 @@ def sign_in(
             return ended
         except StoreError as error:
             now, _ = yield Release()
-            member.unproven = member.unproven and not isinstance(error, TooSlowError)
+            member.store_has_no_proof = member.store_has_no_proof and not isinstance(error, TooSlowError)
             if member.strict:
                 return Ended(Unavailable(str(error), member.host))
-    if member.unproven and not member.memory.ledger.proven:  # each process would send a password of its own
+    if member.store_has_no_proof and not member.memory.ledger.proven:  # each process would send a password of its own
         why = "the token store can be read, but not written: check its space and its ACL"
         return Ended(Unavailable(why, member.host))
     alone = _Ready(record, deadline, deadline, member.memory.ledger, shared=False)
@@ -112,68 +108,72 @@ def _look_again(member: Member, ours: TokenRecord | None, ready: _Ready) -> Step
 
 
 def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
-    """Send one request, or two; a process that lacks its store sends unproven credentials once."""
-    record, sticky = ready.record, None
+    """Wait until a request brings something, send it and perhaps a second one, and share the token."""
+    sticky = None
     if ready.shared:
         now, sticky = yield Read("sticky")
-    if record and sticky:
-        record = evolve(record, sticky_until=now.monotonic + sticky[2])
-    waits = _waits(record, now, ready.limit)
+    if ready.record and sticky:
+        ready = evolve(ready, record=evolve(ready.record, sticky_until=now.monotonic + sticky[2]))
+    waits = _waits(ready.record, now, ready.limit)
     if now.until(ready.limit) <= waits:
         reason = "the server re-issues its current token until that expires" if waits else "no time was left"
         return Ended(Unavailable(reason, member.host, waits or None, late=not waits))
-    ended, ready, before, recorded = Ended(None), evolve(ready, record=record), ready.backoff, False
-    pause: float | None = waits
-    outcome: Any = None
-    while pause is not None:
-        ready = evolve(ready, leaves=now.monotonic + pause, backoff=before)  # both requests are one failure
-        if pause > member.lead:
-            now, _ = yield Pause(pause - member.lead)
-        decision = ready.ledger.decide(now)
-        if not (ready.shared or ready.ledger.proven or decision.row) and decision.passwords:
-            decision = evolve(decision, row=Kind.OPEN, attempt=ready.ledger.attempts[-1])
-        if decision.row:
-            return Ended(ended.outcome or decision.failure(member.host, now.monotonic), ended.requests, decision)
-        now, outcome, sent, ready, recorded = yield from _attempt(member, ready, now)
-        ended = Ended(outcome, ended.requests + sent, ready.ledger.decide(now))
-        again = second_request(outcome, now, now.until(ready.limit), member.draw())
-        if isinstance(outcome, TokenRecord):
-            ready = evolve(ready, record=outcome)
-        pause = again if recorded and sent and ended.requests == 1 else None
-    if isinstance(outcome, Refused) and ended.decision:
-        ended = evolve(ended, outcome=evolve(outcome, final=ended.decision.final))
-    if isinstance(outcome, TokenRecord) and recorded and ready.shared:
-        if record is None and sticky:
+    now, ended, after, saved = yield from _request(member, ready, now, waits)
+    again = None
+    if ended.requests and saved:
+        again = second_request(ended.outcome, now, now.until(ready.limit), member.draw(), before=ready.record)
+    if again is not None:
+        record = ended.outcome if isinstance(ended.outcome, TokenRecord) else ready.record
+        after = evolve(after, record=record, backoff=ready.backoff)  # both requests are one failure
+        now, second, _, saved = yield from _request(member, after, now, again)
+        ended = Ended(second.outcome or ended.outcome, ended.requests + second.requests, second.decision)
+    outcome = ended.outcome
+    if not isinstance(outcome, TokenRecord):
+        outcome = outcome or ended.decision.failure(member.host, now.monotonic)
+        return evolve(ended, outcome=ended.decision.limiting(outcome, now.monotonic))
+    if ready.shared and saved:
+        if ready.record is None and sticky:
             outcome = evolve(outcome, sticky_until=now.monotonic + sticky[2])
-            ended = evolve(ended, outcome=outcome)
         with suppress(StoreError):
             yield from member.share(outcome, now, sticky is not None)
-    return ended
+    return evolve(ended, outcome=outcome)
 
 
-def _attempt(member: Member, ready: _Ready, now: Moment) -> Steps:
-    """Send one request; return the time, its outcome, whether it was sent, what follows, and if that is saved."""
+def _request(member: Member, ready: _Ready, now: Moment, pause: float) -> Steps:
+    """Send one request after a pause, if the ledger allows it.
+
+    Return the time, how that `Ended`, what follows, and whether that is saved. The outcome is None if nothing was sent
+    for the ledger's decision.
+    """
+    leaves = now.monotonic + pause
+    if pause > member.lead:
+        now, _ = yield Pause(pause - member.lead)
+    decision = ready.ledger.decide(now)
+    if not (ready.shared or ready.ledger.proven or decision.row) and decision.passwords:
+        # a process that lacks its store sends unproven credentials once
+        decision = evolve(decision, row=Kind.OPEN, attempt=ready.ledger.attempts[-1])
+    if decision.row:
+        return now, Ended(None, decision=decision), ready, False
     ledger, attempt = ready.ledger.started(member.new_id(), now)
     member.memory = member.memory.keeping(attempt)
     written, backoff = True, ready.backoff
-    unsent = Unavailable("another process is signing in", member.host, late=True)
+    outcome, answer = Unavailable("another process is signing in", member.host, late=True), Answer(departed=False)
     if ready.shared:
         try:
             now, written = yield from member.write(ledger, backoff, now)
         except StoreError as error:
             written = ledger.proven and not member.strict
-            unsent = Unavailable(f"an attempt could not be recorded first: {error}", member.host)
-    sent = Sent(unsent, Answer(left=False))
+            outcome = Unavailable(f"an attempt could not be recorded first: {error}", member.host)
     if can_send := written and now.until(ready.limit) > 0:
-        now, sent = yield Send(ready.record, ready.limit, ready.leaves)
-        failed = not isinstance(sent.outcome, TokenRecord)
-        backoff = backoff.failed(sent.outcome, now.monotonic, member.draw()) if failed else Backoff()
-    attempt = attempt.answered(sent.answer)
+        now, (outcome, answer) = yield Send(ready.record, ready.limit, leaves)
+        failed = not isinstance(outcome, TokenRecord)
+        backoff = backoff.failed(outcome, now.monotonic, member.draw()) if failed else Backoff()
+    attempt = attempt.answered(answer)
     member.memory, ledger = member.memory.keeping(attempt), ledger.answered(attempt)
-    recorded = not ready.shared
+    ready, saved = evolve(ready, ledger=ledger, backoff=backoff), not ready.shared
     if ready.shared and written:
-        recorded = yield from _record(member, evolve(ready, ledger=ledger, backoff=backoff), now)
-    return now, sent.outcome, can_send, evolve(ready, ledger=ledger, backoff=backoff), recorded
+        saved = yield from _record(member, ready, now)
+    return now, Ended(outcome, int(can_send), ledger.decide(now)), ready, saved
 
 
 def _record(member: Member, ready: _Ready, now: Moment) -> Steps:

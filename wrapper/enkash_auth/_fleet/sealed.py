@@ -1,7 +1,5 @@
 """What one account keeps in a store: entries that its credentials name and encrypt, so there is no key to configure."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading
@@ -45,11 +43,10 @@ class Sealed:
     ) -> None:
         self._store, self._runtime = store, runtime
         self._hung = [] if hung is None else hung
-        self.host = credentials.origin[1]
         with forks.waiting():  # here and below: OpenSSL has locks of its own
             self._derive(credentials)
         self._lock: Lock | None = None
-        self.begin()
+        self.renew_patience()
 
     def _derive(self, credentials: Credentials) -> None:
         self._fingerprint, client_secret = credentials.fingerprint(), credentials.client_secret.reveal()
@@ -58,8 +55,8 @@ class Sealed:
         name.update("\0".join(credentials.account).encode())
         self._account = name.finalize().hex()[:40]
 
-    def begin(self) -> None:
-        """Give the store its time anew."""
+    def renew_patience(self) -> None:
+        """Give the calls that follow their whole time again."""
         self._left = _PATIENCE
 
     def _call(self, call: Callable[[], T]) -> T:

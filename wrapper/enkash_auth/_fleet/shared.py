@@ -1,7 +1,5 @@
 """The shell of a shared sign-in: carries out on the store, the server and the clock what the protocol says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -11,7 +9,7 @@ from attrs import evolve
 from enkash_auth._policy.attempts import Ledger
 from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.lifetime import TokenRecord
-from enkash_auth._policy.outcome import Failure, Unavailable
+from enkash_auth._policy.outcome import Unavailable
 from enkash_auth._policy.sign_in import Result
 from enkash_auth._runtime import Runtime
 from enkash_auth._settings.credentials import Credentials
@@ -20,7 +18,7 @@ from enkash_auth._signin.direct import Direct
 from enkash_auth.events import Event
 from enkash_auth.stores import Store, StoreError
 
-from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Sent, Source, Steps, TooSlowError
+from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Source, Steps, TooSlowError
 from .member import Member
 from .protocol import sign_in
 from .sealed import Sealed
@@ -31,7 +29,7 @@ _DOWN = 5.0  # seconds without a store that has failed
 def look(store: Store, credentials: Credentials, runtime: Runtime) -> tuple[TokenRecord | None, Ledger, Backoff]:
     """Return what the store has of an account, and change nothing; raise `StoreError` if it does not answer."""
     member = Member(credentials.origin[1], 0.0, False, runtime.new_id, lambda: 0.5)
-    sealed, steps = Sealed(store, credentials, runtime), member.look(None)
+    sealed, steps = Sealed(store, credentials, runtime), member.look()
     try:
         command = next(steps)
         while True:
@@ -54,7 +52,7 @@ class Shared:
         self._members: dict[str, Member] = {}
         self._down_until: float | None = None  # monotonic; None while the store answers
         self._hung: list[Callable[[], bool]] = []  # a call of the store, as `Sealed` keeps it
-        self._events: list[Event] = []
+        self.events = direct.events
 
     def sign_in(self, given: SignIn) -> Result:
         """Adopt what a sibling has saved, then no request was sent; or sign in for all of them."""
@@ -64,14 +62,12 @@ class Shared:
         ended, changed = self._carry_out(steps, given)
         if ended.outcome is None:
             return self.sign_in(changed)
-        outcome: TokenRecord | Failure = ended.outcome
-        if ended.decision and not isinstance(outcome, TokenRecord):
-            outcome = ended.decision.limiting(outcome, self._runtime.monotonic())
-        return given.result(outcome, ended.requests)
+        return given.result(ended.outcome, ended.requests)
 
     def reset(self, account: Account) -> None:
         """Let one more password through, for all processes; raise `UnavailableError` if strict and it was not saved."""
-        member, given = self._member(account), SignIn(account, None, self._runtime.now(), lambda: None)
+        given, member = SignIn(account, None, self._runtime.now(), lambda: None), evolve(self._member(account))
+        self._members[account.identity.fingerprint] = member  # what began before must not write to its memory
         try:
             self._carry_out(member.reset(self._runtime.new_id(), self._runtime.now()), given)
             return
@@ -79,11 +75,6 @@ class Shared:
             why = str(error)
         if self._strict:
             raise Unavailable(why, account.identity.host).to_exception()
-
-    def take_events(self) -> list[Event]:
-        """Return what has happened to the store since the last time."""
-        events, self._events = self._events, []
-        return events
 
     def _member(self, account: Account) -> Member:
         host, runtime = account.identity.host, self._runtime
@@ -124,11 +115,11 @@ class Shared:
         match command:
             case Pause(seconds):
                 self._runtime.pause(seconds)
-                sealed.begin()
+                sealed.renew_patience()
             case Send(record, deadline, leaves):
-                outcome, answer = self._direct.request(evolve(given, record=record, deadline=deadline), leaves)
-                sealed.begin()
-                return Sent(outcome, answer)
+                outcome_and_answer = self._direct.request(evolve(given, record=record, deadline=deadline), leaves)
+                sealed.renew_patience()
+                return outcome_and_answer
             case Release():
                 with suppress(Exception):  # it ends by itself
                     sealed.release()
@@ -145,11 +136,11 @@ class Shared:
     def _store_answered(self, host: str) -> None:
         if self._down_until is not None:
             self._down_until = None
-            self._events.append(Event("store_back", host))
+            self.events.append(Event("store_back", host))
 
     def _store_failed(self, reason: str, host: str) -> None:
         if self._down_until is None:
-            self._events.append(Event("store_down", host, reason=reason))
+            self.events.append(Event("store_down", host, reason=reason))
         self._down_until = self._runtime.monotonic() + _DOWN
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from attrs import asdict, evolve, frozen
 
 from .classification import Answer, Kind, classify
-from .lifetime import NEVER, Moment
+from .lifetime import LONG_AGO, Moment
 from .outcome import Failure, Limit, Refused, Unavailable
 
 
@@ -24,7 +24,7 @@ class Row(NamedTuple):
     final: bool = False
 
 
-# the first row that fits decides; if none does, the next password may leave
+# the first row that fits forbids the next password; if no row fits, the password may leave
 UNPROVEN = (
     Row(Kind.CLEAR, lambda kinds: Kind.CLEAR in kinds, final=True),
     Row(Kind.CLIENT, lambda kinds: Kind.CLIENT in kinds, final=True),
@@ -41,7 +41,7 @@ PROVEN = (
     Row(Kind.OPEN, lambda kinds: len(kinds) > 1),
 )
 PAUSES = (60.0, 300.0, 600.0, 1200.0, 1800.0)  # seconds from the start of the last of one attempt, of two, …
-_LONG_AGO = Moment(NEVER, NEVER)
+_BEFORE_ALL = Moment(LONG_AGO, LONG_AGO)
 
 
 @frozen
@@ -68,7 +68,7 @@ class Decision:
     passwords: int  # that left since the last success or reset
     row: Kind | None = None  # None: the next may leave
     final: bool = False
-    until: float = NEVER
+    until: float = LONG_AGO
     attempt: Attempt | None = None  # that decided; None with a row: attempts of living siblings have to end first
     kept: bool = True  # whether the count outlives the process
 
@@ -102,11 +102,11 @@ class Ledger:
     proven: bool = False
     reset: str = ""  # the id of the last reset
     cleared: int = 0  # the number of the last attempt that a success has cleared
-    cleared_at: Moment = _LONG_AGO  # when that started
+    cleared_at: Moment = _BEFORE_ALL  # when that started
 
-    def decide(self, now: Moment, alive: Container[str] = ()) -> Decision:
-        """Decide on the next attempt. `alive`: the ids of open attempts that may still be answered."""
-        known = [one for one in self.attempts if one.kind is not Kind.OPEN or one.id not in alive]
+    def decide(self, now: Moment, running: Container[str] = ()) -> Decision:
+        """Decide on the next attempt. `running`: the ids of open attempts that may still be answered."""
+        known = [one for one in self.attempts if one.kind is not Kind.OPEN or one.id not in running]
         kinds, passwords = [one.kind for one in known], sum(one.kind is not Kind.RESET for one in self.attempts)
         row = next((row for row in (PROVEN if self.proven else UNPROVEN) if row.fits(kinds)), None)
         if row:
@@ -126,7 +126,8 @@ class Ledger:
     def answered(self, attempt: Attempt) -> Ledger:
         """Return the ledger with an attempt's answer, unless that was cleared; put back one whose save was lost."""
         stands, cleared, cleared_at = attempt.reset == self.reset, self.cleared, self.cleared_at
-        old = attempt.number <= cleared or attempt.start.until(cleared_at) > 0  # numbers may have begun anew
+        later = cleared_at.until(attempt.start) > 0  # a process without its store goes on with the numbers it knows
+        old = attempt.start.until(cleared_at) > 0 or (attempt.number <= cleared and not later)
         others = [one for one in self.attempts if one.id != attempt.id]
         proven = self.proven or attempt.kind is Kind.SUCCESS
         if attempt.kind is Kind.SUCCESS and stands:

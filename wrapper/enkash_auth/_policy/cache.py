@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from .backoff import Backoff
 from .brake import Brake
-from .lifetime import NEVER, Moment, TokenRecord, Verdict
+from .lifetime import LONG_AGO, Moment, TokenRecord, Verdict
 from .outcome import Failure, Refused, Unavailable
 from .sign_in import Identity, Pending, Result
 from .token import Token
@@ -58,7 +58,7 @@ class TokenCache:
     pending: Pending | None = None
     backoff: Backoff = Backoff()
     brake: Brake = Brake()
-    reread_at: float = NEVER  # monotonic
+    reread_at: float = LONG_AGO  # monotonic
     started_count: int = 0
     valid_from: int = 0  # a sign-in with a lower number began before a reset, and changes nothing
 
@@ -67,7 +67,7 @@ class TokenCache:
     def ask(self, now: Moment, *, late: bool = False) -> Serve | Join | Start | Fail:
         """Decide for a caller. `late`: the sign-in that it waited for ran out of time, but the caller did not."""
         record = self.record
-        verdict, until = record.verdict(now) if record else (Verdict.WAIT, NEVER)
+        verdict, until = record.verdict(now) if record else (Verdict.WAIT, LONG_AGO)
         if record is None or verdict is Verdict.WAIT:
             if self.pending:
                 return Join()
@@ -166,10 +166,10 @@ class TokenCache:
 
     def reset(self) -> TokenCache:
         """A person has reset: forget all; sign-ins under way change nothing any more."""
-        return evolve(self.forked(), backoff=Backoff(), suspect=True)
+        return evolve(self.afresh(), backoff=Backoff(), suspect=True)
 
-    def forked(self) -> TokenCache:
-        """Start anew in a child, or after closing: no sign-in is under way here; a limit on attempts stays."""
+    def afresh(self) -> TokenCache:
+        """Start anew, in a child, after closing or a reset: no sign-in is under way here; a limit on attempts stays."""
         limited = self.backoff.failure is not None and self.backoff.failure.limit is not None
         backoff, count = self.backoff if limited else Backoff(), self.started_count
         fresh = TokenCache(self.identity, self.timeout, self.rereads, self.suspect, backoff=backoff)

@@ -1,7 +1,5 @@
 """Why a connection failed, in words that hold no secret (pure)."""
 
-from __future__ import annotations
-
 import os
 import socket
 import ssl

@@ -1,7 +1,5 @@
 """What an answer to a token request says about the account: was it tried, and may that have been a refusal?"""
 
-from __future__ import annotations
-
 from collections.abc import Container, Mapping
 from enum import StrEnum
 
@@ -23,14 +21,14 @@ class Kind(StrEnum):
 
 @frozen
 class Answer:
-    """What a token request brought. `status` is 0 if no answer came; `left`: the password may have left by then."""
+    """What a token request brought. `status` is 0 if no answer came; `departed`: the password may have left by then."""
 
     status: int = 0
     error: str | None = None  # the OAuth error code
     basic: bool = False  # whether there was a Basic challenge
     json: bool = False  # whether the body is whole, and JSON
     token: bool = False
-    left: bool = True
+    departed: bool = True
 
 
 # the first row that fits says what an answer is
@@ -39,7 +37,7 @@ ANSWERS: tuple[tuple[Kind, Mapping[str, Container[object]]], ...] = (
     (Kind.CLEAR, {"error": ["invalid_grant"]}),
     (Kind.CLIENT, {"error": ["invalid_client"]}),
     (Kind.CLIENT, {"status": [401], "basic": [True]}),
-    (Kind.REMOVED, {"status": [0], "left": [False]}),
+    (Kind.REMOVED, {"status": [0], "departed": [False]}),
     (Kind.REMOVED, {"status": [408, 421, 425, 429, 503]}),
     (Kind.REMOVED, {"status": [404, 405, 413, 415], "json": [False]}),
     (Kind.UNKNOWN, {"status": [0, 404, 405, *range(300, 400), *range(500, 600)]}),

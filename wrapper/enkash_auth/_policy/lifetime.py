@@ -16,7 +16,7 @@ from .outcome import Issued
 from .token import Token, make_token
 
 CLOCK_CHECK = 20.0  # seconds between two readings of both clocks
-NEVER = float("-inf")  # monotonic seconds
+LONG_AGO = float("-inf")  # monotonic seconds
 _WINDOW, _FRACTION = 60.0, 0.3  # a token is renewed so many seconds before the end, or at such a part of a short life
 _CLOCK_SET = 0.1  # if the clocks part by more seconds, one of them was set or stood still
 _STICKY_FOR = 86_400.0  # seconds until a server that was found to be sticky is asked early again
@@ -35,11 +35,6 @@ class Moment(NamedTuple):
 
     def after(self, seconds: float) -> Moment:
         return Moment(self.monotonic + seconds, self.wall + seconds)
-
-    @property
-    def offset(self) -> float:
-        """Changes only when a clock is set or stands still."""
-        return self.wall - self.monotonic
 
     def until(self, end: Moment) -> float:
         """Return the seconds until `end` by the clock that reaches it first."""
@@ -71,7 +66,8 @@ class Lifetime:
         """Return what this and a later answer for the same token say together."""
         lower = Moment(*map(max, self.lower, other.lower))
         upper = Moment(*map(min, self.upper, other.upper))
-        if abs(self.lower.offset - other.lower.offset) > _CLOCK_SET:  # `self.upper` still holds, on the monotonic clock
+        monotonic, wall = (new - old for old, new in zip(self.lower, other.lower, strict=True))
+        if abs(wall - monotonic) > _CLOCK_SET:  # `self.upper` still holds, on the monotonic clock
             lower, upper = other.lower, other.upper.after(min(0.0, self.upper.monotonic - other.upper.monotonic))
         return Lifetime(lower, upper, self.window) if lower.until(upper) > 0 else evolve(other, window=self.window)
 
@@ -84,7 +80,7 @@ class TokenRecord:
     life: Lifetime
     answered: Moment
     forecast: Forecast
-    sticky_until: float = NEVER  # monotonic; the server counts as sticky for a day
+    sticky_until: float = LONG_AGO  # monotonic; the server counts as sticky for a day
     reissued: bool = False
     rejected: bool = False  # an API said 401 to it: no sibling's entry brings it back
 
@@ -96,7 +92,7 @@ class TokenRecord:
         again = before is not None and before.token.access_token == issued.access_token
         seconds = issued.life if issued.life is not None else _UNSTATED_AGAIN if again else _UNSTATED
         life, trip = Lifetime.stated(seconds, started, answered, draw), answered.monotonic - started.monotonic
-        sticky_until, first = NEVER, answered.monotonic
+        sticky_until, first = LONG_AGO, answered.monotonic
         if before is None or (not again and before.alive(started)):  # a new token before expiry: not sticky
             forecast = Forecast(first, trip)
         elif not again:
@@ -121,15 +117,11 @@ class TokenRecord:
         """Whether the token was good for the callers that waited for it, and for no later one."""
         return not self.alive(self.answered)
 
-    def usable(self, now: Moment) -> bool:
-        """Whether a caller may be given the token: it has not expired, and no API has said 401 to it."""
-        return not self.rejected and self.alive(now)
-
     def verdict(self, now: Moment) -> tuple[Verdict, float]:
         """Return what a caller gets, and the monotonic time until which that stays so."""
         left = now.until(self.life.lower)
         if left <= 0 or self.rejected:
-            return Verdict.WAIT, NEVER
+            return Verdict.WAIT, LONG_AGO
         early = left - self.life.window
         if self.sticky(now):
             early = left if self.probe_in(now) is None else min(early, left - _PROBES_FROM)

@@ -3,8 +3,6 @@
 Each waiter raises an error of its own, for a shared exception object gathers the frames of all that raise it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from attrs import field, frozen
@@ -79,7 +77,10 @@ class Refused:
 
 @frozen
 class Unavailable:
-    """No usable answer now. `late` if the time for the request ran out. A `reason` may name the host itself."""
+    """No usable answer now. A `reason` may name the host itself.
+
+    `late`: the time ran out, for a request or while another process signed in. Without a request it is no failure.
+    """
 
     reason: str
     host: str

@@ -1,7 +1,5 @@
 """Sign-ins as values: for whom, since when, and how one ended."""
 
-from __future__ import annotations
-
 from attrs import field, frozen
 
 from .lifetime import Moment, TokenRecord

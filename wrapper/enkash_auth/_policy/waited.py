@@ -1,7 +1,5 @@
 """What a caller gets that has waited for a sign-in."""
 
-from __future__ import annotations
-
 from attrs import frozen
 
 from .lifetime import Moment, TokenRecord
@@ -13,7 +11,10 @@ _OVERSLEPT = 0.5  # seconds; a thread that waits wakes up sooner, unless its pro
 
 @frozen
 class Again:
-    """The caller asks again. `late`: the sign-in ran out of time, but the caller did not; `stood`: its process did."""
+    """The caller asks again.
+
+    `late`: the sign-in ran out of time, but the caller did not. `stood`: the process stood still meanwhile.
+    """
 
     late: bool
     stood: bool = False
@@ -25,7 +26,7 @@ def excused(outcome: Failure | None, now: Moment, end: Moment) -> bool:
     return (outcome is None or no_answer) and now.until(end) < -_OVERSLEPT
 
 
-def after_wait(
+def decide_after_wait(
     outcome: TokenRecord | Failure | None, now: Moment, *, deadline: float, end: Moment, extra: bool
 ) -> Token | Again | Failure | None:
     """Decide by the sign-in's outcome and end, and the caller's deadline; None means that no answer came.

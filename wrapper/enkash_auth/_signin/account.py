@@ -37,10 +37,6 @@ class Account:
             identity = Identity(credentials.origin[1], credentials.account, credentials.fingerprint())
             return cls(credentials, identity, make(credentials), make)
 
-    def again(self) -> Account:
-        """Return the same account with connections of its own, as a forked child needs it."""
-        return self.of(self.credentials, self.make)
-
     def changed(self, source: Source | None) -> Account | None:
         """Return the account that the source names now, None if it is this one; raises what the source raises."""
         credentials = source() if source else self.credentials
@@ -79,4 +75,5 @@ class Signer(Protocol):
 
     def sign_in(self, given: SignIn) -> Result: ...
     def reset(self, account: Account) -> None: ...
-    def take_events(self) -> list[Event]: ...
+    @property
+    def events(self) -> list[Event]: ...  # not published yet

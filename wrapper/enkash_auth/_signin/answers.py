@@ -11,19 +11,10 @@ from enkash_auth._policy.backoff import LONGEST_RETRY_AFTER
 
 # RFC 6749 section 5.2, RFC 6750 section 3.1, and two of Spring's.
 _ERROR_CODES = {
-    "invalid_request",
-    "invalid_client",
-    "invalid_grant",
-    "unauthorized_client",
-    "unsupported_grant_type",
-    "invalid_scope",
-    "invalid_token",
-    "insufficient_scope",
-    "server_error",
-    "temporarily_unavailable",
-    "unauthorized",
-    "access_denied",
-}
+    "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+    "invalid_scope", "invalid_token", "insufficient_scope", "server_error", "temporarily_unavailable",
+    "unauthorized", "access_denied",
+}  # fmt: skip
 
 
 def read_body(body: bytes) -> tuple[bool, str | None]:

@@ -4,8 +4,6 @@ The file holds numbers and kinds under a keyed hash of the credentials, no token
 transaction. There is no lease, for these processes share no token: each of them signs in for itself.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

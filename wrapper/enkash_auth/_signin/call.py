@@ -1,7 +1,5 @@
 """A token request under way: when it may leave, and how much of an answer is read."""
 
-from __future__ import annotations
-
 import socket
 import threading
 import zlib
@@ -42,7 +40,7 @@ class Call:
     allowed: float  # seconds
     leaves: float  # monotonic
     target: str  # host and port, of the last connection that was begun
-    left: bool = False  # whether the password may have left
+    departed: bool = False  # whether the password may have left
     answer: Answer = field(factory=Answer)
     sockets: list[socket.socket] = field(factory=list)
     lock: threading.RLock = field(factory=threading.RLock)
@@ -66,7 +64,7 @@ class Call:
                 self.sockets = []  # about to be closed; or HTTP/2's, on which other providers' requests may run
 
     def shake(self, shaking: bool) -> None:
-        """Let a fork wait for a TLS handshake, in which OpenSSL holds its locks."""
+        """Let a fork wait from now on (`shaking`) or no more: in a TLS handshake OpenSSL holds its locks."""
         (forks.enter if shaking else forks.leave)(id(self))
 
     def cut(self) -> None:
@@ -87,9 +85,9 @@ class Call:
         self.sent = self.runtime.now()
 
     def check_time(self) -> None:
-        """Connecting took too long, or this process stood still: the password must not leave any more."""
+        """Stop the request, before its password leaves, if connecting took too long or this process stood still."""
         if self.seconds() <= 0:
-            self.left = False
+            self.departed = False
             raise StoppedError(Unavailable("no time was left", self.host, late=True))
 
 
@@ -112,7 +110,7 @@ class Form(httpx.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         self._call.check_time()
-        self._call.left = True
+        self._call.departed = True
         yield self._content
 
 

@@ -1,8 +1,6 @@
 """A sign-in by this process alone."""
 
-from __future__ import annotations
-
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from enkash_auth._policy.attempts import Decision
 from enkash_auth._policy.backoff import second_request
@@ -23,6 +21,7 @@ class Direct:
 
     runtime: Runtime
     attempts: Attempts
+    events: list[Event] = field(factory=list)  # not published yet
 
     def sign_in(self, given: SignIn) -> Result:
         """Return how it ended, and how many requests were sent."""
@@ -35,8 +34,8 @@ class Direct:
         self.runtime.pause(max(0.0, pause - lead))
         first = self._attempt(given, now.monotonic + pause)
         now = self.runtime.now()
-        again = second_request(first.outcome, now, now.until(given.deadline), self.runtime.draw())
-        if again is None or not first.requests or (pause and given.record and not given.record.sticky(now)):
+        again = second_request(first.outcome, now, now.until(given.deadline), self.runtime.draw(), before=given.record)
+        if again is None or not first.requests:
             return first
         self.runtime.pause(max(0.0, again - lead))
         if isinstance(first.outcome, TokenRecord):
@@ -73,6 +72,3 @@ class Direct:
     def reset(self, account: Account) -> None:
         """Let one more password of these credentials through, for every process of this machine's user."""
         self.attempts.reset(account.identity.fingerprint)
-
-    def take_events(self) -> list[Event]:
-        return []

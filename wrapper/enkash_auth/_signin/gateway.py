@@ -14,7 +14,7 @@ from attrs import evolve
 from enkash_auth._forks import forks
 from enkash_auth._policy.cause import cause_of
 from enkash_auth._policy.classification import Answer, Kind, classify
-from enkash_auth._policy.lifetime import NEVER, Moment
+from enkash_auth._policy.lifetime import LONG_AGO, Moment
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
 from enkash_auth._policy.token import read_access_token, read_life
 from enkash_auth._runtime import Runtime
@@ -83,14 +83,14 @@ class Gateway:
             why = type(error).__name__
         raise ConfigurationError(f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use it ({why}); correct it")
 
-    def grant(self, deadline: Moment, runtime: Runtime, leaves: float = NEVER) -> Reply:
+    def grant(self, deadline: Moment, runtime: Runtime, leaves: float = LONG_AGO) -> Reply:
         """Send one token request (RFC 6749 section 4.3) until `deadline`, and return how it ended.
 
         Its header leaves no sooner than `leaves` (monotonic); a caller has to come `lead` seconds before that.
         """
         now = runtime.now()
         target = f"{self.host}:{self.origin[2]}"
-        call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, left=self._shared)
+        call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, departed=self._shared)
         current_call.set(call)
         with self._lock:
             self._calls.append(call)
@@ -106,12 +106,12 @@ class Gateway:
                 last = self._closed and not self._calls and not self._shared
             if last:
                 self._client.get_httpx_client().close()
-        return Reply(outcome, evolve(call.answer, left=call.left), call.sent)
+        return Reply(outcome, evolve(call.answer, departed=call.departed), call.sent)
 
     def _send(self, call: Call) -> Outcome:
         try:
             if self._closed:  # else, since `call` is one of `_calls`, nobody closes the client under it
-                call.left = False
+                call.departed = False
                 return Unavailable("the provider was closed", self.host)
             body = TokenRequest(
                 username=self._credentials.username,
@@ -134,7 +134,7 @@ class Gateway:
         except ProtocolError as error:
             return Malformed(str(error), self.host)
         except _NEVER_SENT as error:
-            call.left = False
+            call.departed = False
             return Unavailable(f"cannot connect to {call.target}: {cause_of(error)}", self.host)
         except (httpx.ReadTimeout, httpx.WriteTimeout):
             return Unavailable(f"no answer within {call.allowed:.3g} s", self.host, late=True)
@@ -154,11 +154,7 @@ class Gateway:
             self._client.get_httpx_client().close()
 
     def abandon(self) -> None:
-        """Cut a request that does not end: a server that drips headers outlasts every timeout.
-
-        The connection is shut down, and closed by the thread that uses it: OpenSSL would go on with the descriptor's
-        number, which may be another file's by then.
-        """
+        """Cut a request that does not end: a server that drips headers outlasts every timeout."""
         with self._lock:
             running = list(self._calls)
         for call in running:

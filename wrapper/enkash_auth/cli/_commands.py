@@ -1,7 +1,5 @@
 """The commands, their options and exit codes."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

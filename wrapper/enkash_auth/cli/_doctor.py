@@ -1,7 +1,5 @@
 """The doctor: checks everything that a sign-in needs. Each finding says what to do."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack

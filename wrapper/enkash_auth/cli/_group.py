@@ -1,7 +1,5 @@
 """Errors of a command: one line on stderr and an exit code, even if stdout or stderr cannot be written."""
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import Any, TextIO

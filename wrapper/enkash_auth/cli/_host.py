@@ -1,7 +1,5 @@
 """Checks the way to the server, from DNS to its clock, without a password."""
 
-from __future__ import annotations
-
 import socket
 import ssl
 import time

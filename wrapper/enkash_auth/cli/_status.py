@@ -1,7 +1,5 @@
 """Reads what is known of an account without a request: from settings, store, and the count of passwords."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime

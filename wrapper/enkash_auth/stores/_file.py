@@ -1,14 +1,11 @@
 """FileStore: entries as private files in a private directory, for the processes of one user on one machine."""
 
-from __future__ import annotations
-
 import errno
 import os
-import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +14,7 @@ from filelock import FileLock, Timeout
 from enkash_auth._policy.cause import cause_of
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lock, StoreError, store_errors
+from ._protocol import Lease, Lock, StoreError, store_errors
 
 _LARGEST = 64 * 1024
 _TIMEOUT = 1.0  # seconds; the lock is held for single reads and writes only
@@ -64,7 +61,7 @@ class FileStore:
         if lock is None:
             self._write(key, value, saved, seconds)
             return True
-        if not isinstance(lock, _Lease):
+        if not isinstance(lock, Lease):
             return False
         with self._alone(lock.key):
             held = self._held(lock)
@@ -79,7 +76,7 @@ class FileStore:
 
     @_store_errors
     def lock(self, key: str, seconds: float) -> Lock | None:
-        lease = _Lease(f"{key}.lease", self.place, self._release)
+        lease = Lease(f"{key}.lease", self._release)
         self._make()
         with self._alone(lease.key):
             if self._read(lease.key):
@@ -90,10 +87,11 @@ class FileStore:
     def close(self) -> None:
         pass
 
-    def _held(self, lease: _Lease) -> bool:
+    def _held(self, lease: Lease) -> bool:
         return (self._read(lease.key) or (b"",))[0] == lease.owner
 
-    def _release(self, lease: _Lease) -> None:
+    @_store_errors
+    def _release(self, lease: Lease) -> None:
         with self._alone(lease.key):
             if self._held(lease):
                 (self._directory / lease.key).unlink()
@@ -161,14 +159,3 @@ class FileStore:
             with suppress(FileNotFoundError):  # another process sweeps, too
                 if time.time() - path.lstat().st_mtime > _DEAD:
                     path.unlink()
-
-
-class _Lease:
-    """A lease is held by the owner that its file names, until it expires."""
-
-    def __init__(self, key: str, place: str, release: Callable[[_Lease], None]) -> None:
-        self.key, self.owner, self.place, self._release = key, secrets.token_bytes(16), place, release
-
-    @_store_errors
-    def release(self) -> None:
-        self._release(self)

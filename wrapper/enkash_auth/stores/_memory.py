@@ -1,13 +1,11 @@
 """MemoryStore: a store inside one process, for tests."""
 
-from __future__ import annotations
-
-import os
-import threading
 import time
 from collections.abc import Callable
 
-from ._protocol import Lock
+from enkash_auth._forks import transaction
+
+from ._protocol import Lease, Lock
 
 
 class MemoryStore:
@@ -16,7 +14,7 @@ class MemoryStore:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._entries: dict[str, tuple[bytes, float]] = {}
-        self._leases: dict[str, tuple[_Lease, float]] = {}
+        self._leases: dict[str, tuple[Lease, float]] = {}
 
     def load(self, key: str) -> tuple[bytes, float] | None:
         value, end = self._entries.get(key, (b"", float("-inf")))
@@ -25,8 +23,8 @@ class MemoryStore:
 
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         end = self._clock() + seconds
-        with _guard:
-            if lock is not None and not (isinstance(lock, _Lease) and self._held(lock)):
+        with transaction:
+            if lock is not None and not (isinstance(lock, Lease) and self._held(lock)):
                 return False
             self._entries[key] = (value, end)
             return True
@@ -35,42 +33,22 @@ class MemoryStore:
         self._entries.pop(key, None)
 
     def lock(self, key: str, seconds: float) -> Lock | None:
-        with _guard:
+        with transaction:
             held = self._leases.get(key)
             if held and self._held(held[0]):
                 return None
-            lease = _Lease(key, self._release)
+            lease = Lease(key, self._release)
             self._leases[key] = (lease, self._clock() + seconds)
             return lease
 
     def close(self) -> None:
         pass
 
-    def _held(self, lease: _Lease) -> bool:
+    def _held(self, lease: Lease) -> bool:
         holder, end = self._leases.get(lease.key, (None, 0.0))
         return holder is lease and self._clock() < end
 
-    def _release(self, lease: _Lease) -> None:
-        with _guard:
+    def _release(self, lease: Lease) -> None:
+        with transaction:
             if self._held(lease):
                 del self._leases[lease.key]
-
-
-class _Lease:
-    def __init__(self, key: str, release: Callable[[_Lease], None]) -> None:
-        self.key, self._release = key, release
-
-    def release(self) -> None:
-        self._release(self)
-
-
-_guard = threading.Lock()
-
-
-def _new_guard() -> None:  # pragma: no cover - a forked child's coverage is not written
-    global _guard
-    _guard = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-    os.register_at_fork(after_in_child=_new_guard)

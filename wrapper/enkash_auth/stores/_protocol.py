@@ -1,5 +1,6 @@
 """The interface of a store."""
 
+import secrets
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -49,6 +50,17 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close connections and files."""
+
+
+class Lease:
+    """A lease of this package's stores: held by the owner that its store names, until it expires."""
+
+    def __init__(self, key: str, release: Callable[["Lease"], None]) -> None:
+        self.key, self.owner, self._release = key, secrets.token_hex(16).encode(), release
+        self.clock = 0.0  # a server's time minus ours; the answer's delay makes it too small, never too large
+
+    def release(self) -> None:
+        self._release(self)
 
 
 def store_errors(

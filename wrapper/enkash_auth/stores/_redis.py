@@ -1,20 +1,16 @@
 """RedisStore: entries in Redis or Valkey, for processes on many machines. Time is the server's."""
 
-from __future__ import annotations
-
 import os
-import secrets
 import time
-from collections.abc import Callable
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, Self
 
 import redis
 from redis.cluster import RedisCluster
 
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lock, store_errors
+from ._protocol import Lease, Lock, store_errors
 from ._redis_clients import client_from_url, place_of, renew_after_fork, sentinel_pools
 
 _PREFIX = "enkash-auth:{1}:"  # one hash slot: in a cluster, all keys of a script must share one
@@ -72,7 +68,7 @@ class RedisStore:
         return self._own
 
     @classmethod
-    def from_url(cls, url: str) -> RedisStore:
+    def from_url(cls, url: str) -> Self:
         """Return a store for a URL of redis-py or `redis+sentinel://host:port,host:port/service`.
 
         Connecting and answering may take 1 s each, unless the URL says otherwise. Raises `ConfigurationError` for a
@@ -98,11 +94,11 @@ class RedisStore:
     @_store_errors
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         milliseconds = int(seconds * 1000)
-        if milliseconds <= 0 or not (lock is None or isinstance(lock, _Lease)):
+        if milliseconds <= 0 or not (lock is None or isinstance(lock, Lease)):
             return False
         if lock is None:
             return bool(self._client.set(_PREFIX + key, value, px=milliseconds))
-        given = value, milliseconds, lock.owner, f"{lock.server_time():.6f}"
+        given = value, milliseconds, lock.owner, f"{time.monotonic() + lock.clock:.6f}"
         return bool(self._client.eval(_SAVE, 2, _PREFIX + key, lock.key, *given))
 
     @_store_errors
@@ -111,7 +107,7 @@ class RedisStore:
 
     @_store_errors
     def lock(self, key: str, seconds: float) -> Lock | None:
-        lease = _Lease(f"{_PREFIX}{key}-lease", self.place, self._release)
+        lease = Lease(f"{_PREFIX}{key}-lease", self._release)
         taken: Any = self._client.eval(_LOCK, 1, lease.key, lease.owner, int(seconds * 1000))
         if not taken:
             return None
@@ -124,18 +120,6 @@ class RedisStore:
         for pool in sentinel_pools(self._own):
             pool.disconnect(inuse_connections=False)
 
-    def _release(self, lease: _Lease) -> None:
-        self._client.eval(_RELEASE, 1, lease.key, lease.owner)
-
-
-class _Lease:
-    def __init__(self, key: str, place: str, release: Callable[[_Lease], None]) -> None:
-        self.key, self.owner, self.place, self._release = key, secrets.token_hex(16), place, release
-        self.clock = 0.0  # server time minus our time; the answer's delay makes it too small, never too large
-
-    def server_time(self) -> float:
-        return time.monotonic() + self.clock
-
     @_store_errors
-    def release(self) -> None:
-        self._release(self)
+    def _release(self, lease: Lease) -> None:
+        self._client.eval(_RELEASE, 1, lease.key, lease.owner)

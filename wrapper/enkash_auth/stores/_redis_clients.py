@@ -1,7 +1,5 @@
 """redis-py clients: created from a URL, and repaired in a forked child."""
 
-from __future__ import annotations
-
 import re
 import threading
 from typing import Any

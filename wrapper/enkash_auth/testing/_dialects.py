@@ -1,7 +1,5 @@
 """The dialects: how a server may refuse a password. No page of the vendor shows it, so the sandbox speaks them all."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """A mistyped option says which there are."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What stock Spring Security OAuth checks before it looks at a password, in its order and its words."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from ._answers import NO_STORE, Answer

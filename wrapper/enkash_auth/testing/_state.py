@@ -1,7 +1,5 @@
 """What the sandbox remembers and how it decides: no sockets, no threads, no web framework."""
 
-from __future__ import annotations
-
 import base64
 import secrets
 import time

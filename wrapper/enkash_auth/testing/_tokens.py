@@ -1,7 +1,5 @@
 """The tokens that the sandbox has made, and how long each is valid."""
 
-from __future__ import annotations
-
 import math
 import secrets
 from collections.abc import Callable

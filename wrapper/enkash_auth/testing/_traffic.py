@@ -1,7 +1,5 @@
 """What comes to the token endpoint: counted, and met by the fault or the outage that waits for it."""
 
-from __future__ import annotations
-
 import math
 import threading
 import time
