@@ -46,4 +46,4 @@ class UnavailableError(EnkashAuthError):
 
 
 class ProtocolError(EnkashAuthError):
-    """The server answered 200 without a usable token. Report a bug."""
+    """The server answered 200 without a usable token. Report a bug, unless the message says: perhaps a refusal."""

@@ -106,6 +106,8 @@ class Malformed:
     def to_exception(self) -> EnkashAuthError:
         what = f"{self.host} answered 200 with no usable token: {self.reason}"
         advice = "Report a bug with the names and types of the answer's fields, and no values"
+        if self.limit:
+            what, advice = f"{what}, which may be a refusal", f"{_CHECK}. If all is right: {advice.lower()}"
         return ProtocolError(_message(what, advice, self.limit))
 
 
