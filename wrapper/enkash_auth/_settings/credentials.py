@@ -151,7 +151,7 @@ def name_of(source: object) -> str:
 def _problems(values: Mapping[str, object]) -> list[str]:
     texts = {name: v.reveal() if isinstance(v, Secret) else v for name, v in values.items()}
     missing = [f"ENKASH_{name.upper()}" for name in REQUIRED if texts[name] in (None, "")]
-    found = [f"missing: {', '.join(missing)} (set each as a variable, a file or in a profile)"] if missing else []
+    found = [f"missing: {', '.join(missing)} (set each: variable, file, profile or argument)"] if missing else []
     for name, value in texts.items():
         if value in (None, ""):
             continue

@@ -17,7 +17,7 @@ from enkash_auth._versions import spec_version, version
 from enkash_auth.errors import ConfigurationError
 
 from ._doctor import examine
-from ._group import Group
+from ._group import CODES, Group
 from ._status import opened, state_of
 
 _EPILOG = """\b
@@ -93,7 +93,10 @@ def status(profile: str | None, as_json: bool) -> None:
         state = state_of(provider.credentials, store)
     click.echo(json.dumps(state.as_json()) if as_json else state.as_table())
     if state.failure and not state.token:
-        raise state.failure.to_exception()
+        error = state.failure.to_exception()
+        if as_json:
+            raise error
+        click.get_current_context().exit(CODES[type(error)])  # the table has its text
 
 
 @cli.command()

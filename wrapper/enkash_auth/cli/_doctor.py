@@ -23,7 +23,7 @@ _SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
 
 
 _POINTER = re.compile(r"(\. |; if that does not help, )run 'enkash-auth doctor'( for details)?$", re.IGNORECASE)
-_USER = "The settings are ENKASH_USERNAME and ENKASH_PASSWORD; changed ones are used at once"
+_USER = "The settings are ENKASH_USERNAME and ENKASH_PASSWORD: changed files are read in 5 s, variables at a restart"
 _LOCK = "Three wrong passwords lock the account"
 _MEANING = {  # by what forbids a sign-in; None: only a pause
     "clear": f"{_LOCK}. {_USER}",
