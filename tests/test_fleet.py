@@ -147,6 +147,18 @@ def test_a_refusal_and_a_reset_are_the_whole_fleets(fleet: Fleet) -> None:
     assert fleet.requests == 2
 
 
+def test_a_siblings_reset_makes_a_process_read_its_source(fleet: Fleet) -> None:
+    named = ["canary-pass"]
+    source = lambda: credentials(password=named[0])  # noqa: E731
+    with TokenProvider(source, store=fleet.store, transport=fleet.server.transport) as process:
+        fleet.ask(process)
+        named[0] = "new"
+        fleet.process().reset()
+        fleet.clock.passes(310)
+        fleet.ask(process)
+    assert [b"password=new" in request.content for request in fleet.server.requests] == [False, True]
+
+
 def test_a_sign_in_that_began_before_a_reset_brings_no_refusal_back(fleet: Fleet) -> None:
     """Nor if the store is emptied between its reads of the ledger and of the reset."""
     fleet.server.answer = lambda _: REFUSAL

@@ -466,10 +466,10 @@ class TestServers:
 
 
 @pytest.mark.parametrize("kind", ["memory", "file", "redis"])
-def test_a_strangers_lease_saves_nothing(valkey: Valkey, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("make", [object, lambda: MemoryStore().lock("grant-1", 60.0)], ids=["object", "lease"])
+def test_a_strangers_lease_saves_nothing(valkey: Valkey, tmp_path: Path, kind: str, make: Callable[[], Any]) -> None:
     urls = {"memory": "memory:", "file": f"file://{tmp_path}/store", "redis": f"unix://{valkey.socket}"}
-    stranger: Any = object() if kind == "memory" else MemoryStore().lock("grant-1", 60.0)
-    assert from_url(urls[kind]).save("token-1", b"1", 60.0, stranger) is False
+    assert from_url(urls[kind]).save("token-1", b"1", 60.0, make()) is False
 
 
 def test_a_test_run_that_is_killed_leaves_no_server_behind(tmp_path: Path) -> None:
