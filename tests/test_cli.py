@@ -470,8 +470,8 @@ def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: pytes
 @pytest.mark.once
 def test_the_sandbox_speaks_a_dialect_and_has_an_outage(env: pytest.MonkeyPatch) -> None:
     command = [COMMAND, "sandbox", "--dialect", "keycloak", "--outage", "lost", "--fault", "503"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
         lines = [process.stdout.readline() for _ in range(5)]
         settings = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
         form = {"username": settings["ENKASH_USERNAME"], "password": "wrong", "grant_type": "password"}
@@ -480,6 +480,8 @@ def test_the_sandbox_speaks_a_dialect_and_has_an_outage(env: pytest.MonkeyPatch)
         assert httpx.post(url, data=form, auth=pair).status_code == 503
         with pytest.raises(httpx.RemoteProtocolError):  # decided, then lost
             httpx.post(url, data=form, auth=pair)
+        assert process.stderr.readline().startswith("The sandbox runs at")
+        assert process.stderr.readline() == "refused: 1 of 3 wrong passwords\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
 

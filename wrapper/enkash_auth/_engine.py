@@ -141,9 +141,8 @@ class Engine:
         """Read the credentials' source; return as `SignIn.reread` does. The first failure in a row is an event."""
         found, before = self.held.account.reread(self._source), self._unreadable
         self._unreadable = isinstance(found, Unavailable)
-        if isinstance(found, Unavailable) and not before:
-            self.signer.events.append(Event("source_failed", found.host, reason=found.reason))
         if isinstance(found, Unavailable):
+            self.signer.events.extend([] if before else [Event("source_failed", found.host, reason=found.reason)])
             return found
         return self._given(flight) if found and self.held.move_to(found, flight.number) else None
 

@@ -57,9 +57,7 @@ class Account:
 
 @frozen
 class SignIn:
-    """What a sign-in needs. `reread` reads the credentials' source: it returns a sign-in with others, None if it names
-    these, or why it cannot be read.
-    """
+    """What a sign-in needs. `reread` reads the source: it returns one with others, None for these, or why it failed."""
 
     account: Account
     record: TokenRecord | None

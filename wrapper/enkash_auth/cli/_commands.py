@@ -170,4 +170,8 @@ def sandbox(faults: tuple[str, ...], **options: Any) -> None:
             if name != "ENKASH_ATTEMPTS":  # a shell may come to real credentials next, whose passwords are counted
                 click.echo(f"export {name}={shlex.quote(value)}")
         click.echo(f"The sandbox runs at {server.base_url} until Ctrl-C.", err=True)
-        threading.Event().wait()
+        refused = 0
+        while not threading.Event().wait(0.2):
+            if server.attempts_refused > refused:
+                refused = server.attempts_refused
+                click.echo(f"refused: {server.failed_passwords} of {server.lock_after} wrong passwords", err=True)
