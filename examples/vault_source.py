@@ -8,7 +8,9 @@ from pathlib import Path
 
 import httpx
 
-from enkash_auth import Credentials, TokenProvider
+from enkash_auth import Credentials, TokenProvider, errors
+
+KEYS = ("base_url", "username", "password", "client_id", "client_secret", "basic_client_id")
 
 
 def from_vault() -> Credentials:
@@ -16,7 +18,10 @@ def from_vault() -> Credentials:
     token = Path(os.environ["VAULT_TOKEN_FILE"]).read_text().strip()
     url = f"{os.environ['VAULT_ADDR']}/v1/secret/data/enkash"
     answer = httpx.get(url, headers={"X-Vault-Token": token}, timeout=3)
-    return Credentials(**answer.raise_for_status().json()["data"]["data"])
+    if answer.status_code in (403, 404):
+        raise errors.ConfigurationError(f"Vault answers {answer.status_code}: check its token, its policy and the path")
+    secret = answer.raise_for_status().json()["data"]["data"]
+    return Credentials(**{name: secret.get(name) for name in KEYS})
 
 
 if __name__ == "__main__":

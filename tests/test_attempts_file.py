@@ -103,8 +103,8 @@ def make(path: Path | None, clock: Clock) -> Attempts:
     return Attempts(path, clock.runtime)
 
 
-def begun(attempts: Attempts, clock: Clock, seconds: float = 5.0) -> Attempt:
-    got = attempts.begin("f", clock.runtime.now().after(seconds))
+def begun(attempts: Attempts, clock: Clock, seconds: float = 5.0, *, read: bool = False) -> Attempt:
+    got = attempts.begin("f", clock.runtime.now().after(seconds), read=read)
     assert isinstance(got, Attempt), got
     return got
 
@@ -192,9 +192,25 @@ def test_a_reset_is_every_processs_and_tells_each_to_read_the_source(path: Path,
     one.record("f", begun(one, clock).answered(Answer(400, "invalid_grant")))
     assert blocked(other, clock).final
     one.reset("f")
-    assert blocked(other, clock).row is Kind.RESET
-    other.record("f", begun(other, clock).answered(WRONG))
+    for _ in range(2):
+        assert blocked(other, clock).row is Kind.RESET
+    other.record("f", begun(other, clock, read=True).answered(WRONG))
     assert blocked(one, clock).final
+
+
+def test_an_answer_that_comes_after_a_reset_does_not_stand_for_reading_the_source(path: Path, clock: Clock) -> None:
+    one, other = make(path, clock), make(path, clock)
+    first = begun(one, clock)
+    other.reset("f")
+    assert one.record("f", first.answered(Answer(400, "invalid_grant"))).final
+    assert blocked(one, clock).row is Kind.RESET
+
+
+def test_a_reset_that_a_success_has_followed_asks_for_no_reading(path: Path, clock: Clock) -> None:
+    one = make(path, clock)
+    one.reset("f")
+    one.record("f", begun(one, clock).answered(Answer(200, token=True)))
+    begun(make(path, clock), clock)
 
 
 def test_what_another_version_wrote_counts_as_missing(path: Path, clock: Clock) -> None:
@@ -207,7 +223,7 @@ def test_what_another_version_wrote_counts_as_missing(path: Path, clock: Clock) 
 
 
 @pytest.mark.parametrize("broken", ["folder", "damaged", "removed"])
-def test_a_file_that_does_not_work_is_one_debug_line_and_the_process_remembers(
+def test_a_file_that_does_not_work_is_one_warning_and_the_process_remembers(
     path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -222,8 +238,9 @@ def test_a_file_that_does_not_work_is_one_debug_line_and_the_process_remembers(
         path.mkdir()
     attempts.record("f", first.answered(WRONG))
     assert blocked(attempts, clock).row is Kind.MAYBE
-    assert attempts.trouble
-    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+    make(path, clock).reset("other")  # another provider's
+    assert attempts.trouble in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
     clock.passes(60)
     attempts.record("f", begun(attempts, clock).answered(WRONG))
     assert blocked(attempts, clock).final
@@ -278,7 +295,9 @@ def test_a_python_without_sqlite3_has_no_file(monkeypatch: pytest.MonkeyPatch) -
     try:
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, "sqlite3", None)
-            assert importlib.reload(attempts_file).Attempts(Path("x"), Runtime()).path is None
+            attempts = importlib.reload(attempts_file).Attempts(Path("x"), Runtime())
+            attempts.reset("f")
+            assert attempts.trouble == "x cannot be written (this Python has no sqlite3)"
     finally:
         importlib.reload(attempts_file)
 

@@ -400,7 +400,7 @@ def test_status_without_a_store_says_so(sandbox: Sandbox, call: Call) -> None:
     code, out, _ = call("status")
     assert code == 0
     assert "ENKASH_TOKEN_STORE" in out
-    assert re.search(r"^refusal +unknown$", out, re.MULTILINE)
+    assert re.search(r"^refusal +unknown: ENKASH_ATTEMPTS is off$", out, re.MULTILINE)
 
 
 def test_status_with_a_final_refusal_is_a_refusal(
@@ -409,8 +409,8 @@ def test_status_with_a_final_refusal_is_a_refusal(
     refuse(env, call)
     code, out, err = call("status")
     assert code == 4
-    assert re.search(r"^refusal +final: ", out, re.MULTILINE)
-    assert err.startswith("Error: ")
+    assert re.search(r"^refusal +final: ", out, re.MULTILINE) and not err
+    assert call("status", "--json")[2].startswith("Error: ")
 
 
 def test_status_during_a_back_off_is_unavailable(sandbox: Sandbox, store: Path, call: Call) -> None:
@@ -445,10 +445,18 @@ def test_reset_forgets_the_refusal(sandbox: Sandbox, store: Path, env: pytest.Mo
     assert sandbox.token_requests == 2
 
 
-def test_reset_without_a_store_says_that_there_is_nothing(sandbox: Sandbox, call: Call) -> None:
-    code, _, err = call("reset")
-    assert code == 3
-    assert "ENKASH_TOKEN_STORE" in err
+@pytest.mark.parametrize(
+    ("named", "code", "why"),
+    [("off", 3, "ENKASH_ATTEMPTS is off"), ("/dev/null/x/y", 1, "/dev/null/x/y cannot be written (Not a directory)")],
+)
+def test_that_passwords_are_not_counted_is_said(
+    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, named: str, code: int, why: str
+) -> None:
+    env.setenv("ENKASH_ATTEMPTS", named)
+    ended, out, err = call("reset")
+    assert (ended, out) == (code, "") and why in err and "restart them" in err
+    assert why in call("status")[1] and json.loads(call("status", "--json")[1])["attempts"]["trouble"] == why
+    assert findings(call("doctor", "--json"))["attempts"][1].startswith(why)
 
 
 def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
@@ -462,8 +470,8 @@ def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: pytes
 @pytest.mark.once
 def test_the_sandbox_speaks_a_dialect_and_has_an_outage(env: pytest.MonkeyPatch) -> None:
     command = [COMMAND, "sandbox", "--dialect", "keycloak", "--outage", "lost", "--fault", "503"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
         lines = [process.stdout.readline() for _ in range(5)]
         settings = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
         form = {"username": settings["ENKASH_USERNAME"], "password": "wrong", "grant_type": "password"}
@@ -472,6 +480,8 @@ def test_the_sandbox_speaks_a_dialect_and_has_an_outage(env: pytest.MonkeyPatch)
         assert httpx.post(url, data=form, auth=pair).status_code == 503
         with pytest.raises(httpx.RemoteProtocolError):  # decided, then lost
             httpx.post(url, data=form, auth=pair)
+        assert process.stderr.readline().startswith("The sandbox runs at")
+        assert process.stderr.readline() == "refused: 1 of 3 wrong passwords\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
 

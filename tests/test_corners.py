@@ -1,6 +1,7 @@
 """Corners that only a long run or a random search reached: each has a test of its own."""
 
 import json
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from conftest import Clock, Server, credentials, issued
 from enkash_auth import Credentials, TokenProvider
 from enkash_auth._policy.outcome import Limit, Refused
+from enkash_auth._runtime import Runtime
 from enkash_auth._settings.environment import attempts_path
+from enkash_auth._signin.attempts_file import Attempts
 from enkash_auth.cli import main
 from enkash_auth.testing import Sandbox
 
@@ -33,13 +36,12 @@ def test_attempts_are_kept_in_the_users_state_folder(monkeypatch: pytest.MonkeyP
 
 
 def test_without_a_home_attempts_are_kept_in_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_home(path: Path) -> Path:
-        raise RuntimeError
-
-    monkeypatch.delenv("ENKASH_ATTEMPTS")
-    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    monkeypatch.setattr(Path, "expanduser", no_home)
-    assert attempts_path() is None
+    for name in ("ENKASH_ATTEMPTS", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31)
+    attempts = Attempts(attempts_path(), Runtime())
+    attempts.reset("f")
+    assert "~/.local/state/enkash-auth/attempts.db cannot be written (Could not determine home" in attempts.trouble
 
 
 def test_the_request_to_a_proxy_is_not_the_sign_in(server: Server) -> None:

@@ -164,7 +164,7 @@ def test_files_that_cannot_be_read_are_named_with_all_that_is_missing(
     with pytest.raises(ConfigurationError) as caught:
         Credentials.load(base_url="https://token.example", username="u")
     assert str(caught.value) == (
-        "missing: ENKASH_CLIENT_ID (set each as a variable, a file or in a profile); "
+        "missing: ENKASH_CLIENT_ID (set each: variable, file, profile or argument); "
         f"ENKASH_PASSWORD_FILE: {place} {why}; correct the file or the setting; "
         "ENKASH_CLIENT_SECRET_FILE: the file does not exist; correct the file or the setting"
     )

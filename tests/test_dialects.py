@@ -377,9 +377,15 @@ class Rotated:
         self.sandbox, self.clock = sandbox, clock
         self.named = self.right = sandbox.credentials()
         self.store = stores.MemoryStore(clock=lambda: clock.monotonic) if shared else None
+        self.down: Exception | None = None  # why the place cannot be read
 
     def process(self) -> TokenProvider:
-        return TokenProvider(lambda: self.named, store=self.store, transport=self.sandbox.transport)
+        return TokenProvider(self.load, store=self.store, transport=self.sandbox.transport)
+
+    def load(self) -> Credentials:
+        if self.down:
+            raise self.down
+        return self.named
 
     def refused(self, provider: TokenProvider) -> None:
         self.clock.passes(6)  # the source is read every 5 s at most
@@ -389,7 +395,7 @@ class Rotated:
 
 @pytest.mark.parametrize("shared", [True, False], ids=["store", "file"])
 @pytest.mark.parametrize("who", ["own", "a sibling's"])
-def test_a_reset_reads_the_source_first(
+def test_a_reset_reads_the_source_and_no_password_leaves_until_that_can_be_read(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: bool, who: str
 ) -> None:
     monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
@@ -401,11 +407,21 @@ def test_a_reset_reads_the_source_first(
         fleet.refused(old)  # the right password, of a locked account
         fleet.named = wrong
         fleet.refused(old)
-        fleet.named = fleet.right
         sandbox.unlock()
         before = sandbox.attempts_refused
-        (old if who == "own" else sibling).reset()
-        clock.passes(6)
+        if who != "own":
+            sibling.reset()  # of both passwords
+        fleet.named, fleet.down = fleet.right, RuntimeError("canary")
+        for _ in range(3):
+            clock.passes(60)
+            with pytest.raises(UnavailableError, match=r"the source Rotated\.load(: it)? failed \(RuntimeError\)\. "):
+                old.reset() if who == "own" else old.token()
+        if who == "own":
+            fleet.refused(old)  # nothing was reset
+        fleet.down = None
+        if who == "own":
+            old.reset()
+        clock.passes(60)
         assert old.token().access_token
     assert before == sandbox.attempts_refused == 2
 

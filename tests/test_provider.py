@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import certifi
 import httpx
 import pytest
 
-from conftest import REFUSAL, Clock, Server, credentials, failure, issued, wait_for_sign_ins
+from conftest import REFUSAL, Clock, Heard, Server, credentials, failure, issued, wait_for_sign_ins
 from enkash_auth import Credentials, Token, TokenProvider
 from enkash_auth._flight import Flight
 from enkash_auth._policy.lifetime import Moment
@@ -587,6 +588,34 @@ class TestSource:
             failure(refused)
         assert engine_of(refused).held.account is account
         assert len(server.requests) == 1
+
+    @pytest.mark.parametrize("error", [KeyError("canary"), ConfigurationError("canary"), SystemExit("canary")])
+    def test_that_it_fails_is_one_event_in_a_row_and_shows_no_text(
+        self, server: Server, clock: Clock, heard: Heard, caplog: pytest.LogCaptureFixture, error: BaseException
+    ) -> None:
+        down = iter([None, error, error, None, error])
+
+        def source() -> Credentials:
+            if why := next(down):
+                raise why
+            return credentials()
+
+        server.answer = lambda _: REFUSAL
+        with TokenProvider(source, transport=server.transport, on_event=heard) as provider:
+            for _ in range(5):
+                assert "canary" not in str(failure(provider))
+                clock.passes(5)
+        assert heard.kinds == ["refused", "source_failed", "source_failed"]
+        kind = type(error).__name__
+        assert heard[1].reason and re.fullmatch(rf"the source .*\.source failed \({kind}\)", heard[1].reason)
+        assert caplog.text.count(f"({kind})") == 2 and "canary" not in caplog.text
+
+    def test_an_interrupt_in_it_is_none_of_its_failures(self, provider: TokenProvider) -> None:
+        def source() -> Credentials:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            engine_of(provider).held.account.reread(source)
 
     def test_another_accounts_token_is_never_served(self, server: Server, clock: Clock) -> None:
         name = ["canary-user"]

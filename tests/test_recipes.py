@@ -38,7 +38,7 @@ class Secret:
     def vault(self, request: Asked, _: bytes) -> Said:
         if not self.up or (request.path, request.headers["X-Vault-Token"]) != ("/v1/secret/data/enkash", "s.token"):
             return 403, {}, b'{"errors": ["permission denied"]}'
-        return 200, {}, json.dumps({"data": {"data": self.value, "metadata": {"version": 1}}}).encode()
+        return 200, {}, json.dumps({"data": {"data": self.value | {"owner": "x"}, "metadata": {"version": 1}}}).encode()
 
     def aws(self, request: Asked, body: bytes) -> Said:
         signed = request.headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKID/")
@@ -97,7 +97,7 @@ def test_a_server_that_gives_no_secret_is_named(
 ) -> None:
     name, secret = source
     secret.up = False
-    with pytest.raises(errors.UnavailableError, match=f"the source from_{name}: it failed"):
+    with pytest.raises(errors.EnkashAuthError, match=f"the source from_{name}: it failed|Vault answers 403: check"):
         TokenProvider(load_of(name, monkeypatch))
     enkash_sandbox.assert_token_requests(0)
 

@@ -12,6 +12,7 @@ from ._policy.sign_in import Result
 from ._policy.token import Token
 from ._policy.waited import Again, decide_after_wait
 from ._runtime import NoThreadError, Runtime, check_threads, exclusively, in_a_step, logs_held_back
+from ._settings.credentials import read_source
 from ._signin.account import Account, Signer, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
@@ -29,7 +30,7 @@ class Engine:
         self.signer, self.runtime = signer, runtime
         self.held = Held(cache, account, runtime)
         self._source, self._on_event = source, on_event
-        self._grants = 0
+        self._grants, self._unreadable = 0, False
 
     # what a caller gets
 
@@ -134,18 +135,16 @@ class Engine:
         return events
 
     def _given(self, flight: Flight) -> SignIn:
-        def reread() -> SignIn | None:
-            return self._given(flight) if self._reread(flight) else None
+        return SignIn(self.held.account, self.held.cache.record, flight.deadline, partial(self._reread, flight))
 
-        return SignIn(self.held.account, self.held.cache.record, flight.deadline, reread)
-
-    def _reread(self, flight: Flight | None = None) -> bool:
-        """Read the credentials' source; return whether it names others than those that are held."""
-        try:
-            changed = self.held.account.changed(self._source)
-        except Exception:  # half-way through a rotation, or not readable now
-            changed = None
-        return changed is not None and self.held.move_to(changed, flight.number if flight else None)
+    def _reread(self, flight: Flight) -> SignIn | Unavailable | None:
+        """Read the credentials' source; return as `SignIn.reread` does. The first failure in a row is an event."""
+        found, before = self.held.account.reread(self._source), self._unreadable
+        self._unreadable = isinstance(found, Unavailable)
+        if isinstance(found, Unavailable):
+            self.signer.events.extend([] if before else [Event("source_failed", found.host, reason=found.reason)])
+            return found
+        return self._given(flight) if found and self.held.move_to(found, flight.number) else None
 
     def _end(self, flight: Flight, reason: str) -> None:
         """End a flight that could not start, or that an interrupt or a bug has stopped: nobody waits for it."""
@@ -172,12 +171,12 @@ class Engine:
             self.invalidate(token)
 
     def reset(self) -> None:
-        """Forget the token, and let one more password through, of the credentials that the source names now, too."""
-        exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.reset()))
+        """Read the source, or raise as `read_source` does; forget the token, and let one more password through."""
         held = self.held.account
-        if self._reread():
-            exclusively(threading.RLock(), partial(self.signer.reset, held))
-        exclusively(threading.RLock(), partial(self.signer.reset, self.held.account))
+        changed = held.changed(partial(read_source, self._source) if self._source else None)
+        exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.reset()))
+        for account in [held, changed] if changed and self.held.move_to(changed) else [held]:
+            exclusively(threading.RLock(), partial(self.signer.reset, account))
 
     def close(self) -> None:
         """Forget the token, and cut the connections; events that are due are published first."""

@@ -136,7 +136,8 @@ class TokenProvider:
     def reset(self) -> None:
         """Forget a refusal, the held token and what is known of the server, in the store, too: the next call asks.
 
-        Raises `UnavailableError` if `on_store_error="raise"` and the store does not answer.
+        The credentials' source is read first; if that fails, nothing is reset. Raises `ConfigurationError`, and
+        `UnavailableError`, also if `on_store_error="raise"` and the store does not answer.
         """
         self._engine.reset()
 

@@ -8,7 +8,7 @@ class EnkashAuthError(Exception):
 
     `retry_after` is in seconds, None if unknown. `row` is the row of the table in docs/errors.md that forbids another
     password, or None; with a `row` and no `retry_after` the password will not be sent again. `passwords` is the number
-    sent since the last success.
+    sent since the last success or reset.
     """
 
     def __init__(
@@ -39,4 +39,4 @@ class UnavailableError(EnkashAuthError):
 
 
 class ProtocolError(EnkashAuthError):
-    """The server answered 200 without a usable token. Report a bug."""
+    """The server answered 200 without a usable token. Report a bug, unless the message says: perhaps a refusal."""

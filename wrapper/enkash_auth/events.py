@@ -7,16 +7,16 @@ from typing import Literal
 from attrs import asdict, evolve, frozen
 
 from ._policy.lifetime import TokenRecord
-from ._policy.outcome import Failure, Refused, Unavailable
+from ._policy.outcome import Failure, Malformed, Refused, Unavailable
 
 Kind = Literal[
     "issued", "renewed", "reissued_same", "adopted", "served_stale", "refused", "unavailable", "invalidated",
-    "store_down", "store_back",
+    "store_down", "store_back", "source_failed",
 ]  # fmt: skip
 
 _log = logging.getLogger("enkash_auth")
 _log.addHandler(logging.NullHandler())
-_INFOS, _WARNINGS = ("issued", "store_back"), ("refused", "unavailable", "served_stale", "store_down")
+_INFOS, _WARNINGS = ("issued", "store_back"), ("refused", "unavailable", "served_stale", "store_down", "source_failed")
 
 
 @frozen
@@ -29,11 +29,12 @@ class Event:
     | `renewed` | a new token; callers had a valid one meanwhile |
     | `reissued_same` | the server gave the current token again |
     | `adopted` | a token that another process had stored |
-    | `refused` | the server refused the sign-in |
-    | `unavailable` | no token: network, timeout, 5xx, 429, a 200 without a token |
+    | `refused` | the server refused the sign-in, or may have: also a 200 whose JSON holds no token |
+    | `unavailable` | no token: network, timeout, 5xx, 429, a 200 that is no JSON |
     | `served_stale` | one of these failures, but the current token stays in use |
     | `invalidated` | an API answered 401 |
     | `store_down`, `store_back` | the store has failed; it answers again |
+    | `source_failed` | your function that returns the credentials, or their files, could not be read; once in a row |
 
     `seconds` is the duration of the sign-in, `requests` the number of its token requests, `grants` the number of this
     provider's sign-ins so far, `life` the seconds until the token expires. `status` and `error` belong to a refusal.
@@ -71,6 +72,8 @@ def describe(event: Event, outcome: TokenRecord | Failure, alive: bool) -> list[
         return [evolve(event, kind=kind, life=max(0.0, outcome.answered.until(outcome.life.lower)))]
     if isinstance(outcome, Refused):
         event = evolve(event, kind="refused", status=outcome.status, error=outcome.error)
+    elif isinstance(outcome, Malformed) and outcome.limit and outcome.limit.row == "maybe":
+        event = evolve(event, kind="refused", status=200, reason=outcome.reason)
     else:
         after = outcome.retry_after if isinstance(outcome, Unavailable) else None
         event = evolve(event, kind="unavailable", reason=outcome.reason, retry_after=after)

@@ -73,7 +73,7 @@ class Pause:
 
 @frozen
 class Source:
-    """Read the credentials' source. Reply: whether it still names these."""
+    """Read the credentials' source. Reply: whether it still names these, or the failure if it cannot be read."""
 
 
 @frozen

@@ -65,8 +65,7 @@ def _adopt_or_lease(member: Member, record: TokenRecord | None, deadline: Moment
     now, record = yield from member.read_token(record)
     if not is_adopted(ours, record, now):
         now, ledger, backoff, saved = yield from member.read_ledger()
-        if ledger.reset == member.memory.ledger.reset:
-            member.memory = member.memory.after(ledger, saved=saved)
+        member.memory = member.memory.after(ledger, saved=saved)
         # only who has the lease knows that no attempt is under way
         decision = ledger.decide(now, [one.id for one in ledger.attempts])
         failure = member.blocked(decision, backoff, now)
@@ -95,11 +94,11 @@ def _look_again(member: Member, ours: TokenRecord | None, ready: _Ready) -> Step
     if is_adopted(ours, record, now):
         return member.adopted(record)
     now, ledger, backoff, saved = yield from member.read_ledger()
-    if ledger.reset != member.memory.ledger.reset:
+    if member.memory.unread(ledger):
         now, same = yield Source()
-        if not same:
-            return Ended(None)
-    member.memory = member.memory.after(ledger, saved=saved)
+        if same is not True:
+            return Ended(same or None)
+    member.memory = member.memory.after(ledger, saved=saved, read=True)
     decision = ledger.decide(now)
     if failure := member.blocked(decision, backoff, now):
         if not saved:

@@ -89,7 +89,8 @@ class Shared:
             command = next(steps)
             while True:
                 if isinstance(command, Source):
-                    value: object = (changed := given.reread()) is None
+                    changed = given.reread()
+                    value: object = changed if isinstance(changed, Unavailable) else changed is None
                 elif isinstance(command, Pause | Send | Release):
                     value = self._done(command, sealed, given)
                 else:

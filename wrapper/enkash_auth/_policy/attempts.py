@@ -63,22 +63,20 @@ class Attempt:
 
 @frozen
 class Decision:
-    """Whether the next password may leave; if not, by which row, and until when (monotonic) unless it is final.
+    """Whether the next password may leave; if not, by which row, and until when (monotonic) unless it is final."""
 
-    What is final ends with other credentials, a reset, or a sibling's token. `attempt` is the one that decided.
-    """
-
-    passwords: int  # that left since the last success
+    passwords: int  # that left since the last success or reset
     row: Kind | None = None  # None: the next may leave
     final: bool = False
     until: float = LONG_AGO
-    attempt: Attempt | None = None  # None with a row: attempts of living siblings have to end first
+    attempt: Attempt | None = None  # that decided; None with a row: attempts of living siblings have to end first
+    kept: bool = True  # whether the count outlives the process
 
     def limit(self, now: float) -> Limit | None:
         """Return what is told to callers: None if the next password may leave."""
         if self.row is None or self.attempt is None:
             return None
-        return Limit(self.row, self.passwords, None if self.final else max(0.0, self.until - now))
+        return Limit(self.row, self.passwords, None if self.final else max(0.0, self.until - now), self.kept)
 
     def failure(self, host: str, now: float) -> Failure:
         """Return what callers get instead of an attempt."""
@@ -126,10 +124,7 @@ class Ledger:
         return evolve(self, attempts=(*self.attempts, attempt)), attempt
 
     def answered(self, attempt: Attempt) -> Ledger:
-        """Return the ledger with the answer to an attempt, unless a reset or a later success has cleared that.
-
-        An attempt that is missing though nothing has cleared it is put back: its save was lost.
-        """
+        """Return the ledger with an attempt's answer, unless that was cleared; put back one whose save was lost."""
         stands, cleared, cleared_at = attempt.reset == self.reset, self.cleared, self.cleared_at
         later = cleared_at.until(attempt.start) > 0  # a process without its store goes on with the numbers it knows
         old = attempt.start.until(cleared_at) > 0 or (attempt.number <= cleared and not later)
@@ -194,7 +189,12 @@ class Memory:
         own = (*(one for one in self.own if one.id != attempt.id), attempt)
         return Memory(self.ledger.answered(attempt), own)
 
-    def after(self, ledger: Ledger, *, saved: bool) -> Memory:
-        """Remember a ledger; forget own attempts that were cleared, and once it is `saved`, those that clear."""
+    def unread(self, ledger: Ledger) -> bool:
+        """Whether a person has reset, and no success followed: the credentials' source has to be read first."""
+        return ledger.reset != self.ledger.reset and any(one.kind is Kind.RESET for one in ledger.attempts)
+
+    def after(self, ledger: Ledger, *, saved: bool, read: bool = False) -> Memory:
+        """Remember a ledger, unless unread; forget own attempts that were cleared and, once `saved`, that clear."""
         ids, clearing = [one.id for one in ledger.attempts], () if saved else (Kind.REMOVED, Kind.SUCCESS, Kind.UNKNOWN)
-        return Memory(ledger, tuple(one for one in self.own if one.id in ids or one.kind in clearing))
+        known = Memory(ledger, tuple(one for one in self.own if one.id in ids or one.kind in clearing))
+        return self if self.unread(ledger) and not read else known

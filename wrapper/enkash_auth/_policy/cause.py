@@ -7,7 +7,7 @@ import ssl
 _WORDS = {  # for what httpx and redis-py raise without a cause
     "RemoteProtocolError": "closed without an answer, or no HTTP",
     "AuthenticationError": "wrong user or password",
-    "NoPermissionError": "its ACL forbids the command",
+    "NoPermissionError": "its ACL forbids a command that docs/fleet.md lists",
     "OutOfMemoryError": "its memory is full",
     "ReadOnlyError": "it is a read-only replica",
 }

@@ -23,14 +23,18 @@ class Limit:
     """What the attempts so far allow: `seconds` until the next password may leave, None if only a person can let it."""
 
     row: str  # of the table in docs/errors.md
-    passwords: int  # that have left since the last success
+    passwords: int  # that have left since the last success or reset
     seconds: float | None
+    kept: bool = True  # whether the count outlives the process
 
     def __str__(self) -> str:
-        sent = f"{self.passwords} sent since the last success"
-        if self.seconds is None:
-            return f"No password is sent until the credentials change or you run 'enkash-auth reset' ({sent})"
-        return f"The next password may be sent in {self.seconds:.0f} s ({sent})"
+        sent = f"({self.passwords} sent since the last success or reset)"
+        if self.seconds is not None:
+            return f"The next password may be sent in {self.seconds:.0f} s {sent}"
+        until = "until the credentials change or"
+        if self.kept:
+            return f"No password is sent {until} you run 'enkash-auth reset' or provider.reset() {sent}"
+        return f"This process sends no password {until} provider.reset(); each restart sends one more {sent}"
 
 
 # what happened, and what to do, by the row of the table in docs/errors.md
@@ -102,6 +106,8 @@ class Malformed:
     def to_exception(self) -> EnkashAuthError:
         what = f"{self.host} answered 200 with no usable token: {self.reason}"
         advice = "Report a bug with the names and types of the answer's fields, and no values"
+        if self.limit:
+            what, advice = f"{what}, which may be a refusal", f"{_CHECK}. If all is right: {advice.lower()}"
         return ProtocolError(_message(what, advice, self.limit), **_attempts(self.limit))
 
 

@@ -124,8 +124,7 @@ def read_source(source: Callable[[], Credentials]) -> Credentials:
         raise ConfigurationError(
             f"credentials must be Credentials, or a function that returns them, not {type(source).__name__}"
         )
-    function = getattr(source, "func", source)  # of a partial
-    name = getattr(function, "__qualname__", type(function).__name__)
+    name = name_of(source)
     try:
         found = source()
     except ConfigurationError:
@@ -139,14 +138,20 @@ def read_source(source: Callable[[], Credentials]) -> Credentials:
         del found  # a traceback with locals must show no setting
         raise ConfigurationError(f"the source {name} must return Credentials, not {kind}: make them in that function")
     raise UnavailableError(
-        f"no credentials from the source {name}: it failed ({why}). Check what it reads from, then start again"
+        f"no credentials from the source {name}: it failed ({why}). Check what it reads from, then try again"
     )
+
+
+def name_of(source: object) -> str:
+    """Return what messages call a source."""
+    function = getattr(source, "func", source)  # of a partial
+    return str(getattr(function, "__qualname__", type(function).__name__))
 
 
 def _problems(values: Mapping[str, object]) -> list[str]:
     texts = {name: v.reveal() if isinstance(v, Secret) else v for name, v in values.items()}
     missing = [f"ENKASH_{name.upper()}" for name in REQUIRED if texts[name] in (None, "")]
-    found = [f"missing: {', '.join(missing)} (set each as a variable, a file or in a profile)"] if missing else []
+    found = [f"missing: {', '.join(missing)} (set each: variable, file, profile or argument)"] if missing else []
     for name, value in texts.items():
         if value in (None, ""):
             continue

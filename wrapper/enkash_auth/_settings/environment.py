@@ -90,8 +90,5 @@ def attempts_path() -> Path | None:
     """Return the file that counts passwords if no store is set, None if `ENKASH_ATTEMPTS` is `off`."""
     if named := os.environ.get("ENKASH_ATTEMPTS"):
         return None if named == "off" else Path(named)
-    try:
-        state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
-    except RuntimeError:  # no home directory
-        return None
-    return Path(state) / "enkash-auth" / "attempts.db"
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111  # without a home: ~
+    return Path(state, "enkash-auth", "attempts.db")

@@ -9,9 +9,9 @@ from attrs import frozen
 
 from enkash_auth._forks import forks
 from enkash_auth._policy.lifetime import Moment, TokenRecord
-from enkash_auth._policy.outcome import Failure
+from enkash_auth._policy.outcome import Failure, Unavailable
 from enkash_auth._policy.sign_in import Identity, Result
-from enkash_auth._settings.credentials import Credentials
+from enkash_auth._settings.credentials import Credentials, name_of
 
 if TYPE_CHECKING:
     from enkash_auth.events import Event
@@ -44,15 +44,25 @@ class Account:
             same = credentials.fingerprint() == self.identity.fingerprint
         return None if same else self.of(credentials, self.make)
 
+    def reread(self, source: Source | None) -> Account | Unavailable | None:
+        """As `changed`, on a sign-in's own thread: what the source raises becomes a failure that names its class."""
+        try:
+            return self.changed(source)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            reason = f"the source {name_of(source)} failed ({type(error).__name__})"
+            return Unavailable(reason, self.identity.host)
+
 
 @frozen
 class SignIn:
-    """What a sign-in needs. `reread` reads the credentials' source, and returns a sign-in with others, or None."""
+    """What a sign-in needs. `reread` reads the source: it returns one with others, None for these, or why it failed."""
 
     account: Account
     record: TokenRecord | None
     deadline: Moment
-    reread: Callable[[], SignIn | None]
+    reread: Callable[[], SignIn | Unavailable | None]
 
     def result(self, outcome: TokenRecord | Failure, requests: int = 0) -> Result:
         return Result(self.account.identity.fingerprint, outcome, requests)

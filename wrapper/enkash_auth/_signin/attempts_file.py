@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,32 +25,39 @@ try:
 except ImportError:
     sqlite3 = None  # type: ignore[assignment]  # a module or nothing
 
-_ERRORS = (OSError, sqlite3.Error) if sqlite3 else (OSError,)
+_ERRORS = (OSError, RuntimeError, sqlite3.Error) if sqlite3 else (OSError,)  # RuntimeError: no home directory
 T = TypeVar("T")
 Change = Callable[[Ledger], tuple[Ledger, T]]
+Begun = Attempt | Decision
 _PATIENCE = 0.5  # seconds that a step waits for the file; another process keeps it for milliseconds
 _POLL = 0.1  # seconds between two looks while siblings sign in
 _COLUMNS = "(fingerprint TEXT PRIMARY KEY, place INT, monotonic REAL, wall REAL, ledger TEXT)"
 _log = logging.getLogger("enkash_auth")
 
 
+@cache  # once in a process
+def _warn(trouble: str) -> None:
+    advice = "each restart may send one more password. Set ENKASH_ATTEMPTS to a writable file, or use a token store"
+    _log.warning("passwords are not counted: %s; %s", trouble, advice)
+
+
 class Attempts:
     """Remembers in the file at `path`; in `memories` alone if there is none, or none that works: `trouble` says why."""
 
     def __init__(self, path: Path | None, runtime: Runtime, memories: dict[str, Memory] | None = None) -> None:
-        self.path, self.trouble = path if sqlite3 else None, ""
+        self.path, self.trouble = path, "" if path else "ENKASH_ATTEMPTS is off"
         self._runtime, self._memories = runtime, {} if memories is None else memories
 
-    def begin(self, fingerprint: str, deadline: Moment) -> Attempt | Decision:
+    def begin(self, fingerprint: str, deadline: Moment, *, read: bool = False) -> Begun:
         """Write and return one more attempt, or return what forbids it; wait for siblings' until the deadline.
 
-        The row `RESET` says that a person has reset since: read the credentials' source, then begin again.
+        The row `RESET` says that a person has reset: read the credentials' source, then begin again with `read`.
         """
-        reset = self._memory(fingerprint).ledger.reset
         while True:
             now = self._runtime.now()
             left = now.until(deadline)
-            found = self._change(fingerprint, partial(self._begin, now, left, reset), left)
+            memory = None if read else self._memory(fingerprint)
+            found = self._change(fingerprint, partial(self._begin, now, left, memory), left, read=read)
             if isinstance(found, Attempt):
                 self._keep(fingerprint, found)
                 return found
@@ -60,9 +67,9 @@ class Attempts:
                 return found or Decision(0, Kind.OPEN)
             self._runtime.pause(_POLL)
 
-    def _begin(self, now: Moment, left: float, reset: str, ledger: Ledger) -> tuple[Ledger, Attempt | Decision]:
+    def _begin(self, now: Moment, left: float, memory: Memory | None, ledger: Ledger) -> tuple[Ledger, Begun]:
         decision = ledger.decide(now, {one.id for one in ledger.attempts if one.owner and _runs(one, now)})
-        if ledger.reset != reset:
+        if memory and memory.unread(ledger):
             return ledger, Decision(decision.passwords, Kind.RESET)
         if decision.row:
             return ledger, decision
@@ -77,7 +84,7 @@ class Attempts:
     def reset(self, fingerprint: str) -> None:
         """Leave room for one more password."""
         now, id = self._runtime.now(), self._runtime.new_id()
-        self._change(fingerprint, lambda ledger: (ledger.after_reset(id, now), None), _PATIENCE)
+        self._change(fingerprint, lambda ledger: (ledger.after_reset(id, now), None), _PATIENCE, read=True)
 
     def look(self, fingerprint: str) -> Ledger:
         """Return the ledger, and find out whether the file works."""
@@ -90,7 +97,7 @@ class Attempts:
         memory = partial(self._memory, fingerprint)
         exclusively(transaction, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
 
-    def _change(self, fingerprint: str, change: Change[T], left: float) -> T | None:
+    def _change(self, fingerprint: str, change: Change[T], left: float, *, read: bool = False) -> T | None:
         """Apply `change` in the file, or else in memory; return what it returns, None if the file is busy."""
 
         def apply() -> T | None:
@@ -99,24 +106,23 @@ class Attempts:
                 ledger, value = (
                     self._in_file(self.path, fingerprint, change, left) if self.path else change(memory.ledger)
                 )
-                self.trouble = ""
             except _ERRORS as error:
                 if getattr(error, "sqlite_errorname", None) == "SQLITE_BUSY":
                     return None
-                self.trouble = str(error)
+                self.trouble = f"{self.path} cannot be written ({getattr(error, 'strerror', None) or error})"
                 saved, (ledger, value) = False, change(memory.ledger)
-            self._memories[fingerprint] = memory.after(ledger, saved=saved)
+            self._memories[fingerprint] = memory.after(ledger, saved=saved, read=read)
             return value
 
-        before = self.trouble
         value = exclusively(transaction, apply)  # a child forked amid a transaction would find the file locked for ever
-        if self.trouble and not before:  # not under the lock: a handler may wait for what needs it
-            _log.debug("attempts are remembered in this process alone: %s (%s)", self.path, self.trouble)
+        if self.path and self.trouble:  # not under the lock: a handler may wait for what needs it
+            _warn(self.trouble)
         return value
 
     def _in_file(self, path: Path, fingerprint: str, change: Change[T], left: float) -> tuple[Ledger, T]:
-        now = self._runtime.now()
-        assert sqlite3
+        now, path = self._runtime.now(), path.expanduser()
+        if sqlite3 is None:
+            raise OSError("this Python has no sqlite3")
         with suppress(FileExistsError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # a file that exists is not opened: closing it would end the locks that SQLite holds in this process
@@ -131,6 +137,7 @@ class Attempts:
                 values = (fingerprint, _place(), *now, json.dumps(ledger.to_entry(now)))
                 file.execute("REPLACE INTO ledgers VALUES (?, ?, ?, ?, ?)", values)
             file.execute("COMMIT")
+        self.trouble = ""
         return ledger, value
 
 

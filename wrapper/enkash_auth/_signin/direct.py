@@ -48,13 +48,15 @@ class Direct:
         begun = self.attempts.begin(fingerprint, given.deadline)
         if isinstance(begun, Decision) and begun.row is Kind.RESET:  # in another process
             if changed := given.reread():
-                return self._attempt(changed, leaves)
-            begun = self.attempts.begin(fingerprint, given.deadline)
+                return self._attempt(changed, leaves) if isinstance(changed, SignIn) else given.result(changed)
+            begun = self.attempts.begin(fingerprint, given.deadline, read=True)
         if isinstance(begun, Decision):
+            begun = evolve(begun, kept=not self.attempts.trouble)
             return given.result(begun.failure(host, self.runtime.monotonic()))
         outcome, answer = self.request(given, leaves)
         decision = self.attempts.record(fingerprint, begun.answered(answer))
         if not isinstance(outcome, TokenRecord):
+            decision = evolve(decision, kept=not self.attempts.trouble)
             outcome = decision.limiting(outcome, self.runtime.monotonic())
         return given.result(outcome, 1)
 

@@ -17,13 +17,13 @@ from enkash_auth._versions import spec_version, version
 from enkash_auth.errors import ConfigurationError
 
 from ._doctor import examine
-from ._group import Group
+from ._group import CODES, Group
 from ._status import opened, state_of
 
 _EPILOG = """\b
 Exit codes:
   0  done; status: there is a valid token, or nothing forbids a sign-in
-  1  doctor: a finding is "fail"; any: the output cannot be written
+  1  doctor: a finding is "fail"; reset: no file to reset; any: the output cannot be written
   2  wrong usage
   3  settings are missing or malformed
   4  the server refused the sign-in, now or before
@@ -93,7 +93,10 @@ def status(profile: str | None, as_json: bool) -> None:
         state = state_of(provider.credentials, store)
     click.echo(json.dumps(state.as_json()) if as_json else state.as_table())
     if state.failure and not state.token:
-        raise state.failure.to_exception()
+        error = state.failure.to_exception()
+        if as_json:
+            raise error
+        click.get_current_context().exit(CODES[type(error)])  # the table has its text
 
 
 @cli.command()
@@ -122,8 +125,9 @@ def reset(profile: str | None) -> None:
     credentials first.
     """
     with opened(profile, "raise") as (provider, store):
-        if store is None and attempts_path() is None:
-            raise ConfigurationError("ENKASH_TOKEN_STORE is not set and ENKASH_ATTEMPTS is off: nothing to reset")
+        if store is None and (lost := state_of(provider.credentials, None).uncounted):
+            text = f"{lost}: nothing was reset, for each process counts passwords by itself; restart them"
+            raise click.ClickException(text) if attempts_path() else ConfigurationError(text)
         provider.reset()
         host = provider.credentials.origin[1]
     what = "The store has no token and no refusal" if store is not None else "This user has no refusal"
@@ -166,4 +170,8 @@ def sandbox(faults: tuple[str, ...], **options: Any) -> None:
             if name != "ENKASH_ATTEMPTS":  # a shell may come to real credentials next, whose passwords are counted
                 click.echo(f"export {name}={shlex.quote(value)}")
         click.echo(f"The sandbox runs at {server.base_url} until Ctrl-C.", err=True)
-        threading.Event().wait()
+        refused = 0
+        while not threading.Event().wait(0.2):
+            if server.attempts_refused > refused:
+                refused = server.attempts_refused
+                click.echo(f"refused: {server.failed_passwords} of {server.lock_after} wrong passwords", err=True)

@@ -23,7 +23,7 @@ _SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
 
 
 _POINTER = re.compile(r"(\. |; if that does not help, )run 'enkash-auth doctor'( for details)?$", re.IGNORECASE)
-_USER = "The settings are ENKASH_USERNAME and ENKASH_PASSWORD; changed ones are used at once"
+_USER = "The settings are ENKASH_USERNAME and ENKASH_PASSWORD: changed files are read in 5 s, variables at a restart"
 _LOCK = "Three wrong passwords lock the account"
 _MEANING = {  # by what forbids a sign-in; None: only a pause
     "clear": f"{_LOCK}. {_USER}",
@@ -147,8 +147,8 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
     state = state_of(provider.credentials, store)
     if state.store is None:
         yield Finding("warn", "store", "ENKASH_TOKEN_STORE is not set: processes share no token; set it for several")
-        if not state.answers:
-            text = f"{state.trouble}: set ENKASH_ATTEMPTS to a writable file, or each process counts alone"
+        if state.uncounted:
+            text = f"{state.uncounted}: each restart may send one password more; set ENKASH_ATTEMPTS to a writable file"
             yield Finding("warn", "attempts", text)
     elif not state.answers:
         yield Finding("fail", "store", f"{state.trouble}: until it answers, each process signs in by itself")

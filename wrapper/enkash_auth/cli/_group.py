@@ -8,7 +8,7 @@ import click
 
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 
-_CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolError: 6}
+CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolError: 6}
 
 
 class Group(click.Group):
@@ -26,7 +26,7 @@ class Group(click.Group):
             return super().invoke(ctx)
         except EnkashAuthError as error:
             _say(str(error))
-            code = _CODES[type(error)]
+            code = CODES[type(error)]
         ctx.exit(code)
 
 

@@ -23,7 +23,7 @@ _NO_STORE = "ENKASH_TOKEN_STORE is not set: processes share no token"
 
 @frozen
 class State:
-    """`answers`: whether store or file could be read; if not, `trouble` says why."""
+    """`answers`: whether store or file could be read; if not, `trouble` says why, or `uncounted` of the file."""
 
     credentials: Credentials
     store: str | None
@@ -33,6 +33,7 @@ class State:
     record: TokenRecord | None = None
     ledger: Ledger = Ledger()
     backoff: Backoff = Backoff()
+    uncounted: str | None = None
 
     @property
     def token(self) -> TokenRecord | None:
@@ -90,6 +91,7 @@ class State:
                 "proven": self.ledger.proven,
                 "row": self.decision.row,
                 "seconds": limit,
+                "trouble": self.uncounted,
             },
             "backoff": backoff,
             "ready": self.token is not None or self.failure is None,
@@ -99,6 +101,7 @@ class State:
         said = self.as_json()
         account, token, backoff = said["account"], said["token"], said["backoff"]
         life = renewal = pause = "none" if self.answers else "unknown"
+        why = _reason(self.failure) if self.failure and self.decision.row else self.uncounted
         if token:
             life = f"{token['age']:.0f} s old, expires in {token['left']:.0f} s, at {token['expires_at']}"
             renewal = f"about {token['renewal_at']}" + (", at expiry: the server is sticky" if token["sticky"] else "")
@@ -109,9 +112,7 @@ class State:
             "store": (self.store or "none") + (f": {self.trouble}" if self.trouble else ", answers"),
             "token": life,
             "renewal": renewal,
-            "refusal": f"{self.refusal}: {_reason(self.failure)}"
-            if self.failure and self.decision.row
-            else self.refusal,
+            "refusal": f"{self.refusal}: {why}" if why else self.refusal,
             "back-off": pause,
         }
         return "\n".join(f"{name:<9}{text}" for name, text in rows.items())
@@ -134,8 +135,8 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
     if store is None:
         attempts = Attempts(attempts_path(), runtime)
         ledger = attempts.look(credentials.fingerprint())
-        answers = attempts.path is not None and not attempts.trouble
-        return State(credentials, None, _NO_STORE, runtime.now(), answers, ledger=ledger)
+        lost = attempts.trouble or None
+        return State(credentials, None, _NO_STORE, runtime.now(), not lost, ledger=ledger, uncounted=lost)
     from enkash_auth._fleet.shared import look  # needs an extra, whose presence the provider has checked
 
     try:

@@ -67,6 +67,6 @@ def _made(url: str) -> Store:
     else:
         raise ConfigurationError(
             "a token store's URL must be memory:, file:///directory, redis://, rediss://, valkey://, valkeys://, unix://"
-            " or redis+sentinel://host,host/service"
+            " or redis+sentinel:// or rediss+sentinel://host,host/service"
         )
     return store
