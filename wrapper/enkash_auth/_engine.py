@@ -175,8 +175,9 @@ class Engine:
         held = self.held.account
         changed = held.changed(partial(read_source, self._source) if self._source else None)
         exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.reset()))
+        only_a_step = threading.RLock()  # excludes nobody, but what interrupts this thread must not wait for a sign-in
         for account in [held, changed] if changed and self.held.move_to(changed) else [held]:
-            exclusively(threading.RLock(), partial(self.signer.reset, account))
+            exclusively(only_a_step, partial(self.signer.reset, account))
 
     def close(self) -> None:
         """Forget the token, and cut the connections; events that are due are published first."""
