@@ -123,9 +123,11 @@ class Processes(Callers):
             return
         self.world.fibers.remove(fiber)
         for password in fiber.passwords:
+            book = self.world.book(password.fingerprint)
             password.known = self.store.mood == "well" and self.world.true - password.answered < 0.1
+            if password.known and not (book.aware is None or book.lost or fiber.excused):
+                book.aware.add(fiber.engine)
             if password.known and password.kind is Kind.SUCCESS:
-                book = self.world.book(password.fingerprint)
                 book.saved = True  # and by ledger.md, a success clears what is older, never what is later
                 book.cleared = [one for one in book.cleared if one.at > fiber.began]
         for caller in [caller for caller in self.callers if caller.flight is fiber.flight]:
@@ -157,7 +159,7 @@ class Processes(Callers):
             fiber.troubled = True
         for book in self.world.books.values():
             book.loses()
-            book.saved, book.unheard = False, book.unheard or book.was_reset
+            book.saved, book.lost = False, True
 
 
 class Fleets(Processes, RuleBasedStateMachine):

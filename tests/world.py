@@ -87,8 +87,8 @@ class Book:
     proven: bool = False
     saved: bool = False  # that it is proven
     torn: bool = False  # the store was in trouble since: each process knows its own only
-    was_reset: bool = False
-    unheard: bool = False  # the store has lost the last reset, and only some processes know it
+    aware: set[Hashable] | None = None  # processes that know of the last reset; None: there was none
+    lost: bool = False  # the store has lost that reset
     not_before: dict[Hashable, float] = field(default_factory=dict)
 
     def leaves(self, password: Password, by: Hashable) -> None:
@@ -124,26 +124,27 @@ class Book:
             self.passwords.remove(password)
 
     def loses(self) -> None:
-        """The store is in trouble: a process may take a sibling's old reset for a new one (limit 4 of security.md).
-
-        That process then counts anew, for its attempts that the store has lost began before the reset.
-        """
+        """The store is in trouble."""
         self.torn = True
-        if self.unheard:
-            for password in self.passwords:
-                password.by.clear()
+        for password in self.passwords:
+            self.doubt(password)
+
+    def doubt(self, password: Password) -> None:
+        """Limit 4 of docs/security.md: a process may hear of the last reset later, and then counts anew."""
+        if self.aware is not None:
+            password.by &= self.aware
 
     def succeeds(self, *, well: bool = True) -> None:
         self.cleared += self.passwords
         self.passwords.clear()
         self.proven, self.torn = True, not well
 
-    def resets(self, now: float, by: Iterable[Hashable], *, well: bool = True) -> None:
+    def resets(self, now: float, by: Hashable, fleet: Iterable[Hashable], *, well: bool = True) -> None:
         """While the store is in trouble, nobody knows which siblings hear of a reset."""
         self.cleared = [] if well else [*self.cleared, *self.passwords]
-        self.passwords[:] = [Password(now, set(by), kind=Kind.RESET, known=True)]
+        self.passwords[:] = [Password(now, set(fleet), kind=Kind.RESET, known=True)]
         self.not_before.clear()
-        self.torn, self.was_reset, self.unheard = not well, True, not well
+        self.torn, self.aware, self.lost = not well, {by}, not well
 
 
 class Outside:
@@ -367,7 +368,7 @@ class World(Outside):
             if not self.well:
                 self.machines[engine].store_fails()
             for fingerprint in {held, engine.held.account.identity.fingerprint}:
-                self.book(fingerprint).resets(self.true, engines, well=self.sound)
+                self.book(fingerprint).resets(self.true, engine, engines, well=self.sound)
 
     def fork(self, engine: Engine) -> Engine:
         """Return the child of a process, which knows what its parent knew."""
@@ -378,6 +379,8 @@ class World(Outside):
         for book in self.books.values():
             for password in book.passwords:
                 password.by |= {child} if engine in password.by else set()
+            if book.aware and engine in book.aware:
+                book.aware.add(child)
         return child
 
     def kill(self, engine: Engine) -> None:
@@ -419,8 +422,8 @@ class Gateway:
         book, password = world.book(self.fingerprint), Password(world.true, {fiber.engine}, self.fingerprint)
         password.left = not fiber.excused
         book.leaves(password, fiber.engine)
-        if book.unheard and not world.sound:
-            password.by.clear()
+        if not world.sound:
+            book.doubt(password)
         runtime.pause(world.latency / 2)
         saying = world.answers.pop(0) if world.answers else world.outage
         saying = "silence" if saying == "unreachable" else saying
