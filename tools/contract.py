@@ -70,9 +70,7 @@ class Account:
     def sign_in(self) -> tuple[Issued | Failure, Answered | None, float]:
         """Send one password, if the attempts so far allow it; return the outcome, the answer and when it came."""
         fingerprint, deadline = self._credentials.fingerprint(), self._runtime.now().after(_PATIENCE)
-        begun = self._attempts.begin(fingerprint, deadline)
-        if isinstance(begun, Decision) and begun.row is Kind.RESET:  # a person has reset since the file was first read
-            begun = self._attempts.begin(fingerprint, deadline)
+        begun = self._attempts.begin(fingerprint, deadline, read=True)  # the settings have just been read
         if isinstance(begun, Decision):
             return begun.failure(self.host, self._runtime.monotonic()), None, 0.0
         self._recorder.answer = None
