@@ -17,7 +17,6 @@ import observations
 from codegen import SPEC
 from deviations import Findings, Spec
 from enkash_auth._policy.attempts import Decision
-from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.outcome import Failure, Issued, Unavailable
 from enkash_auth._runtime import current_runtime
 from enkash_auth._settings.credentials import Credentials
