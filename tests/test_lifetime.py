@@ -119,6 +119,12 @@ def test_a_clock_that_was_set_between_two_answers_voids_the_old_bounds() -> None
     assert again.life.upper.monotonic == START.monotonic + 301  # holds, if the machine stood still, too
 
 
+def test_a_life_that_contradicts_the_bounds_so_far_voids_them() -> None:
+    """A server may shorten a life, or answer from another node whose clock differs."""
+    again = record(50, before=record(300), at=START.after(100))
+    assert (again.life.lower, again.life.upper) == (START.after(150), START.after(151))
+
+
 def test_a_sticky_token_has_expired_where_either_clock_says_so() -> None:
     sticky = record(250, before=record(299), at=START.after(50))
     suspended = Moment(START.monotonic + 60, START.wall + 4000)
