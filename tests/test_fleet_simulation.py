@@ -158,8 +158,7 @@ class Processes(Callers):
         for fiber in self.world.fibers:
             fiber.troubled = True
         for book in self.world.books.values():
-            book.loses()
-            book.saved, book.lost = False, True
+            book.loses(all=True)
 
 
 class Fleets(Processes, RuleBasedStateMachine):

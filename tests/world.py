@@ -87,8 +87,8 @@ class Book:
     proven: bool = False
     saved: bool = False  # that it is proven
     torn: bool = False  # the store was in trouble since: each process knows its own only
-    aware: set[Hashable] | None = None  # processes that know of the last reset; None: there was none
-    lost: bool = False  # the store has lost that reset
+    aware: set[Hashable] | None = None  # processes that surely know which reset is the last; None: there was none
+    lost: bool = False  # the store has lost that reset, so nobody knows
     not_before: dict[Hashable, float] = field(default_factory=dict)
 
     def leaves(self, password: Password, by: Hashable) -> None:
@@ -123,14 +123,16 @@ class Book:
         ):
             self.passwords.remove(password)
 
-    def loses(self) -> None:
-        """The store is in trouble."""
+    def loses(self, *, all: bool = False) -> None:
+        """The store is in trouble, or loses all."""
+        if all:
+            self.saved, self.lost, self.aware = False, True, None if self.aware is None else set()
         self.torn = True
         for password in self.passwords:
             self.doubt(password)
 
     def doubt(self, password: Password) -> None:
-        """Limit 4 of docs/security.md: a process may hear of the last reset later, and then counts anew."""
+        """Limit 4 of docs/security.md: a process may hear of a reset later, even of an older one, and counts anew."""
         if self.aware is not None:
             password.by &= self.aware
 
@@ -144,7 +146,7 @@ class Book:
         self.cleared = [] if well else [*self.cleared, *self.passwords]
         self.passwords[:] = [Password(now, set(fleet), kind=Kind.RESET, known=True)]
         self.not_before.clear()
-        self.torn, self.aware, self.lost = not well, {by}, not well
+        self.torn, self.aware, self.lost = not well, {by} if well else set(), not well
 
 
 class Outside:
