@@ -190,7 +190,7 @@ def test_the_sandbox_serves_a_shell_that_reads_its_exports(env: pytest.MonkeyPat
     command = [COMMAND, "sandbox", "--life", "60", "--fresh", "--casing", "camel", "--fault", "server_error"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        exports = "".join(process.stdout.readline() for _ in range(5))
+        exports = "".join(process.stdout.readline() for _ in range(6))
         script = f'{exports}exec "$0" -v token --header'
         asked = subprocess.run(["bash", "-c", script, COMMAND], capture_output=True, text=True, timeout=30)
         process.send_signal(signal.SIGINT)
@@ -210,8 +210,8 @@ def test_the_pages_examples_run(env: pytest.MonkeyPatch, tmp_path: Path) -> None
     env.chdir(tmp_path)
     with subprocess.Popen(["bash", "-c", f"exec {serve.partition('>')[0]}"], stdout=subprocess.PIPE) as process:
         assert process.stdout
-        Path("sandbox.sh").write_bytes(b"".join(process.stdout.readline() for _ in range(5)))
-        lines = [use_it, "API_URL=$ENKASH_BASE_URL", ask, hidden, "export ENKASH_TOKEN_STORE=file://$PWD/store", reset]
+        Path("sandbox.sh").write_bytes(b"".join(process.stdout.readline() for _ in range(6)))
+        lines = [use_it, ask, hidden, "export ENKASH_TOKEN_STORE=file://$PWD/store", reset]
         asked = subprocess.run(["bash", "-ec", "\n".join(lines)], capture_output=True, text=True, timeout=60)
         process.send_signal(signal.SIGINT)
     assert asked.returncode == 0, asked.stderr
@@ -472,7 +472,7 @@ def test_the_sandbox_speaks_a_dialect_and_has_an_outage(env: pytest.MonkeyPatch)
     command = [COMMAND, "sandbox", "--dialect", "keycloak", "--outage", "lost", "--fault", "503"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
-        lines = [process.stdout.readline() for _ in range(5)]
+        lines = [process.stdout.readline() for _ in range(6)]
         settings = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
         form = {"username": settings["ENKASH_USERNAME"], "password": "wrong", "grant_type": "password"}
         pair = (settings["ENKASH_CLIENT_ID"], settings["ENKASH_CLIENT_SECRET"])

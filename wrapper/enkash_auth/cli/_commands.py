@@ -166,7 +166,7 @@ def sandbox(faults: tuple[str, ...], **options: Any) -> None:
     except ImportError as missing:
         raise ConfigurationError(str(missing)) from None
     with server, suppress(KeyboardInterrupt):  # pragma: no cover - a test ends it with a signal
-        for name, value in server.environment().items():
+        for name, value in {**server.environment(), "API_URL": server.base_url}.items():
             if name != "ENKASH_ATTEMPTS":  # a shell may come to real credentials next, whose passwords are counted
                 click.echo(f"export {name}={shlex.quote(value)}")
         click.echo(f"The sandbox runs at {server.base_url} until Ctrl-C.", err=True)
