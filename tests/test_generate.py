@@ -629,7 +629,7 @@ def test_a_ref_that_is_no_commit_is_one_line(project: Path) -> None:
 
 def test_the_wrapper_is_judged_by_its_public_api(project: Path) -> None:
     wrapper = project / "wrapper" / "enkash_auth"
-    _edit(wrapper / "errors.py", "error: str | None = None,\n        row", "error: str | None,\n        row")
+    _edit(wrapper / "errors.py", "error: str | None = None, **", "error: str | None, **")
     _edit(wrapper / "_provider.py", "def reset(self)", "def clear(self)")
     _edit(wrapper / "_policy" / "backoff.py", '"""', '"""Other. ')
     done = subprocess.run([sys.executable, "tools/judge.py"], cwd=project, capture_output=True, text=True, check=False)
