@@ -402,6 +402,18 @@ class TestLimits:
         fleet.work(400, 5)
         assert fleet.world.failures == 3
 
+    def test_a_reset_that_the_store_does_not_keep_and_an_older_one_that_it_has_kept(self) -> None:
+        fleet = self.fleet("clear", "p0")
+        fleet.world.reset(fleet.engines[0], fleet.engines)
+        fleet.work(2)
+        fleet.store.mood, fleet.world.well, fleet.world.locked = "full", False, True
+        fleet.passes(301)
+        fleet.world.reset(fleet.engines[1], fleet.engines)
+        fleet.work(4)
+        assert fleet.world.failures == 2  # one each
+        fleet.work(60)
+        assert fleet.world.failures == 3
+
     def test_several_machines_without_a_store(self) -> None:
         fleet = self.fleet("clear", processes=3)
         fleet.world.well = False
