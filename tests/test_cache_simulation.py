@@ -127,7 +127,8 @@ class Caches(RuleBasedStateMachine):
         answer = ANSWERS["silence"] if saying == "lost" else answer
         outcome = outcome_of(answer, token, floor(self.world.ends[token] - self.world.true) if token else 0)
         book.answered(signin.password, classify(answer))
-        if isinstance(outcome, Unavailable) and outcome.retry_after and signin.number >= self.cache.valid_from:
+        heard = self.cache.pending and self.cache.pending.number == signin.number  # a given-up one's connection is cut
+        if heard and isinstance(outcome, Unavailable) and outcome.retry_after:
             book.not_before[self] = self.world.true + outcome.retry_after
         ledger = self.ledgers[fingerprint] = self.ledgers[fingerprint].answered(signin.attempt.answered(answer))
         before, sent, signin.sent, left = signin.record, signin.sent, None, self.now.until(signin.end)
