@@ -200,7 +200,7 @@ class Caches(RuleBasedStateMachine):
         for fingerprint in {"/".join(held), "/".join(self.login)}:
             ledger = self.ledgers.get(fingerprint, Ledger())
             self.ledgers[fingerprint] = ledger.after_reset(self.world.new_id(), self.now)
-            self.world.book(fingerprint).resets(self.world.true, {self})
+            self.world.book(fingerprint).resets(self.world.true, self, {self})
         self.rejected.clear()
         self.calm()
         self.forget()
