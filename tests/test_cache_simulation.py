@@ -240,8 +240,9 @@ class Caches(RuleBasedStateMachine):
     def ask(self, deadline: float, *, late: bool) -> None:
         now = self.now
         if self.cache.overdue(now.monotonic):
-            self.cache = self.cache.given_up(now, self.world.chance.random())
-            self.limit, self.failed_at = -inf, now.monotonic
+            before, self.cache = self.cache, self.cache.given_up(now, self.world.chance.random())
+            if self.cache.backoff is not before.backoff:  # of a process that stood still, a final refusal stays
+                self.limit, self.failed_at = -inf, now.monotonic
         decision, serve = self.cache.ask(now, late=late), None
         if isinstance(decision, Start):
             serve = decision.meanwhile
