@@ -187,7 +187,7 @@ GATE = [*(f"--ignore={file}" for file in (*OF_TOOLS, *OF_SYSTEMS)), "-m", QUICK]
 
 @nox.session(python=SUPPORTED if PRESENT else False)
 def tests(session: nox.Session) -> None:
-    """Test the built wheel on each Python: all of it, with coverage, on the oldest; `-- FILE` as pytest takes it."""
+    """Test the wheel on each Python, on the oldest with coverage (whole systems: `systems`); `-- FILE` for pytest."""
     if not PRESENT:
         session.error(f"none of Python {', '.join(SUPPORTED)} is present")
     _install(session, "package", "test", wheel=True)

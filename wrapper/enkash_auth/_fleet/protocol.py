@@ -97,7 +97,7 @@ def _look_again(member: Member, ours: TokenRecord | None, ready: _Ready) -> Step
     if member.memory.unread(ledger):
         now, same = yield Source()
         if same is not True:
-            return Ended(same or None)
+            return Ended(same or None)  # why it cannot be read; or None: begin again with those it names
     member.memory = member.memory.after(ledger, saved=saved, read=True)
     decision = ledger.decide(now)
     if failure := member.blocked(decision, backoff, now):
