@@ -116,7 +116,7 @@ class Run:
             self._waiting[got] = engine, asked
             return
         self.longest = max(self.longest, self.world.true - asked)
-        self._at(max(engine.held.serving[0], self.world.true + STEP) + TICK, engine)
+        self._at(max(engine.held.serving[1], self.world.true + STEP) + TICK, engine)
 
 
 def main(sizes: list[int]) -> None:

@@ -44,7 +44,7 @@ class Callers:
 
     def ask(self, engine: Engine) -> None:
         now, users = engine.runtime.monotonic(), {engine.held.account.credentials.username, self.world.offered[0]}
-        until, token = engine.held.serving
+        _, until, token = engine.held.serving
         if now < until:
             self.check(engine, token, None, users)
             self.last = engine, token, now

@@ -44,7 +44,7 @@ class Engine:
             raise self._reentrant().to_exception()
         flight = self.held.flight
         running = flight and flight.launched and flight.outcome is None
-        if flight and running and self.held.serving[0] == LONG_AGO and self.runtime.monotonic() < flight.end:
+        if flight and running and self.held.serving[1] == LONG_AGO and self.runtime.monotonic() < flight.end:
             return flight  # without the lock: 10,000 tasks may come in one turn of a loop
         if self.held.inherited and not self.held.closed:
             self.held.start_in_child()
@@ -68,9 +68,9 @@ class Engine:
         if flight and not flight.launched and not self._launch(flight):
             return self._decide(late=False)
         if isinstance(decision, Serve):
-            self.held.serving = decision.until, decision.token
+            self.held.serving = self.runtime.monotonic, decision.until, decision.token
             return decision.token
-        self.held.serving = LONG_AGO, None
+        self.held.serving = self.runtime.monotonic, LONG_AGO, None
         if isinstance(decision, Fail):
             return decision.failure
         assert flight

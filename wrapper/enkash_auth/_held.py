@@ -1,6 +1,7 @@
 """What an engine holds: all that changes, under one lock."""
 
 import threading
+from collections.abc import Callable
 
 from ._flight import Flight
 from ._policy.cache import TokenCache
@@ -10,19 +11,18 @@ from ._policy.token import Token
 from ._runtime import Runtime, exclusively
 from ._signin.account import Account
 
-_NOTHING = LONG_AGO, None
-
 
 class Held:
     """The cache, the account, the flight under way, and what the hot path reads.
 
-    The hot path reads `serving` without the lock: the token, and when callers have to ask again (monotonic; LONG_AGO if
-    they have to wait). It is one tuple, for without a GIL two reads may see two states.
+    The hot path reads `serving` without the lock: the clock, when by that callers have to ask again (LONG_AGO if they
+    have to wait), and the token. It is one tuple, for without a GIL two reads may see two states.
     """
 
     def __init__(self, cache: TokenCache, account: Account, runtime: Runtime) -> None:
         self.cache, self.account = cache, account
-        self.serving: tuple[float, Token | None] = _NOTHING
+        self._nothing = runtime.monotonic, LONG_AGO, None
+        self.serving: tuple[Callable[[], float], float, Token | None] = self._nothing
         self.lock, self.closed, self.inherited = threading.RLock(), False, False
         self.flight: Flight | None = None
         self.ended: Flight | None = None  # the last that has finished
@@ -31,16 +31,16 @@ class Held:
     def change(self, cache: TokenCache) -> None:
         """Take over a new state; the next caller decides by it."""
         if cache is not self.cache:
-            self.cache, self.serving = cache, _NOTHING
+            self.cache, self.serving = cache, self._nothing
 
     def start_clean(self, cache: TokenCache) -> None:
         """Take over a state in which no sign-in is under way."""
-        self.cache, self.flight, self.serving = cache, None, _NOTHING
+        self.cache, self.flight, self.serving = cache, None, self._nothing
 
     def inherit(self) -> None:
         """In a forked child: no thread signs in here, the lock may be held for ever, sockets are the parent's."""
         self.lock, self.flight, self.ended, self.inherited = threading.RLock(), None, None, True
-        self.serving = _NOTHING
+        self.serving = self._nothing
 
     def start_in_child(self) -> None:
         """Forget the parent's token, and make connections of its own; raises `ConfigurationError`, until it can."""

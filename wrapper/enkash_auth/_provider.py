@@ -82,7 +82,7 @@ class TokenProvider:
         rereads = bool(source) or store is not None or direct.attempts.path is not None
         cache = TokenCache(account.identity, timeout, rereads)
         self._engine = Engine(cache, account, signer, runtime, source=source, on_event=on_event)
-        self._held, self._monotonic, self._timeout = self._engine.held, runtime.monotonic, timeout
+        self._held, self._timeout = self._engine.held, timeout
         self._own_store: Store | None = None
         _engines.add(self._engine)
 
@@ -104,10 +104,10 @@ class TokenProvider:
 
         Raises `RefusedError` (also without asking, after a final refusal), `UnavailableError` or `ProtocolError`.
         """
-        until, token = self._held.serving
-        if self._monotonic() < until:
+        monotonic, until, token = self._held.serving
+        if monotonic() < until:
             return token  # type: ignore[return-value]  # None is never to be served
-        deadline, engine = self._monotonic() + self._timeout, self._engine
+        deadline, engine = monotonic() + self._timeout, self._engine
         answer = engine.join_or_start()
         while isinstance(answer, Flight):
             answer.wait(deadline)
@@ -116,10 +116,10 @@ class TokenProvider:
 
     async def atoken(self) -> Token:
         """Return a valid token, from any asyncio event loop; as `token`, without blocking the loop."""
-        until, token = self._held.serving
-        if self._monotonic() < until:
+        monotonic, until, token = self._held.serving
+        if monotonic() < until:
             return token  # type: ignore[return-value]  # None is never to be served
-        deadline, engine = self._monotonic() + self._timeout, self._engine
+        deadline, engine = monotonic() + self._timeout, self._engine
         answer = engine.join_or_start()
         while isinstance(answer, Flight):
             await answer.waiter(deadline)
