@@ -335,7 +335,7 @@ def test_a_closed_provider_says_so(provider: TokenProvider, ask: Ask) -> None:
     provider.close()
     with pytest.raises(ConfigurationError, match="closed"):
         ask(provider)
-    engine_of(provider).held.inherit()
+    engine_of(provider).inherit()
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ class TestInterrupts:
         other = threading.Thread(target=provider.token)  # holds the lock; the child does not have this thread
         other.start()
         holds.wait(5)
-        engine_of(provider).held.inherit()  # what os.fork() calls in the child
+        engine_of(provider).inherit()  # what os.fork() calls in the child
         assert provider.token().access_token == "canary-token-2"
         go.set()
         other.join()

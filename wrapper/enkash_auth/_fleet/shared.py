@@ -76,6 +76,10 @@ class Shared:
         if self._strict:
             raise Unavailable(why, account.identity.host).to_exception()
 
+    def inherit(self) -> None:
+        """In a forked child: forget attempts that are under way."""
+        self._members = {name: evolve(one, memory=one.memory.inherited()) for name, one in self._members.items()}
+
     def _member(self, account: Account) -> Member:
         host, runtime = account.identity.host, self._runtime
         made = Member(host, self._timeout, self._strict, runtime.new_id, runtime.draw, account.gateway.lead)

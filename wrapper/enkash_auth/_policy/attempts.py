@@ -1,8 +1,4 @@
-"""How often a password may be sent: the attempts since the last success, how each was answered, what that allows.
-
-The vendor locks an account after three failures in a row, and no page says how a failure looks. So what counts is not
-the shape of an answer but the passwords that have left.
-"""
+"""How often a password may be sent: the passwords that have left count, for no page says how a failure looks."""
 
 from __future__ import annotations
 
@@ -184,10 +180,14 @@ class Memory:
             ledger = ledger.answered(attempt)
         return ledger
 
+    def inherited(self) -> Memory:
+        """Return what a forked child knows: an attempt under way is its parent's, which will write how it ended."""
+        ledger, own = (tuple(a for a in found if a.kind is not Kind.OPEN) for found in (self.ledger.attempts, self.own))
+        return Memory(evolve(self.ledger, attempts=ledger), own)
+
     def keeping(self, attempt: Attempt) -> Memory:
         """Remember an attempt of this process's, or its answer."""
-        own = (*(one for one in self.own if one.id != attempt.id), attempt)
-        return Memory(self.ledger.answered(attempt), own)
+        return Memory(self.ledger.answered(attempt), (*(one for one in self.own if one.id != attempt.id), attempt))
 
     def unread(self, ledger: Ledger) -> bool:
         """Whether a person has reset, and no success followed: the credentials' source has to be read first."""

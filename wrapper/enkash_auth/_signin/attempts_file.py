@@ -90,6 +90,10 @@ class Attempts:
         """Return the ledger, and find out whether the file works."""
         return self._change(fingerprint, lambda ledger: (ledger, ledger), _PATIENCE) or Ledger()
 
+    def inherit(self) -> None:
+        """In a forked child: forget attempts that are under way."""
+        self._memories = {fingerprint: memory.inherited() for fingerprint, memory in self._memories.items()}
+
     def _memory(self, fingerprint: str) -> Memory:
         return self._memories.get(fingerprint, Memory())
 

@@ -69,6 +69,9 @@ class Direct:
         record = TokenRecord.from_answer(reply.outcome, reply.sent, answered, before=given.record, draw=draw)
         return record, reply.answer
 
+    def inherit(self) -> None:
+        self.attempts.inherit()
+
     def reset(self, account: Account) -> None:
         """Let one more password of these credentials through, for every process of this machine's user."""
         self.attempts.reset(account.identity.fingerprint)
