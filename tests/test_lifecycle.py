@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -334,6 +335,16 @@ def test_a_child_forked_amid_a_sign_in_counts_what_its_parent_was_answered(
         go.set()
         os.write(tell, parent.result())
         assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_that_can_open_no_file_makes_connections_of_its_own(provider: TokenProvider) -> None:
+    engine_of(provider).inherit()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        assert provider.token().access_token == "canary-token-1"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("store", [None, MemoryStore()])
