@@ -428,7 +428,7 @@ class TestServers:
 
     def test_a_user_who_may_not_ask_for_the_time_leaves_no_lease(self, valkey: Valkey, admin: redis.Redis) -> None:
         store = self.user(valkey, admin, ["+get", "+set", "+pttl", "+del", "+eval", "+select"])
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreError, match="its ACL forbids a command"):
             store.lock("grant-1", 60.0)
         assert admin.keys() == []
 
