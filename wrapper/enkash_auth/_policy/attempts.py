@@ -8,19 +8,18 @@ from typing import Any, NamedTuple
 from attrs import asdict, evolve, frozen
 
 from .classification import Answer, Kind, classify
-from .lifetime import LONG_AGO, Moment
+from .lifetime import BEFORE_ALL, LONG_AGO, Moment
 from .outcome import Failure, Limit, Refused, Unavailable
 
 
 class Row(NamedTuple):
-    """Forbids the next attempt, for a while or for good, if it fits the kinds of those before it, oldest first."""
+    """Forbids the next attempt, for a while or for good, if it is the first to fit those before it, oldest first."""
 
     kind: Kind
     fits: Callable[[list[Kind]], bool]
     final: bool = False
 
 
-# the first row that fits forbids the next password; if no row fits, the password may leave
 UNPROVEN = (
     Row(Kind.CLEAR, lambda kinds: Kind.CLEAR in kinds, final=True),
     Row(Kind.CLIENT, lambda kinds: Kind.CLIENT in kinds, final=True),
@@ -37,7 +36,6 @@ PROVEN = (
     Row(Kind.OPEN, lambda kinds: len(kinds) > 1),
 )
 PAUSES = (60.0, 300.0, 600.0, 1200.0, 1800.0)  # seconds from the start of the last of one attempt, of two, …
-_BEFORE_ALL = Moment(LONG_AGO, LONG_AGO)
 
 
 @frozen
@@ -98,7 +96,7 @@ class Ledger:
     proven: bool = False
     reset: str = ""  # the id of the last reset
     cleared: int = 0  # the number of the last attempt that a success has cleared
-    cleared_at: Moment = _BEFORE_ALL  # when that started
+    cleared_at: Moment = BEFORE_ALL  # when that started
 
     def decide(self, now: Moment, running: Container[str] = ()) -> Decision:
         """Decide on the next attempt. `running`: the ids of open attempts that may still be answered."""
@@ -111,8 +109,7 @@ class Ledger:
             if row.final or now.monotonic < until:
                 attempt = ([one for one in known if one.kind is row.kind] or known)[-1]
                 return Decision(passwords, row.kind, row.final, until, attempt)
-        waits = len(self.attempts) > max(1, len(known))
-        return Decision(passwords, Kind.OPEN if waits else None)
+        return Decision(passwords, Kind.OPEN if len(self.attempts) > max(1, len(known)) else None)
 
     def started(self, id: str, now: Moment, owner: tuple[int, ...] = ()) -> tuple[Ledger, Attempt]:
         """Return the ledger with one more attempt, to be saved before its password leaves."""
@@ -187,7 +184,10 @@ class Memory:
 
     def keeping(self, attempt: Attempt) -> Memory:
         """Remember an attempt of this process's, or its answer."""
-        return Memory(self.ledger.answered(attempt), (*(one for one in self.own if one.id != attempt.id), attempt))
+        own = [one for one in self.own if one.id != attempt.id]
+        if attempt.kind is Kind.SUCCESS:  # those before it are cleared from any ledger
+            own = [one for one in own if one.number >= attempt.number or one.reset != attempt.reset]
+        return Memory(self.ledger.answered(attempt), (*own, attempt))
 
     def unread(self, ledger: Ledger) -> bool:
         """Whether a person has reset, and no success followed: the credentials' source has to be read first."""
