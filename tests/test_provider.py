@@ -631,6 +631,19 @@ class TestSource:
         assert heard[1].reason and re.fullmatch(rf"the source .*\.source failed \({kind}\)", heard[1].reason)
         assert caplog.text.count(f"({kind})") == 2 and "canary" not in caplog.text
 
+    def test_a_sign_in_that_it_outlasts_had_no_time_left(self, server: Server, clock: Clock, heard: Heard) -> None:
+        def source() -> Credentials:
+            clock.passes(10.2 if server.requests else 0)
+            return credentials()
+
+        server.answer = lambda _: REFUSAL
+        with TokenProvider(source, transport=server.transport, on_event=heard) as provider:
+            failure(provider)
+            clock.passes(5)
+            failure(provider, UnavailableError)
+        assert heard.kinds == ["refused", "unavailable"]
+        assert heard[1].reason == "no time was left"
+
     def test_an_interrupt_in_it_is_none_of_its_failures(self, provider: TokenProvider) -> None:
         def source() -> Credentials:
             raise KeyboardInterrupt

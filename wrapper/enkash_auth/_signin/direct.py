@@ -30,7 +30,8 @@ class Direct:
         if given.record:
             pause = given.record.seconds_until_request(now, now.until(given.deadline))
         if now.after(pause).until(given.deadline) <= 0:
-            return given.result(Unavailable("the server re-issues its current token until that expires", host, pause))
+            reason = "the server re-issues its current token until that expires" if pause else "no time was left"
+            return given.result(Unavailable(reason, host, pause))
         self.runtime.pause(max(0.0, pause - lead))
         first = self._attempt(given, now.monotonic + pause)
         now = self.runtime.now()
