@@ -641,8 +641,8 @@ class TestSource:
             failure(provider)
             clock.passes(5)
             failure(provider, UnavailableError)
-        assert heard.kinds == ["refused", "unavailable"]
-        assert heard[1].reason == "no time was left"
+            assert heard.kinds == ["refused", "unavailable"]
+            assert heard[1].reason == "no time was left"
 
     def test_an_interrupt_in_it_is_none_of_its_failures(self, provider: TokenProvider) -> None:
         def source() -> Credentials:
