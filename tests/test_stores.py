@@ -214,13 +214,13 @@ class TestFiles:
     def test_all_is_private(self, directory: Path) -> None:
         before = os.umask(0)
         try:
-            store = FileStore(directory)
+            store = FileStore(directory / "below")
             lease = store.lock("grant-1", 60.0)
             store.save("token-1", b"1", 60.0, lease)
         finally:
             os.umask(before)
-        assert directory.stat().st_mode & 0o777 == 0o700
-        modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
+        assert [path.stat().st_mode & 0o777 for path in (directory / "below", directory)] == [0o700, 0o755]
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (directory / "below").iterdir()}
         assert modes == {"grant-1.lease": 0o600, "grant-1.lease.lock": 0o600, "token-1": 0o600}
 
     @pytest.mark.parametrize("mode", [0o755, 0o750, 0o701])

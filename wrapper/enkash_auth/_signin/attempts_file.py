@@ -19,6 +19,7 @@ from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._runtime import Runtime, exclusively
+from enkash_auth.stores._protocol import make_directory
 
 try:
     import sqlite3  # here, for a sign-in must not import: a fork may come
@@ -128,7 +129,7 @@ class Attempts:
         if sqlite3 is None:
             raise OSError("this Python has no sqlite3")
         with suppress(FileExistsError):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(path.parent)
             # a file that exists is not opened: closing it would end the locks that SQLite holds in this process
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         connect = partial(sqlite3.connect, path, timeout=max(0.0, min(_PATIENCE, left)), isolation_level=None)

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from enkash_auth._policy.cause import cause_of
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lease, Lock, StoreError, store_errors
+from ._protocol import Lease, Lock, StoreError, make_directory, store_errors
 
 _LARGEST = 64 * 1024
 _TIMEOUT = 1.0  # seconds; the lock is held for single reads and writes only
@@ -110,7 +110,7 @@ class FileStore:
 
     def _make(self) -> None:
         if not self._exists():
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self._directory)
             self._exists()
 
     @contextmanager
