@@ -26,8 +26,9 @@ def check_threads() -> None:
     """Raise `ConfigurationError` if gevent or eventlet came too late: the locks would hold nobody, and TLS block."""
     if threading.Lock is not _lock_type:
         raise ConfigurationError(
-            "threading was patched (gevent, eventlet) after enkash_auth was imported: patch first, and load the "
-            "application after that (gunicorn without --preload, uWSGI with lazy-apps); see docs/examples.md#gevent"
+            "threading was patched (gevent, eventlet) after enkash_auth was imported: patch first, and load "
+            "the application after that (gunicorn without --preload, uWSGI with gevent-early-monkey-patch); see "
+            "docs/examples.md#gevent"
         )
 
 
