@@ -377,6 +377,7 @@ class World(Outside):
         child = copy.copy(engine)
         child.held, child.signer = copy.copy(engine.held), copy.deepcopy(engine.signer)
         child.held.inherit()
+        child.signer.inherit()
         self.machines[child] = self.machines[engine]
         for book in self.books.values():
             for password in book.passwords:

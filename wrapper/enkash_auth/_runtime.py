@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from attrs import frozen
 
 from ._policy.lifetime import Moment
+from ._policy.waited import OVERSLEPT
 from .errors import ConfigurationError
 
 T = TypeVar("T")
@@ -144,7 +145,8 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
         ended.set()
 
     start_thread(run, "enkash-auth-store")
-    if not ended.wait(seconds):
+    end = time.monotonic() + seconds + OVERSLEPT
+    if not ended.wait(seconds) and (time.monotonic() < end or not ended.wait(seconds)):  # again if this stood still
         raise TimeoutError
     returned, value = outcome[0]
     if returned:
