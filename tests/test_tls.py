@@ -10,9 +10,9 @@ import pytest
 import trustme
 import truststore
 
-from conftest import credentials, grant
+from conftest import credentials, fork_waits, grant
 from enkash_auth import TokenProvider
-from enkash_auth._forks import Forks, forks
+from enkash_auth._forks import Forks
 from enkash_auth._policy.outcome import Issued
 from enkash_auth._signin.tls import tls_context
 from enkash_auth.errors import UnavailableError
@@ -67,13 +67,6 @@ def test_a_rotated_file_of_certificates_is_noticed(
         tls.wait_for_request()
         tls.connections[0].sendall(ANSWER)
         assert isinstance(call.result().outcome, Issued)
-
-
-def fork_waits() -> bool:
-    try:
-        return not forks.begin(0)
-    finally:
-        forks.end()
 
 
 def test_no_child_is_forked_amid_a_tls_handshake(tls: TlsServer) -> None:
