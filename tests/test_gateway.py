@@ -189,11 +189,12 @@ BOMB = gzip.compress(b'{"access_token":"t","x":"' + 10_000_000 * b"x" + b'"}')
         ("gzip", gzip.compress(b'{"access_token":"t"}'), Issued),
         ("Deflate", zlib.compress(b'{"access_token":"t"}'), Issued),
         ("gzip", BOMB, Unavailable),
+        ("gzip", gzip.compress(b'{"access_token":"t"}') + b"x" * 70_000, Unavailable),
         ("gzip, gzip", gzip.compress(BOMB), Malformed),
         ("gzip", b"no gzip", Malformed),
         ("br", b"whatever", Malformed),
     ],
-    ids=["gzip", "deflate", "bomb", "bomb in gzip", "no gzip", "unknown"],
+    ids=["gzip", "deflate", "bomb", "endless after its end", "bomb in gzip", "no gzip", "unknown"],
 )
 def test_a_packed_answer_is_unpacked_to_64_kib_at_most(
     server: Server, encoding: str, body: bytes, outcome: type[Outcome]
@@ -232,11 +233,18 @@ def test_no_proxy_sees_a_sign_in_over_plain_http(proxy: socket.socket) -> None:
             proxy.accept()
 
 
-@pytest.mark.parametrize("url", ["ftp://user:canary@proxy", "http://user:canary@proxy:port"])
-def test_a_proxy_that_cannot_be_used_is_named(environment: pytest.MonkeyPatch, url: str) -> None:
-    environment.setenv("HTTPS_PROXY", url)
-    environment.delenv("https_proxy", raising=False)
-    with pytest.raises(ConfigurationError, match="HTTPS_PROXY") as caught:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "ftp://user:canary@proxy"),
+        ("HTTPS_PROXY", "http://user:canary@proxy:port"),
+        ("NO_PROXY", "canary,fd00::/8"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+    environment.delenv(name.lower(), raising=False)
+    with pytest.raises(ConfigurationError, match=name) as caught:
         TokenProvider(credentials())
     assert caught.value.__context__ is None
     caught.value.__traceback__ = caught.value.__traceback__ and caught.value.__traceback__.tb_next  # this test's own

@@ -15,7 +15,7 @@ from enkash_auth import TokenProvider
 from enkash_auth._forks import Forks, forks
 from enkash_auth._policy.outcome import Issued
 from enkash_auth._signin.tls import tls_context
-from enkash_auth.errors import UnavailableError
+from enkash_auth.errors import ConfigurationError, UnavailableError
 from tls_server import ANSWER, TlsServer
 
 
@@ -48,6 +48,16 @@ def test_a_file_that_is_named_comes_before_the_systems(
     tls.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     assert not isinstance(tls_context(True), truststore.SSLContext)
+
+
+def test_a_file_of_keys_that_cannot_be_written_is_named(
+    tls: TlsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tls.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSLKEYLOGFILE", "/nowhere/keys")
+    with pytest.raises(ConfigurationError, match="^SSLKEYLOGFILE: /nowhere/keys cannot be written"):
+        TokenProvider(credentials())
 
 
 def test_a_rotated_file_of_certificates_is_noticed(

@@ -124,10 +124,9 @@ class BoundedStream(httpx.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         size = 0
-        for chunk in self._inner:
-            if self._unpacker:
-                chunk = self._unpacker.decompress(chunk, _LARGEST_ANSWER + 1)
-            size += len(chunk)
+        for packed in self._inner:
+            chunk = self._unpacker.decompress(packed, _LARGEST_ANSWER + 1) if self._unpacker else packed
+            size += max(len(packed), len(chunk))  # zlib keeps what follows the end of a packed body
             if size > _LARGEST_ANSWER:
                 raise StoppedError(Unavailable("the answer is larger than 64 KiB", self._call.host))
             if self._call.seconds() < 0:

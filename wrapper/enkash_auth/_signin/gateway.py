@@ -81,7 +81,9 @@ class Gateway:
             return client
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             why = type(error).__name__
-        raise ConfigurationError(f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use it ({why}); correct it")
+        raise ConfigurationError(
+            f"HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY: httpx cannot use it ({why}); correct it"
+        )
 
     def grant(self, deadline: Moment, runtime: Runtime, leaves: float = LONG_AGO) -> Reply:
         """Send one token request (RFC 6749 section 4.3) until `deadline`, and return how it ended.
