@@ -1,5 +1,6 @@
 """Every answer a server may give ends in the right class."""
 
+import gc
 import gzip
 import socket
 import traceback
@@ -8,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.cookiejar import Cookie
 
 import httpx
 import pytest
@@ -205,12 +207,13 @@ def test_a_packed_answer_is_unpacked_to_64_kib_at_most(
         assert isinstance(grant(provider, 5.0).outcome, outcome)
 
 
-def test_a_server_that_sets_cookies_gets_none_back(server: Server) -> None:
+def test_a_server_that_sets_cookies_gets_none_back_and_fills_no_memory(server: Server) -> None:
     server.answer = lambda _: httpx.Response(200, json={"access_token": "t"}, headers={"Set-Cookie": "session=1"})
     with TokenProvider(credentials(), transport=server.transport) as provider:
         provider.token()
         provider.reset()
         provider.token()
+        assert not [one for one in gc.get_objects() if isinstance(one, Cookie) and one.name == "session"]
     assert [request.headers.get("Cookie") for request in server.requests] == [None, None]
 
 

@@ -6,6 +6,7 @@ import threading
 import zlib
 from contextlib import suppress
 from functools import partial
+from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 
 import httpx
@@ -77,7 +78,8 @@ class Gateway:
         try:
             # a transport that was given brings its own
             client = self._make_client(verify_ssl=self._verify if self._shared else tls_context(self._verify))
-            client.get_httpx_client()  # here, not in a sign-in
+            http = client.get_httpx_client()  # here, not in a sign-in
+            http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))  # each sign-in stands alone
             return client
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             why = type(error).__name__
@@ -169,7 +171,6 @@ class Gateway:
         # a host may have several addresses, the first of them dead
         limits = httpx.Timeout(seconds, connect=seconds / 3).as_dict()
         request.extensions = {**request.extensions, "timeout": limits, "trace": call.trace}
-        request.headers.pop("Cookie", None)  # each sign-in stands alone
         if not (self._credentials.username + self._credentials.password.reveal()).isascii():
             request.headers["Content-Type"] += ";charset=UTF-8"  # else stock Spring reads Latin-1, and counts a failure
         request.stream = Form(request.content, call)
