@@ -14,6 +14,7 @@ from conftest import credentials, grant
 from enkash_auth import TokenProvider
 from enkash_auth._forks import Forks, forks
 from enkash_auth._policy.outcome import Issued
+from enkash_auth._provider import engine_of
 from enkash_auth._signin.tls import tls_context
 from enkash_auth.errors import ConfigurationError, UnavailableError
 from tls_server import ANSWER, TlsServer
@@ -77,6 +78,19 @@ def test_a_rotated_file_of_certificates_is_noticed(
         tls.wait_for_request()
         tls.connections[0].sendall(ANSWER)
         assert isinstance(call.result().outcome, Issued)
+
+
+def test_callers_do_not_wait_while_certificates_are_read(tls: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file may be on a network drive whose server is away."""
+    with TokenProvider(credentials(base_url=tls.url)) as provider, ThreadPoolExecutor() as pool:
+        gateway = engine_of(provider).held.account.gateway
+
+        def read() -> tuple[()]:
+            pool.submit(gateway.abandon).result(timeout=5)  # as a caller does that gives the sign-in up
+            return ()
+
+        monkeypatch.setattr("enkash_auth._signin.gateway.certificates", read)
+        assert not isinstance(grant(provider).outcome, Issued)
 
 
 def fork_waits() -> bool:

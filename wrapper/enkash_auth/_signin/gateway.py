@@ -98,10 +98,11 @@ class Gateway:
         current_call.set(call)
         with self._lock:
             self._calls.append(call)
+        try:
+            # not under the lock, for which `abandon` waits, and so callers: a file on a dead network drive hangs
             if self._certificates and self._certificates != (rotated := certificates()):
                 with suppress(ConfigurationError), forks.waiting():  # half-way through
                     self._client, self._certificates = self._connect(), rotated
-        try:
             outcome = self._send(call)
         finally:
             call.shake(False)
