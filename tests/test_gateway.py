@@ -3,6 +3,7 @@
 import gc
 import gzip
 import socket
+import threading
 import traceback
 import zlib
 from base64 import b64encode
@@ -19,7 +20,7 @@ from enkash_auth import TokenProvider
 from enkash_auth._policy.classification import Kind, classify
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
 from enkash_auth._provider import engine_of
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import NoThreadError, Runtime
 from enkash_auth._signin.answers import read_retry_after
 from enkash_auth._signin.call import Call, Form, StoppedError
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
@@ -304,6 +305,44 @@ def test_a_clear_refusal_is_one_under_any_status(server: Server, status: int) ->
             with pytest.raises(RefusedError, match="wrong password or locked account"):
                 provider.token()
     assert len(server.requests) == 1
+
+
+def test_a_host_that_is_looked_up_for_too_long_gets_no_password_and_costs_no_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, look_up = threading.Event(), socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **named: found.wait(5) and look_up(*given, **named))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        place = f"127.0.0.1:{listening.getsockname()[1]}"
+        with TokenProvider(credentials(base_url=f"http://{place}")) as provider:
+            reply = grant(provider, 0.05)
+            found.set()
+            connection, _ = listening.accept()
+            with connection:
+                assert connection.recv(1) == b""
+    assert reply.outcome == Unavailable(f"cannot connect to {place}: timeout", "127.0.0.1", late=True)
+    assert classify(reply.answer) is Kind.REMOVED
+
+
+def test_a_request_that_does_not_end_is_ended_at_the_deadline(server: Server) -> None:
+    ended = threading.Event()
+    server.answer = lambda _: httpx.Response(500) if ended.wait(5) else issued("t")
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        reply = grant(provider, 0.05)
+        ended.set()
+    assert reply.outcome == Unavailable("no answer within 0.05 s", "token.example", late=True)
+    assert classify(reply.answer) is Kind.UNKNOWN
+
+
+def test_where_no_thread_can_start_no_password_leaves(server: Server) -> None:
+    def call_within(seconds: float, call: object) -> None:
+        raise NoThreadError("no thread could be started")
+
+    runtime = Runtime(call_within=call_within)
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        reply = engine_of(provider).held.account.gateway.grant(runtime.now().after(5), runtime)
+    assert reply.outcome == Unavailable("no thread could be started", "token.example")
+    assert classify(reply.answer) is Kind.REMOVED
 
 
 def test_no_body_leaves_after_the_deadline() -> None:

@@ -138,11 +138,11 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
         _later.records = records
         try:
             outcome.append((True, call()))
-        except Exception as error:
+        except BaseException as error:
             outcome.append((False, error))
         ended.set()
 
-    start_thread(run, "enkash-auth-store")
+    start_thread(run, "enkash-auth-call")
     if not ended.wait(seconds):
         raise TimeoutError
     returned, value = outcome[0]
