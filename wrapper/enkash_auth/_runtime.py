@@ -144,11 +144,11 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
         _later.records = records
         try:
             outcome.append((True, call()))
-        except Exception as error:
+        except BaseException as error:
             outcome.append((False, error))
         ended.set()
 
-    start_thread(run, "enkash-auth-store")
+    start_thread(run, "enkash-auth-call")
     end = time.monotonic() + seconds + OVERSLEPT
     if not ended.wait(seconds) and (time.monotonic() < end or not ended.wait(seconds)):  # again if this stood still
         raise TimeoutError
