@@ -216,11 +216,16 @@ def test_a_reset_that_a_success_has_followed_asks_for_no_reading(path: Path, clo
     begun(make(path, clock), clock)
 
 
-def test_what_another_version_wrote_counts_as_missing(path: Path, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE ledgers SET ledger = '{}'", "UPDATE ledgers SET wall = NULL", "ALTER TABLE ledgers ADD more TEXT"],
+)
+def test_what_another_version_wrote_counts_as_missing(path: Path, clock: Clock, change: str) -> None:
     attempts = make(path, clock)
     begun(attempts, clock)
+    clock.monotonic -= 5  # as after a boot: the wall clock says how old it is
     with closing(sqlite3.connect(path)) as file, file:
-        file.execute("UPDATE ledgers SET ledger = '{}'")
+        file.execute(change)
     assert make(path, clock).look("f") == Ledger()
     assert len(attempts.look("f").attempts) == 1  # its own
 

@@ -69,7 +69,7 @@ class Attempts:
             self._runtime.pause(_POLL)
 
     def _begin(self, now: Moment, left: float, memory: Memory | None, ledger: Ledger) -> tuple[Ledger, Begun]:
-        decision = ledger.decide(now, {one.id for one in ledger.attempts if one.owner and _runs(one, now)})
+        decision = ledger.decide(now, {one.id for one in ledger.attempts if len(one.owner) == 4 and _runs(one, now)})
         if memory and memory.unread(ledger):
             return ledger, Decision(decision.passwords, Kind.RESET)
         if decision.row:
@@ -150,10 +150,10 @@ class Attempts:
 
 def _read(row: tuple[str, int, float, float, str], now: Moment) -> Ledger:
     """Read a row by the monotonic clock if that has run on since, else by the wall clock, which may have been set."""
-    _, place, monotonic, wall, text = row
-    same = place == _place() and monotonic <= now.monotonic
-    age = now.monotonic - monotonic if same else max(0.0, now.wall - wall)
     try:
+        _, place, monotonic, wall, text = row
+        same = place == _place() and monotonic <= now.monotonic
+        age = now.monotonic - monotonic if same else max(0.0, now.wall - wall)
         return Ledger.from_entry(json.loads(text), now.after(-age))
     except (KeyError, TypeError, ValueError):
         return Ledger()  # of another version of this package
