@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from conftest import Clock
-from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
+from conftest import Clock, fork_waits
+from enkash_auth._forks import forks
+from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Answer, Kind
-from enkash_auth._runtime import Runtime
+from enkash_auth._policy.memory import Memory
+from enkash_auth._runtime import Runtime, exclusively
 from enkash_auth._signin import attempts_file
 from enkash_auth._signin.attempts_file import Attempts
 
@@ -316,8 +319,29 @@ def test_a_child_that_is_forked_amid_a_transaction_can_use_the_file(path: Path) 
     thread = threading.Thread(target=attempts.begin, args=("f", runtime.now().after(5)))
     thread.start()
     inside.wait()
+    assert fork_waits()
     child = os.fork()
     if not child:
         os._exit(not isinstance(attempts.begin("f", runtime.now().after(1)), Attempt))
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_does_not_wait_for_the_threads_that_wait_for_the_file(path: Path) -> None:
+    inside, go, runtime = threading.Event(), threading.Event(), Runtime()
+
+    def hang() -> None:
+        inside.set()
+        go.wait()
+
+    thread = threading.Thread(target=exclusively, args=(forks.transaction, hang))
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        os._exit(not isinstance(Attempts(path, runtime).begin("f", runtime.now().after(1)), Attempt))
+    go.set()
     thread.join()
     assert os.waitpid(child, 0)[1] == 0

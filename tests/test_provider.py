@@ -335,7 +335,7 @@ def test_a_closed_provider_says_so(provider: TokenProvider, ask: Ask) -> None:
     provider.close()
     with pytest.raises(ConfigurationError, match="closed"):
         ask(provider)
-    engine_of(provider).held.inherit()
+    engine_of(provider).inherit()
 
 
 @pytest.mark.parametrize(
@@ -439,11 +439,32 @@ class TestInterrupts:
             ask(provider)
         wait_for_sign_ins()
 
+    def test_where_no_daemon_thread_may_start_another_signs_in(
+        self, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make = threading.Thread.__init__
+
+        def forbid(_: threading.Thread, daemon: bool | None = None) -> None:
+            if daemon:
+                raise RuntimeError("daemon threads are disabled in this (sub)interpreter")
+
+        def init(self: threading.Thread, *args: Any, daemon: bool | None = None, **options: Any) -> None:
+            forbid(self, daemon)
+            make(self, *args, **options)
+
+        monkeypatch.setattr(threading.Thread, "__init__", init)
+        monkeypatch.setattr(threading.Thread, "daemon", property(lambda _: False, forbid))
+        assert provider.token().access_token == "canary-token-1"
+
+    @pytest.mark.parametrize(
+        "why",
+        ["can't create new thread at interpreter shutdown", "thread is not supported for isolated subinterpreters"],
+    )
     def test_where_no_thread_can_start_callers_are_told_so_at_once(
-        self, server: Server, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch, ask: Ask
+        self, server: Server, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch, ask: Ask, why: str
     ) -> None:
         def refuse(self: threading.Thread) -> None:
-            raise RuntimeError("can't create new thread at interpreter shutdown")
+            raise RuntimeError(why)
 
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(UnavailableError, match="no thread could be started"):
@@ -476,7 +497,7 @@ class TestInterrupts:
         other = threading.Thread(target=provider.token)  # holds the lock; the child does not have this thread
         other.start()
         holds.wait(5)
-        engine_of(provider).held.inherit()  # what os.fork() calls in the child
+        engine_of(provider).inherit()  # what os.fork() calls in the child
         assert provider.token().access_token == "canary-token-2"
         go.set()
         other.join()
@@ -604,6 +625,7 @@ class TestSource:
         with TokenProvider(source, transport=server.transport, on_event=heard) as provider:
             for _ in range(5):
                 assert "canary" not in str(failure(provider))
+                wait_for_sign_ins()
                 clock.passes(5)
         assert heard.kinds == ["refused", "source_failed", "source_failed"]
         kind = type(error).__name__

@@ -10,9 +10,9 @@ import pytest
 import trustme
 import truststore
 
-from conftest import credentials, grant
+from conftest import credentials, fork_waits, grant
 from enkash_auth import TokenProvider
-from enkash_auth._forks import Forks, forks
+from enkash_auth._forks import Forks
 from enkash_auth._policy.outcome import Issued
 from enkash_auth._provider import engine_of
 from enkash_auth._signin.tls import tls_context
@@ -91,13 +91,6 @@ def test_callers_do_not_wait_while_certificates_are_read(tls: TlsServer, monkeyp
 
         monkeypatch.setattr("enkash_auth._signin.gateway.certificates", read)
         assert not isinstance(grant(provider).outcome, Issued)
-
-
-def fork_waits() -> bool:
-    try:
-        return not forks.begin(0)
-    finally:
-        forks.end()
 
 
 def test_no_child_is_forked_amid_a_tls_handshake(tls: TlsServer) -> None:

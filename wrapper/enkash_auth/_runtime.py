@@ -6,6 +6,7 @@ Only this module starts threads.
 import contextvars
 import logging
 import random
+import re
 import secrets
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any, TypeVar, cast
 from attrs import frozen
 
 from ._policy.lifetime import Moment
+from ._policy.waited import OVERSLEPT
 from .errors import ConfigurationError
 
 T = TypeVar("T")
@@ -26,8 +28,9 @@ def check_threads() -> None:
     """Raise `ConfigurationError` if gevent or eventlet came too late: the locks would hold nobody, and TLS block."""
     if threading.Lock is not _lock_type:
         raise ConfigurationError(
-            "threading was patched (gevent, eventlet) after enkash_auth was imported: patch first, and load the "
-            "application after that (gunicorn without --preload, uWSGI with lazy-apps); see docs/examples.md#gevent"
+            "threading was patched (gevent, eventlet) after enkash_auth was imported: patch first, and load "
+            "the application after that (gunicorn without --preload, uWSGI with gevent-early-monkey-patch); see "
+            "docs/examples.md#gevent"
         )
 
 
@@ -36,12 +39,15 @@ class NoThreadError(RuntimeError):
 
 
 def start_thread(run: Callable[[], None], name: str = "enkash-auth-grant") -> None:
-    """Run on a daemon thread with the caller's context; raise `NoThreadError` if none can start."""
+    """Run on a thread, a daemon if it may be, with the caller's context; raise `NoThreadError` if none can start."""
     context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), name=name)
+    with suppress(RuntimeError):  # an isolated subinterpreter forbids it, and before Python 3.12 all threads
+        thread.daemon = True
     try:
-        threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
+        thread.start()
     except RuntimeError as error:
-        if "new thread" in str(error):  # else a signal handler's own, and the thread has started
+        if re.search("new thread|not supported", str(error)):  # else a signal handler's own, and the thread has started
             raise NoThreadError("no thread could be started") from None
         raise
 
@@ -143,7 +149,8 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
         ended.set()
 
     start_thread(run, "enkash-auth-call")
-    if not ended.wait(seconds):
+    end = time.monotonic() + seconds + OVERSLEPT
+    if not ended.wait(seconds) and (time.monotonic() < end or not ended.wait(seconds)):  # again if this stood still
         raise TimeoutError
     returned, value = outcome[0]
     if returned:

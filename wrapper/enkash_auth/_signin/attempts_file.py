@@ -14,10 +14,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from enkash_auth._forks import transaction
-from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
+from enkash_auth._forks import forks
+from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
+from enkash_auth._policy.memory import Memory
 from enkash_auth._runtime import Runtime, exclusively
 
 try:
@@ -90,12 +91,16 @@ class Attempts:
         """Return the ledger, and find out whether the file works."""
         return self._change(fingerprint, lambda ledger: (ledger, ledger), _PATIENCE) or Ledger()
 
+    def inherit(self) -> None:
+        """In a forked child: leave the parent's attempts to it."""
+        self._memories.update({name: memory.inherited() for name, memory in self._memories.items()})
+
     def _memory(self, fingerprint: str) -> Memory:
         return self._memories.get(fingerprint, Memory())
 
     def _keep(self, fingerprint: str, attempt: Attempt) -> None:
         memory = partial(self._memory, fingerprint)
-        exclusively(transaction, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
+        exclusively(forks.transaction, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
 
     def _change(self, fingerprint: str, change: Change[T], left: float, *, read: bool = False) -> T | None:
         """Apply `change` in the file, or else in memory; return what it returns, None if the file is busy."""
@@ -114,7 +119,7 @@ class Attempts:
             self._memories[fingerprint] = memory.after(ledger, saved=saved, read=read)
             return value
 
-        value = exclusively(transaction, apply)  # a child forked amid a transaction would find the file locked for ever
+        value = exclusively(forks.transaction, apply)
         if self.path and self.trouble:  # not under the lock: a handler may wait for what needs it
             _warn(self.trouble)
         return value
@@ -127,7 +132,9 @@ class Attempts:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # a file that exists is not opened: closing it would end the locks that SQLite holds in this process
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-        with closing(sqlite3.connect(path, timeout=max(0.0, min(_PATIENCE, left)), isolation_level=None)) as file:
+        connect = partial(sqlite3.connect, path, timeout=max(0.0, min(_PATIENCE, left)), isolation_level=None)
+        # a child forked amid a transaction would find the file locked for ever
+        with forks.waiting(), closing(connect()) as file:
             file.execute("BEGIN IMMEDIATE")
             file.execute(f"CREATE TABLE IF NOT EXISTS ledgers {_COLUMNS}")
             row = file.execute("SELECT * FROM ledgers WHERE fingerprint = ?", (fingerprint,)).fetchone()

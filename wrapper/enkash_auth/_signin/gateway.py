@@ -31,6 +31,7 @@ from .call import BoundedStream, Call, Form, Reply, StoppedError, current_call
 from .tls import certificates, tls_context
 
 _LEAD = 1.0  # seconds to connect in
+_USER_AGENT = f"enkash-auth/{version('enkash-auth')}"  # read once: a forked child may have no file descriptor left
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
@@ -55,7 +56,7 @@ class Gateway:
             base_url=credentials.base_url,
             timeout=httpx.Timeout(5.0),  # each request brings its own
             headers={
-                "User-Agent": f"enkash-auth/{version('enkash-auth')}",
+                "User-Agent": _USER_AGENT,
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
                 "Connection": "close",  # the next request is minutes away, and a fork would share the connection
