@@ -16,8 +16,9 @@ import pytest
 
 from conftest import Clock, fork_waits
 from enkash_auth._forks import forks
-from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
+from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Answer, Kind
+from enkash_auth._policy.memory import Memory
 from enkash_auth._runtime import Runtime, exclusively
 from enkash_auth._signin import attempts_file
 from enkash_auth._signin.attempts_file import Attempts

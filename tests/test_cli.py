@@ -521,6 +521,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.heads.append((self.path, self.headers["Authorization"]))
         self.send_response(self.status)
+        self.send_header("Location", "https://xn--a/")  # no name
         self.end_headers()
 
     def do_POST(self) -> None:
@@ -705,6 +706,22 @@ def test_the_doctor_says_what_the_token_endpoint_answers_to_a_head_without_crede
     assert (found[0], f"answers {status}" in found[1], word in found[1]) == (level, True, True)
     assert Handler.heads == [("/uat/oauth/token", None)]
     assert Handler.others == 0
+
+
+def test_the_doctor_ends_while_a_server_drips_headers(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+    ended = threading.Event()
+
+    def drip(handler: Handler) -> None:
+        with suppress(OSError):
+            while not ended.wait(0.01):
+                handler.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+
+    env.setattr(Handler, "do_HEAD", drip)
+    env.setattr("enkash_auth.cli._host._PATIENCE", 0.1)
+    with host() as url:
+        env.setenv("ENKASH_BASE_URL", url)
+        assert "timeout" in findings(call("doctor", "--json"))["connection"][1]
+        ended.set()
 
 
 def test_the_doctor_knows_stock_spring_and_its_clock(

@@ -77,8 +77,8 @@ class Shared:
             raise Unavailable(why, account.identity.host).to_exception()
 
     def inherit(self) -> None:
-        """In a forked child: forget attempts that are under way."""
-        self._members = {name: evolve(one, memory=one.memory.inherited()) for name, one in self._members.items()}
+        for member in self._members.values():
+            member.memory = member.memory.inherited()
 
     def _member(self, account: Account) -> Member:
         host, runtime = account.identity.host, self._runtime

@@ -1,4 +1,8 @@
-"""How often a password may be sent: the passwords that have left count, for no page says how a failure looks."""
+"""How often a password may be sent: the attempts since the last success, how each was answered, what that allows.
+
+The vendor locks an account after three failures in a row, and no page says how a failure looks. So what counts is not
+the shape of an answer but the passwords that have left.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,19 @@ from typing import Any, NamedTuple
 from attrs import asdict, evolve, frozen
 
 from .classification import Answer, Kind, classify
-from .lifetime import BEFORE_ALL, LONG_AGO, Moment
+from .lifetime import LONG_AGO, Moment
 from .outcome import Failure, Limit, Refused, Unavailable
 
 
 class Row(NamedTuple):
-    """Forbids the next attempt, for a while or for good, if it is the first to fit those before it, oldest first."""
+    """Forbids the next attempt, for a while or for good, if it fits the kinds of those before it, oldest first."""
 
     kind: Kind
     fits: Callable[[list[Kind]], bool]
     final: bool = False
 
 
+# the first row that fits forbids the next password; if no row fits, the password may leave
 UNPROVEN = (
     Row(Kind.CLEAR, lambda kinds: Kind.CLEAR in kinds, final=True),
     Row(Kind.CLIENT, lambda kinds: Kind.CLIENT in kinds, final=True),
@@ -36,6 +41,7 @@ PROVEN = (
     Row(Kind.OPEN, lambda kinds: len(kinds) > 1),
 )
 PAUSES = (60.0, 300.0, 600.0, 1200.0, 1800.0)  # seconds from the start of the last of one attempt, of two, …
+_BEFORE_ALL = Moment(LONG_AGO, LONG_AGO)
 
 
 @frozen
@@ -96,7 +102,7 @@ class Ledger:
     proven: bool = False
     reset: str = ""  # the id of the last reset
     cleared: int = 0  # the number of the last attempt that a success has cleared
-    cleared_at: Moment = BEFORE_ALL  # when that started
+    cleared_at: Moment = _BEFORE_ALL  # when that started
 
     def decide(self, now: Moment, running: Container[str] = ()) -> Decision:
         """Decide on the next attempt. `running`: the ids of open attempts that may still be answered."""
@@ -109,7 +115,8 @@ class Ledger:
             if row.final or now.monotonic < until:
                 attempt = ([one for one in known if one.kind is row.kind] or known)[-1]
                 return Decision(passwords, row.kind, row.final, until, attempt)
-        return Decision(passwords, Kind.OPEN if len(self.attempts) > max(1, len(known)) else None)
+        waits = len(self.attempts) > max(1, len(known))
+        return Decision(passwords, Kind.OPEN if waits else None)
 
     def started(self, id: str, now: Moment, owner: tuple[int, ...] = ()) -> tuple[Ledger, Attempt]:
         """Return the ledger with one more attempt, to be saved before its password leaves."""
@@ -124,7 +131,7 @@ class Ledger:
         others = [one for one in self.attempts if one.id != attempt.id]
         proven = self.proven or attempt.kind is Kind.SUCCESS
         if attempt.kind is Kind.SUCCESS and stands:
-            others = [one for one in others if one.number >= attempt.number]
+            others = [one for one in others if one.number >= attempt.number or attempt.start.until(one.start) > 0]
             cleared, cleared_at = max(cleared, attempt.number), max(cleared_at, attempt.start)
         elif attempt.kind is Kind.SUCCESS:
             others = list(self.attempts)
@@ -161,40 +168,3 @@ class Ledger:
         attempts = tuple(attempt(**one) for one in entry["attempts"])
         cleared_at = saved.after(min(0.0, entry["cleared_at"]))
         return cls(attempts, bool(entry["proven"]), str(entry["reset"]), int(entry["cleared"]), cleared_at)
-
-
-@frozen
-class Memory:
-    """What a process itself knows, so that a save that was lost, or a store that is away, loses nothing."""
-
-    ledger: Ledger = Ledger()
-    own: tuple[Attempt, ...] = ()
-
-    def restored(self, found: Ledger) -> Ledger:
-        """Return a ledger as found, with this process's own attempts, and proven if this process knows it."""
-        ledger = evolve(found, proven=found.proven or self.ledger.proven, reset=found.reset or self.ledger.reset)
-        for attempt in self.own:
-            ledger = ledger.answered(attempt)
-        return ledger
-
-    def inherited(self) -> Memory:
-        """Return what a forked child knows: an attempt under way is its parent's, which will write how it ended."""
-        ledger, own = (tuple(a for a in found if a.kind is not Kind.OPEN) for found in (self.ledger.attempts, self.own))
-        return Memory(evolve(self.ledger, attempts=ledger), own)
-
-    def keeping(self, attempt: Attempt) -> Memory:
-        """Remember an attempt of this process's, or its answer."""
-        own = [one for one in self.own if one.id != attempt.id]
-        if attempt.kind is Kind.SUCCESS:  # those before it are cleared from any ledger
-            own = [one for one in own if one.number >= attempt.number or one.reset != attempt.reset]
-        return Memory(self.ledger.answered(attempt), (*own, attempt))
-
-    def unread(self, ledger: Ledger) -> bool:
-        """Whether a person has reset, and no success followed: the credentials' source has to be read first."""
-        return ledger.reset != self.ledger.reset and any(one.kind is Kind.RESET for one in ledger.attempts)
-
-    def after(self, ledger: Ledger, *, saved: bool, read: bool = False) -> Memory:
-        """Remember a ledger, unless unread; forget own attempts that were cleared and, once `saved`, that clear."""
-        ids, clearing = [one.id for one in ledger.attempts], () if saved else (Kind.REMOVED, Kind.SUCCESS, Kind.UNKNOWN)
-        known = Memory(ledger, tuple(one for one in self.own if one.id in ids or one.kind in clearing))
-        return self if self.unread(ledger) and not read else known

@@ -41,9 +41,6 @@ class Moment(NamedTuple):
         return min(end.monotonic - self.monotonic, end.wall - self.wall)
 
 
-BEFORE_ALL = Moment(LONG_AGO, LONG_AGO)
-
-
 @frozen
 class Lifetime:
     """A token expires between `lower` and `upper`; `window` is the seconds before `lower` when renewal starts."""
