@@ -269,6 +269,11 @@ def test_a_process_whose_count_cannot_be_written_remembers_no_more_for_each_succ
     assert len(memory.own) <= 3
 
 
+def test_a_late_success_makes_a_process_forget_no_later_refusal_whatever_its_number() -> None:
+    refused, late = Attempt("new", 1, NOW.after(60), CLEAR), Attempt("late", 57, NOW, SUCCESS)
+    assert refused in Memory().keeping(refused).keeping(late).own
+
+
 def test_a_success_leaves_another_attempt_that_has_its_number() -> None:
     _, lost = Ledger().started("lost", NOW)
     found, _ = Ledger().started("other", NOW)

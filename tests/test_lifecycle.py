@@ -307,12 +307,12 @@ def test_a_provider_that_cannot_be_made_again_keeps_no_other_from_starting_in_a_
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("answer", [REFUSAL, httpx.Response(500)], ids=["clear", "unknown"])
-@pytest.mark.parametrize("shared", [True, False], ids=["store", "file"])
+@pytest.mark.parametrize("kept", ["store", "file", "off"])
 def test_a_child_forked_amid_a_sign_in_counts_what_its_parent_was_answered(
-    server: Server, tmp_path: Path, environment: pytest.MonkeyPatch, shared: bool, answer: httpx.Response
+    server: Server, tmp_path: Path, environment: pytest.MonkeyPatch, kept: str, answer: httpx.Response
 ) -> None:
-    environment.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
-    store, go = FileStore(tmp_path / "store") if shared else None, server.hold(answer)
+    environment.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db") if kept == "file" else "off")
+    store, go = FileStore(tmp_path / "store") if kept == "store" else None, server.hold(answer)
     answered, tell = os.pipe()
 
     def hears(provider: TokenProvider) -> bytes:

@@ -25,8 +25,9 @@ class Memory:
     def keeping(self, attempt: Attempt) -> Memory:
         """Remember an attempt of this process's, or its answer."""
         own = [one for one in self.own if one.id != attempt.id]
-        if attempt.kind is Kind.SUCCESS:  # those before it are cleared from any ledger
-            own = [one for one in own if one.number >= attempt.number or one.reset != attempt.reset]
+        if attempt.kind is Kind.SUCCESS:  # it clears those before it, by number and time, from any ledger
+            later = [one.number >= attempt.number or attempt.start.until(one.start) > 0 for one in own]
+            own = [one for one, stays in zip(own, later, strict=True) if stays or one.reset != attempt.reset]
         return Memory(self.ledger.answered(attempt), (*own, attempt))
 
     def inherited(self) -> Memory:

@@ -14,6 +14,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
+from attrs import evolve
+
 from enkash_auth._forks import forks
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Kind
@@ -93,8 +95,10 @@ class Attempts:
         return self._change(fingerprint, lambda ledger: (ledger, ledger), _PATIENCE) or Ledger()
 
     def inherit(self) -> None:
-        """In a forked child: leave the parent's attempts to it."""
-        self._memories.update({name: memory.inherited() for name, memory in self._memories.items()})
+        """In a forked child: leave the parent's attempts to it, also where no file says how they end."""
+        for name, memory in self._memories.items():
+            ended = tuple(one for one in memory.ledger.attempts if one.kind is not Kind.OPEN)
+            self._memories[name] = evolve(memory.inherited(), ledger=evolve(memory.ledger, attempts=ended))
 
     def _memory(self, fingerprint: str) -> Memory:
         return self._memories.get(fingerprint, Memory())
