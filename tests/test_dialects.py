@@ -17,7 +17,7 @@ import redis
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from conftest import Clock, credentials, failure
+from conftest import Clock, credentials, failure, wait_for_sign_ins
 from conftest import Server as Scripted
 from enkash_auth import Credentials, TokenProvider, stores
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, RefusedError, UnavailableError
@@ -224,6 +224,7 @@ def poll(provider: TokenProvider, clock: Clock, hours: float) -> None:
     for _ in range(int(hours * 180)):
         with suppress(EnkashAuthError):
             provider.token()
+        wait_for_sign_ins()  # the caller hears of a silent server when its own time is over
         clock.passes(20)
 
 
