@@ -19,7 +19,7 @@ def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
 
         def do_GET(self) -> None:
             status, headers, body = answer(self, self._body())
-            self.send_response(status)
+            self.send_response_only(status)  # the answer may name a time of its own
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
