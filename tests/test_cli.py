@@ -771,7 +771,7 @@ def test_the_doctor_looks_at_the_certificate(
 @pytest.mark.parametrize(
     ("scheme", "tls", "cause"),
     [
-        ("rediss", True, "certificate verify failed (self-signed certificate)"),
+        ("rediss", True, "certificate verify failed (self-signed certificate in certificate chain)"),
         ("rediss", False, "TLS failed ("),
         ("rediss", None, "connection refused"),
         ("redis", None, "connection refused"),

@@ -13,14 +13,15 @@ import pytest
 from indexes import KINDS, Answer, Index, behind_tls, devpi, pypiserver, standing_in
 from releasing import (
     CREDENTIALS,
-    PLACEHOLDER,
     VERSION,
     digests,
+    follow,
     installed,
     ok,
     one_line,
     publishing,
     run,
+    script,
     sections,
     service,
 )
@@ -139,10 +140,6 @@ TOOLS = {
 }
 
 
-def commands(title: str, index: Index) -> str:
-    return "\n".join(re.findall(r"```bash\n(.*?)```", sections()[title], re.DOTALL)).replace(PLACEHOLDER, index.simple)
-
-
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize(("name", "index"), [(name, name) for name in [*TAKE_UPLOADS, "folder"]], indirect=["index"])
 def test_the_guide_s_commands_pin_by_hash_and_install(
@@ -156,7 +153,7 @@ def test_the_guide_s_commands_pin_by_hash_and_install(
     folder = tmp_path / "service"
     folder.mkdir()
     environment = service(folder, sections()[title], index, public)
-    ok(run("bash", "-euc", commands(title, index), cwd=folder, only=environment))
+    follow(script(sections()[title], index), folder, environment)
     assert installed(folder / ".venv" / "bin" / "python") == VERSION
     hashed = digests(prebuilt, f"dist/{WHEEL}")[WHEEL] in (folder / lock).read_text()
     assert hashed == (name != "folder" or tool != "uv")  # uv lock takes an index's hashes and makes none
@@ -174,5 +171,5 @@ def test_the_guide_s_commands_trust_a_private_ca_by_the_guide_s_variables(
     with behind_tls(index, tmp_path) as (outside, authority):
         environment = service(folder, sections()[title], outside, public)
         trusted = {variable: str(authority) for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
-        ok(run("bash", "-euc", commands(title, outside), cwd=folder, only={**environment, **trusted}))
+        follow(script(sections()[title], outside), folder, {**environment, **trusted})
     assert installed(folder / ".venv" / "bin" / "python") == VERSION

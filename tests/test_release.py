@@ -32,13 +32,16 @@ from releasing import (
     VERSION,
     digests,
     environment_with_pip,
+    follow,
     git,
     installed,
+    netrc,
     ok,
     one_line,
     publishing,
     releasing,
     run,
+    script,
     sections,
     service,
 )
@@ -238,17 +241,33 @@ def test_publishing_ends_with_an_import_from_the_index(published: str) -> None:
     assert f"in a clean environment: import enkash_auth, {VERSION} of spec " in published
 
 
+BUILD, PUBLISH = ["build"], ["publish", "http://127.0.0.1:9/"]
+DIRTY = "the tree is not clean, commit or remove: README.md"
+ANOTHER = f"HEAD is tagged v99.0, but pyproject.toml says {VERSION}"
+
+
 @pytest.mark.parametrize(
-    ("command", "says"),
-    [("build", "the tree is not clean, commit or remove: stray.py"), ("tag", "HEAD is tagged v99.0, but")],
+    ("words", "spoilt", "says"),
+    [
+        (BUILD, "tree", DIRTY),
+        (BUILD, "v99.0", ANOTHER),
+        (PUBLISH, "tree", DIRTY),
+        (PUBLISH, "v99.0", ANOTHER),
+        ([*PUBLISH, "--dry-run"], "v99.0", ANOTHER),
+        (PUBLISH, "untagged", f"HEAD has no tag v{VERSION}"),
+        (["publish"], "", "which index? There is no default: nox -s publish -- https://index.example/"),
+    ],
 )
-def test_a_commit_that_is_not_the_release_is_not_built(repository: Path, command: str, says: str) -> None:
-    if command == "tag":
+def test_what_is_not_a_release_s_commit_for_a_named_index_is_refused_once(
+    repository: Path, words: list[str], spoilt: str, says: str
+) -> None:
+    if spoilt == "tree":
+        (repository / "README.md").write_text("changed")
+    elif spoilt:
         git(repository, "tag", "-d", f"v{VERSION}")
-        git(repository, "tag", "v99.0")
-    else:
-        (repository / "stray.py").touch()
-    assert one_line(releasing(repository, "build")).startswith(says)
+        git(repository, "tag", spoilt)
+    done = releasing(repository, *words, TWINE_REPOSITORY_URL="https://index.example/", **CREDENTIALS)
+    assert (one_line(done), done.stdout) == (says, "")
 
 
 @pytest.mark.parametrize(
@@ -268,32 +287,6 @@ def test_a_tree_that_is_no_clone_is_one_line(repository: Path, tmp_path: Path, p
     assert says in one_line(releasing(repository, "build", GIT_CEILING_DIRECTORIES=str(tmp_path.parent), **path))
 
 
-def test_there_is_no_default_index(repository: Path) -> None:
-    said = one_line(releasing(repository, "publish", TWINE_REPOSITORY_URL="https://index.example/", **CREDENTIALS))
-    assert said.startswith("which index? There is no default")
-
-
-def test_a_dirty_tree_is_not_published(repository: Path) -> None:
-    (repository / "README.md").write_text("changed")
-    said = one_line(releasing(repository, "publish", "http://127.0.0.1:9/", **CREDENTIALS))
-    assert said == "the tree is not clean, commit or remove: README.md"
-
-
-def test_a_commit_without_its_tag_is_not_published(repository: Path) -> None:
-    git(repository, "tag", "-d", f"v{VERSION}")
-    said = one_line(releasing(repository, "publish", "http://127.0.0.1:9/", **CREDENTIALS))
-    assert said == f"HEAD has no tag v{VERSION}"
-
-
-@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
-def test_another_version_s_tag_is_refused_once(repository: Path, dry: tuple[str, ...]) -> None:
-    git(repository, "tag", "-d", f"v{VERSION}")
-    git(repository, "tag", "v99.0")
-    done = releasing(repository, "publish", "http://127.0.0.1:9/", *dry, **CREDENTIALS)
-    assert one_line(done) == f"HEAD is tagged v99.0, but pyproject.toml says {VERSION}"
-    assert done.stdout == ""
-
-
 def test_an_unfinished_changelog_is_not_published(repository: Path) -> None:
     (repository / "changes").mkdir(exist_ok=True)
     (repository / "changes" / "+word.added.md").write_text("Text.\n")
@@ -301,8 +294,8 @@ def test_an_unfinished_changelog_is_not_published(repository: Path) -> None:
     git(repository, "commit", "-q", "--amend", "-m", "release")
     git(repository, "tag", "-f", f"v{VERSION}")
     trouble = "changes/ still holds +word.added.md: nox -s changelog -- --yes"
-    assert one_line(releasing(repository, "publish", "http://127.0.0.1:9/", **CREDENTIALS)) == trouble
-    said = releasing(repository, "publish", "http://127.0.0.1:9/", "--dry-run", **CREDENTIALS).stdout
+    assert one_line(releasing(repository, *PUBLISH, **CREDENTIALS)) == trouble
+    said = releasing(repository, *PUBLISH, "--dry-run", **CREDENTIALS).stdout
     assert f"warning: {trouble}: without --dry-run this is refused" in said
 
 
@@ -497,15 +490,22 @@ def test_a_dry_run_does_all_but_upload(repository: Path, tmp_path: Path) -> None
     assert "in a clean environment: import enkash_auth" in said
 
 
-def test_without_credentials_nothing_is_sent(tagged: Path) -> None:
-    said = one_line(releasing(tagged, "publish", "http://127.0.0.1:9/", TWINE_USERNAME=USER))
-    todo = f"set TWINE_USERNAME and TWINE_PASSWORD, or: keyring set http://127.0.0.1:9/ {USER}"
-    assert said == f"no credentials for 127.0.0.1:9: {todo}"
-
-
-def test_an_index_out_of_reach_is_one_line(tagged: Path) -> None:
-    said = one_line(releasing(tagged, "publish", "http://127.0.0.1:9/", **CREDENTIALS))
-    assert said == "cannot connect to 127.0.0.1:9: [Errno 111] Connection refused"
+@pytest.mark.parametrize(
+    ("credentials", "says"),
+    [
+        (
+            {"TWINE_USERNAME": USER},
+            "no credentials for 127.0.0.1:9: set TWINE_USERNAME and TWINE_PASSWORD, or: keyring set "
+            f"http://127.0.0.1:9/ {USER}",
+        ),
+        (CREDENTIALS, "cannot connect to 127.0.0.1:9: [Errno 111] Connection refused"),
+    ],
+    ids=["nothing is sent without credentials", "an index out of reach"],
+)
+def test_what_keeps_an_upload_from_being_tried_is_one_line(
+    tagged: Path, credentials: dict[str, str], says: str
+) -> None:
+    assert one_line(releasing(tagged, *PUBLISH, **credentials)) == says
 
 
 def test_wrong_credentials_are_one_line(tagged: Path, internal: Index) -> None:
@@ -559,13 +559,10 @@ def test_a_keyring_whose_backend_is_missing_is_one_line(prebuilt: Path, internal
 
 @pytest.mark.parametrize("own", [pytest.param("", marks=pytest.mark.thorough), READER])
 def test_a_list_on_another_host_gets_its_own_credentials_or_none(prebuilt: Path, tmp_path: Path, own: str) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine 127.0.0.2 login {own} password {PASSWORD}\n" if own else "")
-    netrc.chmod(0o600)
     listing = KINDS["gitlab" if own else "folder"]
     files = tmp_path / "files"
     with standing_in(KINDS["azure"], files) as upload, standing_in(listing, files, "127.0.0.2") as simple:
-        ok(publishing(prebuilt, Index(upload.url, simple.simple, files), NETRC=str(netrc)))
+        ok(publishing(prebuilt, Index(upload.url, simple.simple, files), NETRC=netrc(tmp_path, "127.0.0.2", own)))
     assert {seen.split(" ")[2] for seen in simple.seen} <= {own, ""}
     assert {seen.split(" ")[2] for seen in upload.seen} == {USER}
 
@@ -625,19 +622,13 @@ def test_without_a_branch_to_compare_with_the_names_are_checked_still(repository
 def test_the_example_runs_from_an_installed_release(
     published: str, internal: Index, tmp_path: Path, tool: str, extra: str
 ) -> None:
-    python = environment_with_pip(tmp_path) if tool == "pip" else None
+    python = environment_with_pip(tmp_path)
+    install = {
+        "pip": [python, "-m", "pip", "install", "--no-cache-dir", "--index-url"],
+        "uv": [UV, "pip", "install", "--no-cache", "--python", python, "--default-index"],
+    }[tool]
     what = f"enkash-auth[{extra}]=={VERSION}" if extra else f"enkash-auth=={VERSION}"
-    netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
-    netrc.chmod(0o600)
-    if python is None:
-        python = tmp_path / ".venv" / "bin" / "python"
-        ok(run(UV, "venv", "--quiet", "--python", sys.executable, tmp_path / ".venv", cwd=tmp_path))
-        install = [UV, "pip", "install", "--quiet", "--no-cache", "--python", python]
-        install += ["--default-index", f"{internal.url}simple/"]
-    else:
-        install = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--index-url", f"{internal.url}simple/"]
-    ok(run(*install, what, cwd=tmp_path, NETRC=str(netrc), PIP_CONFIG_FILE=os.devnull))
+    ok(run(*install, f"{internal.url}simple/", what, cwd=tmp_path, NETRC=netrc(tmp_path), PIP_CONFIG_FILE=os.devnull))
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[:1]
     (tmp_path / "example.py").write_text(example)
     with Sandbox() as sandbox:
@@ -659,11 +650,7 @@ def test_the_guide_s_commands_run_and_take_our_package(
     published: str, internal: Index, public: Index, tmp_path: Path, title: str
 ) -> None:
     environment = service(tmp_path, sections()[title], internal, public)
-    blocks = re.findall(r"```bash\n(.*?)```", sections()[title], re.DOTALL)
-    blocks += re.findall(r"```bash\n(.*?)```", sections()["Upgrading"], re.DOTALL)
-    script = "\n".join(blocks).replace(PLACEHOLDER, internal.simple)
-    assert PLACEHOLDER not in script
-    said = ok(run("bash", "-euc", script, cwd=tmp_path, only=environment))
+    said = follow(script(sections()[title] + sections()["Upgrading"], internal), tmp_path, environment)
     assert said.splitlines()[-1].split()[0] == VERSION
 
 
@@ -687,10 +674,9 @@ def test_a_cooldown_hides_the_package_until_the_guide_s_way_out(
     before = project.read_text() if project.exists() else ""
 
     def tried(toml: str, text: str) -> CompletedProcess[str]:
-        script = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).replace(PLACEHOLDER, internal.simple)
         if tool == "uv":
             project.write_text(before + toml)
-        return run("bash", "-euc", script, cwd=tmp_path, only=environment)
+        return run("bash", "-euc", script(text, internal), cwd=tmp_path, only=environment)
 
     (exempt,) = re.findall(r"```toml\n(.*?)```", cooldowns, re.DOTALL)
     done = tried(exempt.replace("exclude-newer-package", "#"), sections()[title])
@@ -709,18 +695,17 @@ def test_the_first_page_installs_from_an_index_of_own_packages_only(
 ) -> None:
     own = tmp_path / "own"
     shutil.copytree(tagged / "dist", own)
-    script = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)[1]
+    commands = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)[1]
     environment = service(tmp_path, "pip", internal, public)
     with pypiserver(own, ".") as index:
-        script = script.replace(PLACEHOLDER, f"{index.url}simple/")
-        ok(run("bash", "-euc", script, cwd=tmp_path, only=environment))
+        follow(commands.replace(PLACEHOLDER, index.simple), tmp_path, environment)
     assert installed(tmp_path / place / "bin" / "python") == VERSION
 
 
 def test_the_guide_s_warning_is_true(published: str, internal: Index, public: Index, tmp_path: Path) -> None:
     (command,) = re.findall(r"`(pip install --extra-index-url .*?)`", GUIDE.read_text())
     environment = service(tmp_path, "pip", internal, public)
-    ok(run("bash", "-euc", command.replace(PLACEHOLDER, f"{internal.url}simple/"), cwd=tmp_path, only=environment))
+    follow(command.replace(PLACEHOLDER, internal.simple), tmp_path, environment)
     assert installed(tmp_path / ".venv" / "bin" / "python") == "99.0"
 
 
