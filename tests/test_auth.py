@@ -73,18 +73,14 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("url", FOREIGN)
-def test_a_foreign_origin_gets_no_token(api: Api, url: str) -> None:
-    api.answer = unauthorized
-    api.send(url)
-    assert api.seen == [(url, None)]
-
-
-@pytest.mark.parametrize("url", FOREIGN)
-def test_a_redirect_takes_no_token_along(api: Api, provider: TokenProvider, url: str) -> None:
+@pytest.mark.parametrize("redirected", [False, True])
+def test_a_foreign_origin_gets_no_token_and_a_redirect_takes_none_there(
+    api: Api, provider: TokenProvider, url: str, redirected: bool
+) -> None:
     api.answer = redirecting(url)
     provider.token()  # earlier than the call: one that was minted in it would not be replaced anyway
-    api.send()
-    assert api.seen == [(URL, FIRST), (url, None)]
+    api.send(URL if redirected else url)
+    assert api.seen == [(URL, FIRST)] * redirected + [(url, None)]
     assert provider.token().access_token == "canary-token-1"
 
 

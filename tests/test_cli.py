@@ -683,7 +683,7 @@ def test_the_doctor_says_what_the_token_endpoint_answers_to_a_head_without_crede
     assert asked == [("HEAD", "/uat/oauth/token", None)]
 
 
-def test_the_doctor_knows_stock_spring_and_its_clock(
+def test_the_doctor_knows_stock_spring_its_clock_and_a_file_of_attempts(
     sandbox: Sandbox, env: Env, doctor: Doctor, tmp_path: Path
 ) -> None:
     env.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
@@ -692,7 +692,7 @@ def test_the_doctor_knows_stock_spring_and_its_clock(
         "ok",
         'answers as stock Spring Security OAuth (401 Basic realm="oauth2/client"): host and path are right',
     )
-    assert (found["clock"][0], "attempts" in found) == ("ok", False)
+    assert (found["clock"][0], "attempts" in found, found["refusal"][0]) == ("ok", False, "ok")
     assert sandbox.token_requests == 0
 
 

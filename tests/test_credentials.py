@@ -23,11 +23,6 @@ def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch)
         assert f"ENKASH_{name}" in str(caught.value)
 
 
-def test_an_unknown_setting_is_refused(environment: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="passwort"):
-        Credentials.load(passwort="x")
-
-
 @pytest.mark.parametrize(
     "url",
     [

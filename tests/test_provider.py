@@ -84,18 +84,6 @@ def test_a_failed_renewal_serves_on_to_the_true_end(
         ask(provider)
 
 
-def test_callers_join_a_renewal_when_the_token_expires(server: Server, provider: TokenProvider, clock: Clock) -> None:
-    provider.token()
-    go = server.hold(issued("next"))
-    clock.passes(299)
-    provider.token()
-    clock.passes(1)
-    assert start(provider) is start(provider)
-    go.set()
-    assert provider.token().access_token == "next"
-    assert len(server.requests) == 2
-
-
 def test_a_late_caller_waits_for_one_more_sign_in_and_no_third(
     server: Server, provider: TokenProvider, clock: Clock
 ) -> None:
@@ -211,13 +199,6 @@ def test_a_back_off_keeps_callers_from_asking(
     clock.passes(61)
     server.answer = lambda _: issued("t")
     assert ask(provider).access_token == "t"
-
-
-def test_an_error_says_when_the_back_off_is_over(server: Server, provider: TokenProvider, clock: Clock) -> None:
-    server.answer = lambda _: httpx.Response(429, headers={"Retry-After": "60"})
-    for seconds in (60, 35):
-        assert failure(provider, UnavailableError).retry_after == seconds
-        clock.passes(25)
 
 
 @pytest.mark.parametrize("answered", [issued("old"), REFUSAL, httpx.Response(403)], ids=["token", "refusal", "trouble"])
