@@ -313,12 +313,6 @@ def test_nox_prints_no_password_of_a_url(tagged: Path, url: str) -> None:
     assert "canary" not in done.stdout + done.stderr
 
 
-def test_a_first_release_needs_no_list_of_projects(prebuilt: Path, tmp_path: Path) -> None:
-    with standing_in(KINDS["codeartifact"], tmp_path / "files") as index:
-        assert f"{index.simple} lists no enkash-auth yet" in ok(publishing(prebuilt, index))
-        assert digests(index.folder, "*") == digests(prebuilt, "dist/*")
-
-
 @pytest.mark.thorough
 def test_a_run_goes_on_where_the_last_one_stopped(prebuilt: Path, tmp_path: Path) -> None:
     wheel = f"enkash_auth-{VERSION}-py3-none-any.whl"
@@ -466,19 +460,6 @@ def test_a_dry_run_fails_where_the_real_one_would(
     assert str(raised.value).partition(" answered ")[2].startswith(says.format(**parts))
 
 
-@pytest.mark.parametrize(
-    ("kind", "untried"),
-    [("gitlab", ", nor whether these credentials may upload"), pytest.param("azure", "\n", marks=pytest.mark.thorough)],
-)
-def test_a_dry_run_uploads_nothing_and_says_what_it_could_not_try(
-    prebuilt: Path, tmp_path: Path, kind: str, untried: str
-) -> None:
-    with standing_in(KINDS[kind], tmp_path / "files") as index:
-        said = ok(publishing(prebuilt, index, "--dry-run"))
-        assert not list(index.folder.iterdir())
-    assert f"dry run: nothing was uploaded. Not tried: the upload itself{untried}" in said
-
-
 @pytest.mark.thorough
 def test_a_dry_run_does_all_but_upload(repository: Path, tmp_path: Path) -> None:
     git(repository, "tag", "-d", f"v{VERSION}")
@@ -506,13 +487,6 @@ def test_what_keeps_an_upload_from_being_tried_is_one_line(
     tagged: Path, credentials: dict[str, str], says: str
 ) -> None:
     assert one_line(releasing(tagged, *PUBLISH, **credentials)) == says
-
-
-def test_wrong_credentials_are_one_line(tagged: Path, internal: Index) -> None:
-    wrong = {**CREDENTIALS, "TWINE_PASSWORD": "canary-wrong"}
-    done = releasing(tagged, "publish", internal.url, **wrong)
-    assert "canary-wrong" not in done.stdout + done.stderr
-    assert re.search(r" answered 40[13] to the list of files at /simple/enkash-auth/: ", one_line(done))
 
 
 @pytest.mark.thorough
