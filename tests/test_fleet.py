@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from conftest import REFUSAL, Clock, Heard, Server, credentials, failure, issued, wait_for_sign_ins
@@ -201,26 +200,6 @@ def test_a_token_that_an_api_rejected_is_not_adopted_again(fleet: Fleet) -> None
     other.invalidate(first)
     assert fleet.ask(other) == ["canary-token-2"]
     assert fleet.requests == 2
-
-
-def test_a_sticky_server_is_detected_by_the_fleet(fleet: Fleet) -> None:
-    clock = fleet.clock
-    ends = [clock.wall + 300.7]
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        if clock.wall >= ends[-1]:
-            ends.append(clock.wall + 300.7)
-        return issued(f"sticky-{len(ends)}", int(ends[-1] - clock.wall))
-
-    fleet.server.answer = answer
-    processes = [fleet.process() for _ in range(3)]
-    for life in (1, 2, 3):
-        for _ in range(15):
-            assert fleet.ask(*processes) == 3 * [f"sticky-{life}"]
-            clock.passes(19.5)
-        processes[life - 1] = fleet.process()  # a pod restarts
-        clock.passes(ends[-1] - clock.wall + 0.1)
-    assert fleet.requests <= 12
 
 
 def test_a_killed_holder_delays_others_no_longer_than_its_lease_and_they_make_no_busy_loop(fleet: Fleet) -> None:

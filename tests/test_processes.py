@@ -13,6 +13,7 @@ import pytest
 
 from crowd import TIMEOUT
 from enkash_auth.testing import Sandbox
+from test_lifecycle import FORKS, HEADER
 from valkey_server import Valkey
 
 pytestmark = pytest.mark.once
@@ -130,11 +131,6 @@ def test_20_processes_with_a_wrong_password_are_one_attempt(start: Start) -> Non
         assert sandbox.attempts_refused == 1
 
 
-HEADER = """
-import os, sys, threading, time, warnings
-from enkash_auth import TokenProvider
-warnings.simplefilter("ignore", DeprecationWarning)  # os.fork() beside threads, as of Python 3.12
-"""
 RESTARTS = """
 TokenProvider.from_env().close()  # loads all that the processes need
 for _ in range(10):
@@ -151,23 +147,6 @@ provider = TokenProvider.from_env()
 before = set(sys.modules)
 provider.token()
 print(sorted(set(sys.modules) - before))
-"""
-FORKS = """
-TokenProvider.from_env().close()  # loads all that the processes need
-for delay, os.environ["ENKASH_TOKEN_STORE"] in zip((0, 0.003, 0.03, 0.1, 0.2), sys.argv[1:], strict=True):
-    parent = os.fork()  # a process that has never signed in
-    if parent == 0:
-        provider = TokenProvider.from_env()
-        leader = threading.Thread(target=provider.token)
-        leader.start()
-        time.sleep(delay)
-        child = os.fork()
-        os.write(1, (provider.token().access_token + "\\n").encode())
-        if child == 0:
-            os._exit(0)
-        leader.join()
-        os._exit(os.waitpid(child, 0)[1] != 0)
-    assert os.waitpid(parent, 0)[1] == 0, delay
 """
 
 
@@ -190,8 +169,8 @@ def test_a_sign_in_through_a_store_imports_nothing(url: str) -> None:
 
 
 def test_a_child_forked_at_any_moment_of_a_sign_in_shares_its_parents_token(url: str) -> None:
-    stores = [url.replace("db=0", f"db={number}") if "db=" in url else f"{url}{number}" for number in range(1, 6)]
+    stores = url.replace("db=0", "db={}") if "db=" in url else url + "{}"
     with Sandbox(latency=0.1, sticky=False) as sandbox:
-        tokens = run(url, sandbox, FORKS, *stores).split()
+        tokens = run(url, sandbox, FORKS, stores, "0", "0.003", "0.03", "0.1", "0.2").split()
         assert tokens[::2] == tokens[1::2]
         assert len(set(tokens)) == sandbox.token_requests == 5

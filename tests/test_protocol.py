@@ -429,7 +429,9 @@ class TestLostWrites:
         "entry",
         [
             {},
+            {"attempts": 1},
             {"attempts": [7]},
+            {"attempts": [{"id": 1}]},
             {"attempts": [], "proven": 1, "reset": "", "cleared": 0},
             {"access_token": "canary"},
             {"access_token": "t", "answered": "x", "lower": 9, "upper": 9, "sticky": 0},

@@ -22,7 +22,7 @@ from enkash_auth._policy.outcome import Malformed
 from enkash_auth._policy.sign_in import Pending
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, use_runtime
-from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth.errors import ConfigurationError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.stores import MemoryStore
 
 FAR = Moment(float(2**31), float(2**31))
@@ -67,21 +67,6 @@ def test_a_token_is_renewed_behind_its_callers(server: Server, provider: TokenPr
     wait_for_sign_ins()
     assert ask(provider).access_token == "canary-token-2"
     assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize("answer", [httpx.Response(503), REFUSAL, httpx.Response(200)])
-def test_a_failed_renewal_serves_on_to_the_true_end(
-    server: Server, provider: TokenProvider, clock: Clock, ask: Ask, answer: httpx.Response
-) -> None:
-    first = ask(provider)
-    server.answer = lambda _: answer
-    clock.passes(299)
-    for _ in range(3):
-        assert ask(provider) is first
-        wait_for_sign_ins()
-    clock.passes(1)
-    with pytest.raises(EnkashAuthError):
-        ask(provider)
 
 
 def test_a_late_caller_waits_for_one_more_sign_in_and_no_third(
@@ -155,28 +140,6 @@ def test_a_refusal_is_final_until_a_reset(server: Server, provider: TokenProvide
     provider.reset()
     server.answer = lambda _: issued("t")
     assert ask(provider).access_token == "t"
-
-
-@pytest.mark.parametrize(
-    ("trouble", "pause"),
-    [
-        (httpx.ConnectError("canary"), 0.1),
-        (httpx.Response(500, json={"error": "server_error"}), 0.1),
-        (httpx.Response(429, headers={"Retry-After": "1"}), 1),
-    ],
-)
-def test_trouble_is_tried_a_second_time(
-    server: Server, provider: TokenProvider, clock: Clock, trouble: httpx.Response | Exception, pause: float
-) -> None:
-    def answer(_: httpx.Request) -> httpx.Response:
-        server.answer = lambda _: issued("t")
-        if isinstance(trouble, Exception):
-            raise trouble
-        return trouble
-
-    server.answer = answer
-    assert provider.token().access_token == "t"
-    assert clock.pauses == [0, pause]
 
 
 @pytest.mark.parametrize(

@@ -272,11 +272,6 @@ def test_a_fault_is_met_as_often_as_asked(kind, options, status, header):
     assert sandbox.token_requests == len(sandbox.grant_times) == 3
 
 
-def test_an_unknown_fault_is_named():
-    with pytest.raises(ValueError, match="html_502"):
-        Sandbox().fail_next("nonsense")
-
-
 def test_dropped_in_process_is_a_connection_error():
     sandbox = Sandbox()
     sandbox.fail_next("dropped")
