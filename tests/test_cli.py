@@ -79,8 +79,8 @@ def call(env: Env, capsys: pytest.CaptureFixture[str]) -> Call:
 
 
 @pytest.fixture
-def doctor(call: Call) -> Doctor:
-    """The doctor's findings, with these words."""
+def doctor(sandbox: Sandbox, call: Call) -> Doctor:
+    """The doctor's findings, with these words, about the sandbox unless the test sets something else."""
     return lambda *words: Findings(call("doctor", "--json", *words))
 
 
@@ -475,7 +475,7 @@ def test_reset_forgets_the_refusal(sandbox: Sandbox, store: Path, env: Env, call
     [("off", 3, "ENKASH_ATTEMPTS is off"), ("/dev/null/x/y", 1, "/dev/null/x/y cannot be written (Not a directory)")],
 )
 def test_that_passwords_are_not_counted_is_said(
-    sandbox: Sandbox, env: Env, call: Call, doctor: Doctor, named: str, code: int, why: str
+    env: Env, call: Call, doctor: Doctor, named: str, code: int, why: str
 ) -> None:
     env.setenv("ENKASH_ATTEMPTS", named)
     ended, out, err = call("reset")
@@ -562,7 +562,7 @@ def test_the_doctor_never_signs_in_while_it_cannot_see_refusals(
     assert sandbox.token_requests == 1
 
 
-def test_the_doctor_warns_of_processes_that_share_no_token(sandbox: Sandbox, doctor: Doctor) -> None:
+def test_the_doctor_warns_of_processes_that_share_no_token(doctor: Doctor) -> None:
     assert doctor()["store"][0] == "warn"
 
 
@@ -627,7 +627,7 @@ def test_the_doctor_ends_with_settings_that_cannot_work(
     ],
 )
 def test_the_doctor_says_which_setting_is_or_looks_wrong(
-    sandbox: Sandbox, env: Env, doctor: Doctor, settings: dict[str, str | None], about: str, level: str, word: str
+    env: Env, doctor: Doctor, settings: dict[str, str | None], about: str, level: str, word: str
 ) -> None:
     look_up = socket.getaddrinfo
 
@@ -652,9 +652,7 @@ def test_the_doctor_says_which_setting_is_or_looks_wrong(
         ("never", "warn", "sends no time"),
     ],
 )
-def test_the_doctor_compares_clocks(
-    sandbox: Sandbox, doctor: Doctor, host: Host, date: float | str, level: str, word: str
-) -> None:
+def test_the_doctor_compares_clocks(doctor: Doctor, host: Host, date: float | str, level: str, word: str) -> None:
     host(date=date)
     found = doctor()["clock"]
     assert found[0] == level and word in found[1]
@@ -675,7 +673,7 @@ def test_the_doctor_compares_clocks(
     ],
 )
 def test_the_doctor_says_what_the_token_endpoint_answers_to_a_head_without_credentials(
-    sandbox: Sandbox, doctor: Doctor, host: Host, asked: list[Any], status: int, level: str, word: str
+    doctor: Doctor, host: Host, asked: list[Any], status: int, level: str, word: str
 ) -> None:
     host("/uat/", status=status)
     found = doctor()["server"]
@@ -757,7 +755,7 @@ def test_the_doctor_explains_a_sign_in_that_brings_no_token(sandbox: Sandbox, do
     ],
 )
 def test_the_doctor_looks_at_the_certificate(
-    sandbox: Sandbox, env: Env, doctor: Doctor, host: Host, tmp_path: Path, days: Any, trusted: bool, finding: Any
+    env: Env, doctor: Doctor, host: Host, tmp_path: Path, days: Any, trusted: bool, finding: Any
 ) -> None:
     pem = certificate(tmp_path, days) if days else None
     if trusted:
@@ -789,14 +787,14 @@ def test_the_doctor_says_why_a_redis_does_not_answer(
     assert "canary" not in found.shown
 
 
-def test_the_doctor_leaves_names_to_a_proxy(sandbox: Sandbox, env: Env, doctor: Doctor, host: Host) -> None:
+def test_the_doctor_leaves_names_to_a_proxy(env: Env, doctor: Doctor, host: Host) -> None:
     change(env, {"https_proxy": host(), "ENKASH_BASE_URL": "https://token.example"})
     found = doctor()
     assert "proxy" in found["DNS"][1]
     assert found["connection"][0] == "fail"  # this one carries no TLS
 
 
-def test_the_doctor_lists_the_extras(sandbox: Sandbox, env: Env, doctor: Doctor) -> None:
+def test_the_doctor_lists_the_extras(env: Env, doctor: Doctor) -> None:
     env.setattr("enkash_auth.cli._doctor.requires", lambda name: [*(requires(name) or []), "absent; extra == 'none'"])
     level, text = doctor()["extras"]
     assert level == "ok"
