@@ -7,7 +7,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.metadata import metadata
@@ -178,38 +178,44 @@ def test_a_build_elsewhere_and_later_makes_the_same_bytes(published: str, tagged
     assert made == digests(tagged, "dist/*", "sbom/*")
 
 
-def test_no_file_of_a_build_has_a_time_but_the_commit_s(published: str, tagged: Path) -> None:
+@pytest.fixture
+def sdist(published: str, tagged: Path) -> Iterator[tarfile.TarFile]:
+    with tarfile.open(next((tagged / "dist").glob("*.tar.gz"))) as files:
+        yield files
+
+
+@pytest.fixture
+def wheel(published: str, tagged: Path) -> Iterator[zipfile.ZipFile]:
+    with zipfile.ZipFile(next((tagged / "dist").glob("*.whl"))) as files:
+        yield files
+
+
+def test_no_file_of_a_build_has_a_time_but_the_commit_s(
+    sdist: tarfile.TarFile, wheel: zipfile.ZipFile, tagged: Path
+) -> None:
     then = int(git(tagged, "log", "-1", "--format=%ct"))
-    (sdist,), (wheel,) = (list((tagged / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl"))
-    with tarfile.open(sdist) as files:
-        assert {file.mtime for file in files} == {then}
+    assert {file.mtime for file in sdist} == {then}
     moment = datetime.fromtimestamp(then - then % 2, UTC)
-    with zipfile.ZipFile(wheel) as entries:
-        assert {entry.date_time for entry in entries.infolist()} == {moment.timetuple()[:6]}
+    assert {entry.date_time for entry in wheel.infolist()} == {moment.timetuple()[:6]}
 
 
-def test_the_sdist_holds_what_is_listed_and_nothing_else(published: str, tagged: Path) -> None:
-    (sdist,) = (tagged / "dist").glob("*.tar.gz")
-    with tarfile.open(sdist) as files:
-        tops = {Path(file.name).parts[1] for file in files if file.isfile()}
+def test_the_sdist_holds_what_is_listed_and_nothing_else(sdist: tarfile.TarFile) -> None:
+    tops = {Path(file.name).parts[1] for file in sdist if file.isfile()}
     listed = {"wrapper", "generated", "spec", "README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml"}
     assert tops == {*listed, "PKG-INFO", ".gitignore"}
 
 
-def test_the_wheel_s_metadata_names_both_versions(published: str, tagged: Path) -> None:
-    (wheel,) = (tagged / "dist").glob("*.whl")
-    with zipfile.ZipFile(wheel) as files:
-        info = f"enkash_auth-{VERSION}.dist-info"
-        headers = files.read(f"{info}/METADATA").decode()
-        provenance = tomllib.loads(files.read(f"{info}/extra_metadata/provenance.toml").decode())
+def test_the_wheel_s_metadata_names_both_versions(wheel: zipfile.ZipFile) -> None:
+    info = f"enkash_auth-{VERSION}.dist-info"
+    headers = wheel.read(f"{info}/METADATA").decode()
+    provenance = tomllib.loads(wheel.read(f"{info}/extra_metadata/provenance.toml").decode())
     assert f"\nVersion: {VERSION}\n" in headers
     assert "\nClassifier: Private :: Do Not Upload\n" in headers
     assert re.fullmatch(r"\d+\.\d+\.\d+", provenance["spec_version"])
 
 
-def test_the_wheel_has_two_typed_packages_and_nothing_else(published: str, tagged: Path) -> None:
-    with zipfile.ZipFile(next((tagged / "dist").glob("*.whl"))) as files:
-        names = [name for name in files.namelist() if ".dist-info/" not in name]
+def test_the_wheel_has_two_typed_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    names = [name for name in wheel.namelist() if ".dist-info/" not in name]
     assert {name.split("/")[0] for name in names} == {"enkash_auth", "enkash_auth_client"}
     assert {"enkash_auth/py.typed", "enkash_auth_client/py.typed"} <= set(names)
 
@@ -371,27 +377,22 @@ def test_a_private_ca_named_once_serves_every_client(prebuilt: Path, tmp_path: P
     assert said == f"{variable} must name a file of PEM certificates: /nosuch.pem is none"
 
 
+COMPARE = "Compare this URL with the table in docs/release.md"
+FORBIDDEN = "These credentials may not do that, or the password is wrong"
+LOGIN = "it sends this on to login.example/in, maybe a login page"
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (
-            Answer(400, '{"message": "Validation failed: the name is taken"}', JSON),
-            "400 {}: Validation failed: the name is taken",
-        ),
-        (
-            Answer(403, '{"errors": [{"status": 403, "message": "quota exceeded"}]}', JSON),
-            "403 {}: quota exceeded. These credentials may not do that, or the password is wrong",
-        ),
+        (Answer(400, '{"message": "Failed: the name is taken"}', JSON), "400 {}: Failed: the name is taken"),
+        (Answer(403, '{"errors": [{"message": "no quota"}]}', JSON), f"403 {{}}: no quota. {FORBIDDEN}"),
         (Answer(400, "<head><title>400</title></head><p>No updates<br>&amp; such", HTML), "400 {}: No updates & such"),
         (Answer(413), f"413 {{}}: {HTTPStatus(413).phrase}"),
         (Answer(400, f"you sent\n{PASSWORD}"), "400 {}: you sent ***"),
-        (Answer(404), "404 {}: Not Found. Compare this URL with the table in docs/release.md"),
-        (
-            Answer(302, location="https://login.example/in?token=canary"),
-            "302 {}: it sends this on to login.example/in, maybe a login page. Compare this URL with the table in "
-            "docs/release.md",
-        ),
-        (Answer(200, "Sign in <form>", HTML), "200 {}: Sign in. Compare this URL with the table in docs/release.md"),
+        (Answer(404), f"404 {{}}: Not Found. {COMPARE}"),
+        (Answer(302, location="https://login.example/in?token=canary"), f"302 {{}}: {LOGIN}. {COMPARE}"),
+        (Answer(200, "Sign in <form>", HTML), f"200 {{}}: Sign in. {COMPARE}"),
     ],
 )
 def test_a_refused_upload_says_what_the_index_said(
@@ -408,41 +409,13 @@ def test_a_refused_upload_says_what_the_index_said(
 @pytest.mark.parametrize(
     ("kind", "changed", "says"),
     [
-        (
-            "gitlab",
-            {"path": "/simple/"},
-            "405 to an upload without a file at {upload}/simple/: Method Not Allowed. On GitLab that is {url}",
-        ),
-        (
-            "gitlab",
-            {"simple": "/api/v4/projects/42/packages/pypi/"},
-            "404 to the list of projects at {upload}/: not found. On GitLab that is {url}/simple/",
-        ),
-        (
-            "azure",
-            {"path": "nosuch"},
-            "404 to an upload without a file at {upload}nosuch: Not Found. On Azure that is {url}",
-        ),
-        (
-            "azure",
-            {"answer": Answer(302, location="https://login.example/")},
-            "302 to the list of projects at {simple}: it sends this on to login.example/, maybe a login page",
-        ),
-        (
-            "azure",
-            {"answer": Answer(200, "<script src=in.js>", HTML)},
-            "200 to the list of files at {simple}enkash-auth/: ",
-        ),
-        (
-            "azure",
-            {"user": READER},
-            "403 to an upload without a file at {upload}: User lacks permission to complete this",
-        ),
-        (
-            "azure",
-            {"password": "canary-wrong"},
-            "401 to the list of files at {simple}enkash-auth/: Unauthorized. Set TWINE_",
-        ),
+        ("gitlab", {"path": "/simple/"}, "405 to {upload}/simple/: Method Not Allowed. On GitLab that is {url}"),
+        ("gitlab", {"simple": "{path}/"}, "404 to {root}/: not found. On GitLab that is {list}"),
+        ("azure", {"path": "nosuch"}, "404 to {upload}nosuch: Not Found. On Azure that is {url}"),
+        ("azure", {"answer": Answer(302, location="https://login.example/in")}, f"302 to {{projects}}: {LOGIN}"),
+        ("azure", {"answer": Answer(200, "<script src=in.js>", HTML)}, "200 to {files}: "),
+        ("azure", {"user": READER}, "403 to {upload}: User lacks permission to complete this"),
+        ("azure", {"password": "canary-wrong"}, "401 to {files}: Unauthorized. Set TWINE_"),
     ],
 )
 def test_a_dry_run_fails_where_the_real_one_would(
@@ -452,11 +425,19 @@ def test_a_dry_run_fails_where_the_real_one_would(
     credentials.setenv("TWINE_PASSWORD", changed.get("password", PASSWORD))
     with standing_in(KINDS[kind], tmp_path / "files") as index:
         index.answers.append(lambda method, path, name: changed.get("answer"))
-        simple = index.url.replace(KINDS[kind].upload, changed.get("simple", KINDS[kind].simple))
-        wrong = indexing.Index(index.url + changed.get("path", ""), simple, {})
+        path, simple = KINDS[kind].upload, KINDS[kind].simple
+        listing = index.url.replace(path, changed.get("simple", simple).format(path=path))
+        wrong = indexing.Index(index.url + changed.get("path", ""), listing, {})
         with pytest.raises(indexing.Refused) as raised:
             assert not wrong.listed() and wrong.try_upload()
-    parts = {"upload": KINDS[kind].upload, "simple": KINDS[kind].simple, "url": index.url}
+    parts = {
+        "upload": f"an upload without a file at {path}",
+        "projects": f"the list of projects at {simple}",
+        "root": f"the list of projects at {path}",
+        "files": f"the list of files at {simple}enkash-auth/",
+        "url": index.url,
+        "list": index.simple,
+    }
     assert str(raised.value).partition(" answered ")[2].startswith(says.format(**parts))
 
 
