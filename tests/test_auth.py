@@ -1,10 +1,8 @@
 """A token goes only where it belongs. `test_clients.py` has what each client does, sync and async, over sockets."""
 
 import tempfile
-import threading
 from base64 import b64decode
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from enkash_auth._fleet.shared import look
 from enkash_auth._runtime import Runtime
 from enkash_auth.errors import ConfigurationError, RefusedError
 from enkash_auth.stores import MemoryStore
-from enkash_auth.testing import Sandbox
 
 URL = "https://token.example/a"  # of the origin that has the token
 FIRST = "Bearer canary-token-1"
@@ -158,32 +155,6 @@ def test_the_same_token_is_sent_again_when_its_row_is_back(
     back = clock.monotonic + 0.02
     api.answer = lambda _: httpx.Response(200 if clock.monotonic > back else 401)
     assert api.send() == 200
-
-
-@pytest.mark.once
-def test_a_neighbour_that_signs_in_ten_times_a_second_is_survived() -> None:
-    answers: list[int] = []
-    with Sandbox(row_gap=0.003) as sandbox, EnkashAuth(TokenProvider(sandbox.credentials())) as auth:
-        url, ended = f"{sandbox.base_url}/api/echo", threading.Event()
-
-        def call() -> None:
-            with httpx.Client(auth=auth) as client:
-                while not ended.is_set():
-                    answers.append(client.get(url).status_code)
-
-        def sign_in_again() -> None:
-            with TokenProvider(sandbox.credentials()) as neighbour:
-                for _ in range(20):
-                    neighbour.reset()
-                    neighbour.token()
-                    ended.wait(0.1)
-            ended.set()
-
-        with ThreadPoolExecutor(9) as pool:
-            for run in [call] * 8 + [sign_in_again]:
-                pool.submit(run)
-    assert sandbox.api_unauthorized
-    assert set(answers) == {200}
 
 
 class Countable(MemoryStore):
