@@ -1,63 +1,24 @@
 """Real processes on real stores: whatever happens to them, they send one token request."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from crowd import TIMEOUT
+from crowd import TIMEOUT, Crowd
 from enkash_auth.testing import Sandbox
 from test_lifecycle import FORKS, HEADER
 from valkey_server import Valkey
 
 pytestmark = pytest.mark.once
 CROWD = 20
-Answers = list[tuple[int, str, float]]
-
-
-class Crowd:
-    """Processes that ask for a token when they are told to."""
-
-    def __init__(self, count: int, method: str, environment: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("crowd.py")), str(count), method],
-            env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        self._askers = Path(environment["CROWD_ASKERS"])
-        assert self._read() == "ready\n"
-
-    def _read(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline()
-
-    def go(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-
-    def answers(self) -> Answers:
-        return [tuple(answer) for answer in json.loads(self._read())]
-
-    def round(self) -> Answers:
-        self.go()
-        return self.answers()
-
-    def asker(self) -> int:
-        """Wait for the process that sends the first token request."""
-        while not (self._askers.exists() and self._askers.read_text().endswith("\n")):
-            threading.Event().wait(0.001)
-        return int(self._askers.read_text().split()[0])
-
-    def end(self) -> None:
-        self._process.communicate("", timeout=20)
-
-
 Start = Callable[..., Crowd]
 
 
@@ -71,20 +32,26 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def start(url: str, tmp_path: Path) -> Iterator[Start]:
-    crowds: list[Crowd] = []
-
-    def start(sandbox: Sandbox, count: int = CROWD, method: str = "fork", **settings: str) -> Crowd:
-        own = {"ENKASH_TOKEN_STORE": url, "CROWD_ASKERS": str(tmp_path / "askers"), **settings}
-        crowds.append(Crowd(count, method, {**os.environ, **sandbox.environment(), **own}))
-        return crowds[-1]
-
-    yield start
-    for crowd in crowds:
-        crowd.end()
+def askers(tmp_path: Path) -> Path:
+    """Who has sent a token request."""
+    return tmp_path / "askers"
 
 
-def tokens(answers: Answers) -> set[str]:
+@pytest.fixture
+def start(url: str, askers: Path) -> Iterator[Start]:
+    with ExitStack() as stack:
+
+        def start(sandbox: Sandbox, count: int = CROWD, method: str = "fork", **settings: str) -> Crowd:
+            own = {"ENKASH_TOKEN_STORE": url, "CROWD_ASKERS": str(askers), **settings}
+            environment = {**os.environ, **sandbox.environment(), **own}
+            crowd = stack.enter_context(closing(Crowd({"": sandbox.base_url}, environment)))
+            crowd.order(start=count, method=method)
+            return crowd
+
+        yield start
+
+
+def tokens(answers: list[Any]) -> set[str]:
     return {got for _, got, _ in answers}
 
 
@@ -92,11 +59,11 @@ def tokens(answers: Answers) -> set[str]:
 def test_20_processes_cost_one_request_at_the_start_and_one_at_expiry(start: Start, method: str) -> None:
     with Sandbox(life=3, latency=0.2) as sandbox:
         crowd = start(sandbox, method=method)
-        first = crowd.round()
+        first = crowd.order(ask=0)
         assert len(first) == CROWD
         assert len(tokens(first)) == sandbox.token_requests == 1
         threading.Event().wait(3.5)
-        second = crowd.round()
+        second = crowd.order(ask=0)
         assert len(tokens(second)) == 1
         assert tokens(second) != tokens(first)
         assert sandbox.token_requests == 2
@@ -104,15 +71,17 @@ def test_20_processes_cost_one_request_at_the_start_and_one_at_expiry(start: Sta
 
 def test_spawned_processes_share_a_token(start: Start) -> None:
     with Sandbox(latency=0.2) as sandbox:
-        assert len(tokens(start(sandbox, 3, "spawn").round())) == sandbox.token_requests == 1
+        assert len(tokens(start(sandbox, 3, "spawn").order(ask=0))) == sandbox.token_requests == 1
 
 
-def test_a_holder_that_is_killed_in_its_grant_costs_its_lease_and_one_request(start: Start) -> None:
+def test_a_holder_that_is_killed_in_its_grant_costs_its_lease_and_one_request(start: Start, askers: Path) -> None:
     with Sandbox() as sandbox:
         sandbox.fail_next("slow", seconds=60.0)
         crowd = start(sandbox)
-        crowd.go()
-        holder = crowd.asker()
+        crowd.send(ask=0)
+        while not (askers.exists() and askers.read_text().endswith("\n")):
+            threading.Event().wait(0.001)
+        holder = int(askers.read_text().split()[0])
         while not sandbox.token_requests:  # its request is on its way
             threading.Event().wait(0.001)
         os.kill(holder, signal.SIGKILL)
@@ -127,7 +96,7 @@ def test_a_holder_that_is_killed_in_its_grant_costs_its_lease_and_one_request(st
 def test_20_processes_with_a_wrong_password_are_one_attempt(start: Start) -> None:
     with Sandbox(latency=0.2) as sandbox:
         crowd = start(sandbox, ENKASH_PASSWORD="wrong")
-        assert tokens(crowd.round()) == tokens(crowd.round()) == {"RefusedError"}
+        assert tokens(crowd.order(ask=0)) == tokens(crowd.order(ask=0)) == {"RefusedError"}
         assert sandbox.attempts_refused == 1
 
 
