@@ -397,7 +397,7 @@ def contract_test(session: nox.Session) -> None:
 
 @nox.session(python=PRESENT[:1] or False, name="gevent-test")
 def gevent_test(session: nox.Session) -> None:
-    """Run the package in gevent's greenlets, and in gunicorn's gevent worker."""
+    """Run the package in gevent's greenlets, and in the gevent workers of gunicorn and uWSGI."""
     _install(session, "package", "test", wheel=True)
     greenlets = Path(session.create_tmp()) / "gevent"  # apart: no other test may be patched
     session.run_install("uv", "venv", "--quiet", "--allow-existing", str(greenlets), external=True)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from enkash_auth._policy import attempts as policy
 from enkash_auth._policy import classification
-from enkash_auth._policy.attempts import PAUSES, Attempt, Decision, Ledger, Memory
+from enkash_auth._policy.attempts import PAUSES, Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import Moment
+from enkash_auth._policy.memory import Memory
 from enkash_auth._policy.outcome import Failure, Limit, Refused, Unavailable
 
 NOW = Moment(1000.0, 1e9)
@@ -322,6 +323,12 @@ class TestMemory:
         assert memory.after(memory.ledger, saved=False) == memory
         assert memory.restored(found) == memory.ledger
         assert not memory.after(memory.ledger, saved=True).own
+
+    def test_a_forked_child_leaves_the_attempts_under_way_to_its_parent(self) -> None:
+        _, attempt = Ledger().started("parents", NOW)
+        assert not Memory().keeping(attempt).inherited().own
+        answered = Memory().keeping(evolve(attempt, kind=MAYBE))
+        assert answered.inherited() == answered
 
     def test_what_was_proven_or_reset_stays_so_in_a_store_that_was_emptied(self) -> None:
         memory = Memory(Ledger((), True, "r", 3))

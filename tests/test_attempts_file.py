@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from conftest import Clock
-from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
+from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Answer, Kind
+from enkash_auth._policy.memory import Memory
 from enkash_auth._runtime import Runtime
 from enkash_auth._signin import attempts_file
 from enkash_auth._signin.attempts_file import Attempts

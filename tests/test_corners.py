@@ -1,6 +1,7 @@
 """Corners that only a long run or a random search reached: each has a test of its own."""
 
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 from conftest import Clock, Server, credentials, issued
 from enkash_auth import Credentials, TokenProvider
 from enkash_auth._policy.outcome import Limit, Refused
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import Runtime, call_within
 from enkash_auth._settings.environment import attempts_path
 from enkash_auth._signin.attempts_file import Attempts
 
@@ -20,6 +21,18 @@ from enkash_auth._signin.attempts_file import Attempts
 def test_an_attempt_without_an_answer_is_called_so() -> None:
     said = str(Refused(0, None, True, "h", Limit("open", 2, None)).to_exception())
     assert "gave no answer to a password" in said
+
+
+def test_a_call_has_its_time_again_if_the_process_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    times, thawed = iter([0.0, 100.0]), threading.Event()
+
+    def monotonic() -> float:
+        if now := next(times):
+            thawed.set()
+        return now
+
+    monkeypatch.setattr("enkash_auth._runtime.time", SimpleNamespace(monotonic=monotonic))
+    assert call_within(0.2, lambda: thawed.wait(20))
 
 
 def test_attempts_are_kept_in_the_users_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import pytest
 
 from conftest import REFUSAL, Clock, Heard, Server, credentials, failure, issued
 from enkash_auth import TokenProvider
+from enkash_auth._flight import Flight
+from enkash_auth._held import Held
+from enkash_auth._policy.sign_in import Result
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Once
 from enkash_auth.errors import EnkashAuthError
@@ -69,6 +72,23 @@ def test_an_invalidated_token_is_reported(provider: TokenProvider, heard: Heard)
     assert heard.kinds == ["issued"]
     provider.token()  # hooks may take their time: they run on a grant's thread only
     assert heard.kinds == ["issued", "invalidated", "issued"]
+
+
+def test_what_callers_do_with_a_token_at_once_is_heard_after_it(
+    provider: TokenProvider, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Held.finish
+
+    def finish_and_invalidate(held: Held, flight: Flight, result: Result) -> bool:
+        alive = finish(held, flight, result)
+        assert held.cache.record
+        provider.invalidate(held.cache.record.token)
+        return alive
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Held, "finish", finish_and_invalidate)
+        provider.token()
+        assert heard.kinds == ["issued"]
 
 
 def test_seconds_are_the_grants(server: Server, provider: TokenProvider, clock: Clock, heard: Heard) -> None:

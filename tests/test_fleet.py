@@ -123,6 +123,18 @@ def test_an_adopted_tokens_life_is_what_is_left_of_it_whatever_the_machines_cloc
     assert fleet.ask(other) == ["canary-token-2"]
 
 
+def test_a_process_that_stood_still_in_a_call_gives_the_store_its_whole_time_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(key: str) -> tuple[bytes, float] | None:
+        fleet.clock.passes(70)
+        return MemoryStore.load(fleet.store, key)
+
+    sealed = fleet.sealed
+    monkeypatch.setattr(fleet.store, "load", load)
+    assert sealed.load("token") is sealed.load("token") is None
+
+
 def test_a_siblings_renewal_is_adopted(fleet: Fleet) -> None:
     processes = [fleet.process() for _ in range(3)]
     assert set(fleet.ask(*processes)) == {"canary-token-1"}
@@ -295,7 +307,7 @@ class TestWithoutTheStore:
         load, asked = fleet.store.load, fleet.clock.monotonic
 
         def slow(key: str) -> Any:
-            fleet.clock.passes(0.8)
+            fleet.clock.passes(0.5)
             return load(key)
 
         fleet.store.load = slow

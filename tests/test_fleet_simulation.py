@@ -329,6 +329,45 @@ class Fleets(Processes, RuleBasedStateMachine):
         check_grants(self.grants, GRANTS + self.spare, self.world.life)
 
 
+class TestTraces:
+    """Runs that broke a promise once."""
+
+    def fleet(self, password: str = "p0") -> Processes:
+        fleet = Processes()
+        fleet.start(World(0, dialect="clear", offered=("user", password)), 10.0, [0.0, 0.0])
+        return fleet
+
+    def test_a_child_forked_in_mid_sign_in_leaves_its_parents_attempt_to_the_parent(self) -> None:
+        fleet = self.fleet()
+        fleet.work(2)
+        fleet.passes(301)
+        fleet.world.reset(fleet.engines[0], fleet.engines)
+        fleet.world.outage = "silence"
+        fly(fleet, lambda: any(len(book.passwords) > 1 for book in fleet.world.books.values()))
+        child = fleet.world.fork(fleet.engines[0])
+        fleet.passes(20)
+        fleet.world.outage = None
+        fleet.served.clear()
+        fleet.ask(child)
+        fleet.passes(3)
+        assert fleet.served == {child}
+
+    def test_a_process_that_stood_still_blames_no_store(self) -> None:
+        fleet = self.fleet("wrong")
+        steps = iter(range(3))
+        fly(fleet, lambda: next(steps, None) is None)
+        fleet.suspended(fleet.engines[0], 70)
+        fleet.work(120)
+        assert fleet.world.failures == 1
+
+
+def fly(fleet: Processes, until: Callable[[], bool]) -> None:
+    """Let the first process sign in so far."""
+    fleet.ask(fleet.engines[0])
+    while not until():
+        fleet.step(fleet.ready()[0])
+
+
 class TestLimits:
     """What no client can promise: a third password, each time for another reason (see docs/security.md)."""
 
@@ -345,12 +384,6 @@ class TestLimits:
         fleet.passes(301)
         return fleet
 
-    def flying(self, fleet: Processes, until: Callable[[], bool]) -> None:
-        """Let the first process sign in so far."""
-        fleet.ask(fleet.engines[0])
-        while not until():
-            fleet.step(fleet.ready()[0])
-
     def test_unproven_credentials_and_a_server_that_is_only_silent(self) -> None:
         fleet = self.fleet("silence")
         fleet.work(290)
@@ -366,7 +399,7 @@ class TestLimits:
 
     def test_proven_credentials_whose_process_is_killed_before_the_answer(self) -> None:
         fleet = self.proven("maybe")
-        self.flying(fleet, lambda: fleet.world.failures == 1)
+        fly(fleet, lambda: fleet.world.failures == 1)
         fleet.killed(fleet.engines[0])
         fleet.work(400, 5)
         assert fleet.world.failures == 3
@@ -389,7 +422,7 @@ class TestLimits:
     def test_a_store_that_is_emptied_in_mid_flight_or_loses_what_it_has_kept(self, mood: str) -> None:
         fleet = self.fleet("maybe")
         fleet.store.mood = mood
-        self.flying(fleet, lambda: fleet.world.failures == 1)
+        fly(fleet, lambda: fleet.world.failures == 1)
         fleet.emptied()
         fleet.killed(fleet.engines[0])
         fleet.store.mood = "well"
@@ -423,7 +456,7 @@ class TestLimits:
 
     def test_a_password_that_leaves_late_was_counted(self) -> None:
         fleet = self.fleet("maybe")
-        self.flying(fleet, lambda: any(book.passwords for book in fleet.world.books.values()))
+        fly(fleet, lambda: any(book.passwords for book in fleet.world.books.values()))
         fleet.suspended(fleet.engines[0], 3600)
         fleet.work(3500, 50)
         assert fleet.world.failures == 1

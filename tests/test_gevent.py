@@ -69,15 +69,27 @@ def app(environ, start_response):
 """
 
 
+GUNICORN = "gunicorn -k gevent service:app"
+UWSGI = "uwsgi --gevent 4 --die-on-term --need-app --wsgi-file service.py --callable app"
+
+
 @needs_gevent
 @pytest.mark.parametrize(
-    ("options", "said"), [([], "a token"), (["--preload"], "patch first")], ids=["late", "preload"]
+    ("server", "said"),
+    [
+        (f"{GUNICORN} -b", "a token"),
+        (f"{GUNICORN} --preload -b", "patch first"),
+        (f"{UWSGI} --gevent-early-monkey-patch --http-socket", "a token"),
+        (f"{UWSGI} --gevent-early-monkey-patch --master --processes 2 --http-socket", "a token"),
+        (f"{UWSGI} --gevent-monkey-patch --lazy-apps --http-socket", "patch first"),
+    ],
+    ids=["gunicorn", "gunicorn, preload", "uwsgi, early", "uwsgi, forked", "uwsgi, late"],
 )
-def test_gunicorns_gevent_worker_has_a_token_or_hears_why_not(tmp_path: Path, options: list[str], said: str) -> None:
+def test_a_gevent_worker_has_a_token_or_hears_why_not(tmp_path: Path, server: str, said: str) -> None:
     (tmp_path / "service.py").write_text(APP)
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    command = [f"{GEVENT}/bin/gunicorn", "-k", "gevent", "-b", address, *options, "service:app"]
+    command = [f"{GEVENT}/bin/{server.split()[0]}", *server.split()[1:], address]
     with Sandbox() as sandbox:
         worker = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **sandbox.environment()})
         try:

@@ -542,6 +542,7 @@ class TestSource:
         with TokenProvider(source, transport=server.transport, on_event=heard) as provider:
             for _ in range(5):
                 assert "canary" not in str(failure(provider))
+                wait_for_sign_ins()
                 clock.passes(5)
         assert heard.kinds == ["refused", "source_failed", "source_failed"]
         kind = type(error).__name__

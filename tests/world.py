@@ -117,7 +117,7 @@ class Book:
     def answered(self, password: Password, kind: Kind) -> None:
         password.kind = kind
         seen = [one for one in self.passwords if not self.torn or one.by & password.by]
-        doubt = any(one.kind in (Kind.MAYBE, Kind.CLIENT) for one in seen)
+        doubt = any(one.left and one.kind in (Kind.MAYBE, Kind.CLIENT) for one in seen)
         if password in self.passwords and (
             kind is Kind.REMOVED or (kind is Kind.UNKNOWN and self.proven and not doubt)
         ):
@@ -377,6 +377,7 @@ class World(Outside):
         child = copy.copy(engine)
         child.held, child.signer = copy.copy(engine.held), copy.deepcopy(engine.signer)
         child.held.inherit()
+        child.signer.inherit()
         self.machines[child] = self.machines[engine]
         for book in self.books.values():
             for password in book.passwords:

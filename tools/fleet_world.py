@@ -11,9 +11,9 @@ from attrs import evolve, field, frozen
 from enkash_auth._fleet.commands import Ended, Lease, Pause, Read, Release, Save, Send, Source
 from enkash_auth._fleet.member import Member
 from enkash_auth._fleet.protocol import sign_in
-from enkash_auth._policy.attempts import Memory
 from enkash_auth._policy.classification import Answer, Kind
 from enkash_auth._policy.lifetime import Moment, TokenRecord
+from enkash_auth._policy.memory import Memory
 from enkash_auth._policy.outcome import Issued, Refused, Unavailable
 from enkash_auth.stores import StoreError
 

@@ -120,14 +120,14 @@ class Engine:
             result = self.signer.sign_in(self._given(flight))
             news = self.held.cache.is_news(result)
             self._grants += result.requests > 0
+            due = self.signer.events  # of before; the callers that are answered now may add to it
+            events = exclusively(self.held.lock, lambda: [due.pop(0) for _ in range(len(due))])
             alive = self.held.finish(flight, result)
         except BaseException as error:
             self._end(flight, f"the sign-in was cut short ({type(error).__name__})")
             raise
         if self.held.closed:  # closing cuts a running request, which is no event
             return []
-        due = self.signer.events
-        events = exclusively(self.held.lock, lambda: [due.pop(0) for _ in range(len(due))])
         if news:
             seconds = self.runtime.monotonic() - began
             event = Event("issued", self.held.account.identity.host, seconds, result.requests, self._grants)

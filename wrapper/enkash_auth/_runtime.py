@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from attrs import frozen
 
 from ._policy.lifetime import Moment
+from ._policy.waited import OVERSLEPT
 from .errors import ConfigurationError
 
 T = TypeVar("T")
@@ -26,8 +27,9 @@ def check_threads() -> None:
     """Raise `ConfigurationError` if gevent or eventlet came too late: the locks would hold nobody, and TLS block."""
     if threading.Lock is not _lock_type:
         raise ConfigurationError(
-            "threading was patched (gevent, eventlet) after enkash_auth was imported: patch first, and load the "
-            "application after that (gunicorn without --preload, uWSGI with lazy-apps); see docs/examples.md#gevent"
+            "threading was patched (gevent, eventlet) after enkash_auth was imported: patch first, and load "
+            "the application after that (gunicorn without --preload, uWSGI with gevent-early-monkey-patch); see "
+            "docs/examples.md#gevent"
         )
 
 
@@ -143,7 +145,8 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
         ended.set()
 
     start_thread(run, "enkash-auth-store")
-    if not ended.wait(seconds):
+    end = time.monotonic() + seconds + OVERSLEPT
+    if not ended.wait(seconds) and (time.monotonic() < end or not ended.wait(seconds)):  # again if this stood still
         raise TimeoutError
     returned, value = outcome[0]
     if returned:

@@ -39,6 +39,7 @@ class Event:
     `seconds` is the duration of the sign-in, `requests` the number of its token requests, `grants` the number of this
     provider's sign-ins so far, `life` the seconds until the token expires. `status` and `error` belong to a refusal.
     `row`, `passwords` and `retry_after` are those of the errors: what limits the next attempt, if anything does.
+    Each sign-in's thread calls the hook: if two sign-ins end within a moment, either may come first.
     """
 
     kind: Kind

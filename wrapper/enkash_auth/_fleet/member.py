@@ -5,9 +5,10 @@ from contextlib import suppress
 
 from attrs import define, evolve, field
 
-from enkash_auth._policy.attempts import Decision, Ledger, Memory
+from enkash_auth._policy.attempts import Decision, Ledger
 from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.lifetime import Moment, TokenRecord
+from enkash_auth._policy.memory import Memory
 from enkash_auth._policy.outcome import Failure
 
 from .commands import Delete, Ended, Read, Save, Steps

@@ -71,12 +71,15 @@ class Sealed:
             return call()
 
         try:
-            return cast(T, self._runtime.call_within(self._left, run))
+            value = cast(T, self._runtime.call_within(self._left, run))
         except TimeoutError:
             self._hung[:] = threads
             raise TooSlowError("the token store is too slow") from None
         finally:
             self._left -= self._runtime.monotonic() - began
+        if self._left < 0:  # it came back all the same, so this process stood still meanwhile
+            self.renew_patience()
+        return value
 
     def _name(self, kind: Entry) -> str:
         return f"{kind}-{self._fingerprint[:40] if kind in ('ledger', 'reset') else self._account}"

@@ -76,6 +76,10 @@ class Shared:
         if self._strict:
             raise Unavailable(why, account.identity.host).to_exception()
 
+    def inherit(self) -> None:
+        for member in self._members.values():
+            member.memory = member.memory.inherited()
+
     def _member(self, account: Account) -> Member:
         host, runtime = account.identity.host, self._runtime
         made = Member(host, self._timeout, self._strict, runtime.new_id, runtime.draw, account.gateway.lead)

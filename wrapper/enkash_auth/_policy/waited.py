@@ -6,7 +6,7 @@ from .lifetime import Moment, TokenRecord
 from .outcome import Failure, Unavailable
 from .token import Token
 
-_OVERSLEPT = 0.5  # seconds; a thread that waits wakes up sooner, unless its process was frozen
+OVERSLEPT = 0.5  # seconds; a thread that waits wakes up sooner, unless its process was frozen
 
 
 @frozen
@@ -23,7 +23,7 @@ class Again:
 def excused(outcome: Failure | None, now: Moment, end: Moment) -> bool:
     """Whether no answer says nothing about the server: the process may have stood still since the sign-in's `end`."""
     no_answer = isinstance(outcome, Unavailable) and outcome.retry_after is None and outcome.limit is None
-    return (outcome is None or no_answer) and now.until(end) < -_OVERSLEPT
+    return (outcome is None or no_answer) and now.until(end) < -OVERSLEPT
 
 
 def decide_after_wait(
@@ -34,7 +34,7 @@ def decide_after_wait(
     A caller whose process stood still waits for one `extra` sign-in, and for no further one.
     """
     late = outcome is None or (isinstance(outcome, Unavailable) and outcome.late)
-    in_time, stood = now.monotonic < deadline, not extra and now.until(end) < -_OVERSLEPT
+    in_time, stood = now.monotonic < deadline, not extra and now.until(end) < -OVERSLEPT
     if isinstance(outcome, TokenRecord):
         if outcome.single_use or outcome.alive(now):
             return outcome.token

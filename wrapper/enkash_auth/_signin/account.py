@@ -73,5 +73,6 @@ class Signer(Protocol):
 
     def sign_in(self, given: SignIn) -> Result: ...
     def reset(self, account: Account) -> None: ...
+    def inherit(self) -> None: ...  # in a forked child: the parent answers the attempts that are under way
     @property
     def events(self) -> list[Event]: ...  # not published yet

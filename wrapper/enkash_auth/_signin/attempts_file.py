@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from enkash_auth._forks import transaction
-from enkash_auth._policy.attempts import Attempt, Decision, Ledger, Memory
+from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
+from enkash_auth._policy.memory import Memory
 from enkash_auth._runtime import Runtime, exclusively
 
 try:
@@ -89,6 +90,10 @@ class Attempts:
     def look(self, fingerprint: str) -> Ledger:
         """Return the ledger, and find out whether the file works."""
         return self._change(fingerprint, lambda ledger: (ledger, ledger), _PATIENCE) or Ledger()
+
+    def inherit(self) -> None:
+        """In a forked child: leave the parent's attempts to it."""
+        self._memories.update({name: memory.inherited() for name, memory in self._memories.items()})
 
     def _memory(self, fingerprint: str) -> Memory:
         return self._memories.get(fingerprint, Memory())

@@ -72,3 +72,6 @@ class Direct:
     def reset(self, account: Account) -> None:
         """Let one more password of these credentials through, for every process of this machine's user."""
         self.attempts.reset(account.identity.fingerprint)
+
+    def inherit(self) -> None:
+        self.attempts.inherit()
