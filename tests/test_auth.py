@@ -1,9 +1,7 @@
 """A token goes only where it belongs. `test_clients.py` has what each client does, sync and async, over sockets."""
 
-import tempfile
 from base64 import b64decode
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -209,25 +207,3 @@ def test_a_closed_auth_says_so(configured: pytest.MonkeyPatch) -> None:
         pass
     with pytest.raises(ConfigurationError, match="closed"), httpx.Client(auth=auth) as client:
         client.get("https://token.example")
-
-
-class Wire(httpx.BaseTransport):
-    """Answers 401; unlike MockTransport, it leaves the body a stream."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        assert isinstance(request.stream, httpx.SyncByteStream)
-        self.bodies.append(b"".join(request.stream))
-        return httpx.Response(401)
-
-
-@pytest.mark.parametrize(
-    ("file", "times"), [(b"x" * 9, 2), (BytesIO(b"x" * 9), 2), (("name", b"x" * 9, "text/plain"), 2), (None, 1)]
-)
-def test_a_multipart_form_is_repeated_from_memory_only(provider: TokenProvider, file: Any, times: int) -> None:
-    wire = Wire()
-    with httpx.Client(auth=EnkashAuth(provider), transport=wire) as client, tempfile.TemporaryFile() as disk:
-        client.post(URL, data={"a": "b"}, files={"f": file or disk})
-    assert wire.bodies == wire.bodies[:1] * times

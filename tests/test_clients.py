@@ -70,15 +70,17 @@ def form(file: Any) -> aiohttp.FormData:
 # what a body of a kind is to each client
 SYNC: dict[str, Callable[[], dict[str, Any]]] = {
     "none": dict, "bytes": lambda: {"content": b"x"}, "json": lambda: {"json": {}}, "form": lambda: {"data": {"a": ""}},
-    "stream": lambda: {"content": iter([b"x"])}, "multipart": lambda: {"files": {"file": b"x"}},
-    "memory": lambda: {"files": {"file": io.BytesIO(b"x")}}, "disk": lambda: {"files": {"file": disk()}},
+    "stream": lambda: {"content": iter([b"x"])}, "multipart": lambda: {"data": {"a": "b"}, "files": {"file": b"x"}},
+    "memory": lambda: {"files": {"file": io.BytesIO(b"x")}},
+    "disk": lambda: {"data": {"a": "b"}, "files": {"file": disk()}},
+    "named": lambda: {"files": {"file": ("name", b"x", "text/plain")}},
 }  # fmt: skip
 ASYNC = {**SYNC, "stream": lambda: {"content": drip()}}
 REQUESTS = {**SYNC, "bytes": lambda: {"data": b"x"}, "stream": lambda: {"data": iter([b"x"])}}
 AIOHTTP = {
     **SYNC, "bytes": lambda: {"data": b"x"}, "stream": lambda: {"data": drip()},
     "multipart": lambda: {"data": form(b"x")}, "memory": lambda: {"data": form(io.BytesIO(b"x"))},
-    "disk": lambda: {"data": form(disk())},
+    "disk": lambda: {"data": form(disk())}, "named": lambda: {"data": form("x")},
 }  # fmt: skip
 
 
