@@ -393,9 +393,16 @@ def test_hostile_names_and_descriptions_are_only_text(project: Path, tmp_path: P
         evil = {**operation, "operationId": f"x(): pass\n{payload}", "tags": [f"../../../evil\n{payload}"]}
         return {**paths, f'/"; {payload}; "': {"post": evil}}
 
-    changed = {"properties": lambda fields: fields | _hostile(payload), "description": quoted}
-    schema = {f"components schemas TokenResponse {name}": value for name, value in changed.items()}
-    _change(project, {**schema, "paths": operations, "info title": quoted})
+    response = "components schemas TokenResponse"
+    _change(
+        project,
+        {
+            f"{response} properties": lambda fields: fields | _hostile(payload),
+            f"{response} description": quoted,
+            "paths": operations,
+            "info title": quoted,
+        },
+    )
     done = _generate(project)
     assert (done.returncode, done.stderr) == (0, "")
     assert _whole(project)
