@@ -4,6 +4,7 @@ import pathlib
 import re
 import sys
 import time
+from functools import partial
 
 import httpx
 import pytest
@@ -22,41 +23,31 @@ class Clock:
         return self.now
 
 
-class InProcess:
-    def __init__(self, app):
-        self.app = app
+def request(sandbox, method, path, **options):
+    """Send a request to the sandbox's app, in this process."""
 
-    def request(self, method, path, **options):
-        async def send():
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://sandbox") as client:
-                return await client.request(method, path, **options)
+    async def send():
+        transport = httpx.ASGITransport(sandbox.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://sandbox") as client:
+            return await client.request(method, path, **options)
 
-        return asyncio.run(send())
-
-    def post(self, path, **options):
-        return self.request("POST", path, **options)
+    return asyncio.run(send())
 
 
 def form(sandbox, **changes):
-    fields = {
-        "username": sandbox.username,
-        "password": sandbox.password,
-        "grant_type": "password",
-        "clientId": sandbox.client_id,
-        **changes,
-    }
+    own = {"username": sandbox.username, "password": sandbox.password, "clientId": sandbox.client_id}
+    fields = {**own, "grant_type": "password", **changes}
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def grant(sandbox, client=None, headers=None, **changes):
-    client = client or InProcess(sandbox.app)
+    send = client.request if client else partial(request, sandbox)
     auth = (sandbox.basic_client_id, sandbox.client_secret)
-    return client.post("/oauth/token", data=form(sandbox, **changes), auth=auth, headers=headers)
+    return send("POST", "/oauth/token", data=form(sandbox, **changes), auth=auth, headers=headers)
 
 
 def echo(sandbox, token, method="GET"):
-    return InProcess(sandbox.app).request(method, "/api/echo", headers={"Authorization": f"Bearer {token}"})
+    return request(sandbox, method, "/api/echo", headers={"Authorization": f"Bearer {token}"})
 
 
 def test_a_life_is_cut_to_whole_seconds_and_a_token_looks_like_springs():
@@ -110,7 +101,7 @@ def basic(pair):
 @pytest.mark.parametrize("header", ["Basic /w==", "Bearer x", basic("C"), basic("C:s%31"), "Bearer QzpzMQ=="])
 def test_wrong_basic_is_401_and_html(header):
     sandbox = Sandbox(client_id="C", client_secret="s1")
-    answer = InProcess(sandbox.app).post("/oauth/token", data=form(sandbox), headers={"Authorization": header})
+    answer = request(sandbox, "POST", "/oauth/token", data=form(sandbox), headers={"Authorization": header})
     assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html;charset=utf-8")
     assert answer.headers["www-authenticate"] == 'Basic realm="oauth2/client"'
 
