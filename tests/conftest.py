@@ -10,6 +10,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from enkash_auth import Credentials, TokenProvider
+from enkash_auth._forks import forks
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, start_thread, use_runtime
 from enkash_auth._settings.environment import SETTINGS
@@ -86,6 +87,14 @@ def wait_for_sign_ins() -> None:
     """Wait until no sign-in is under way, its events included."""
     while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
         threading.Event().wait(0.001)
+
+
+def fork_waits() -> bool:
+    """Return whether a fork would wait for another thread."""
+    try:
+        return not forks.begin(0)
+    finally:
+        forks.end()
 
 
 class Heard(list[Event]):

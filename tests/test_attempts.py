@@ -249,6 +249,16 @@ class TestTraces:
         assert found.answered(slept) is found
 
 
+@pytest.mark.parametrize("between", [Answer(200, token=True), Answer(503)])
+def test_a_process_whose_count_cannot_be_written_remembers_no_more_for_each_success(between: Answer) -> None:
+    memory = Memory()
+    for number, answer in enumerate([Answer(200, token=True), between] * 9):
+        _, attempt = memory.ledger.started(f"{number}", NOW.after(number))
+        memory = memory.keeping(attempt).keeping(attempt.answered(answer))
+        memory = memory.after(memory.ledger, saved=False)
+    assert len(memory.own) <= 3
+
+
 def test_a_success_leaves_another_attempt_that_has_its_number() -> None:
     _, lost = Ledger().started("lost", NOW)
     found, _ = Ledger().started("other", NOW)

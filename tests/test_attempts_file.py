@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from conftest import Clock
+from conftest import Clock, fork_waits
+from enkash_auth._forks import forks
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Answer, Kind
 from enkash_auth._policy.memory import Memory
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import Runtime, exclusively
 from enkash_auth._signin import attempts_file
 from enkash_auth._signin.attempts_file import Attempts
 
@@ -214,11 +216,16 @@ def test_a_reset_that_a_success_has_followed_asks_for_no_reading(path: Path, clo
     begun(make(path, clock), clock)
 
 
-def test_what_another_version_wrote_counts_as_missing(path: Path, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE ledgers SET ledger = '{}'", "UPDATE ledgers SET wall = NULL", "ALTER TABLE ledgers ADD more TEXT"],
+)
+def test_what_another_version_wrote_counts_as_missing(path: Path, clock: Clock, change: str) -> None:
     attempts = make(path, clock)
     begun(attempts, clock)
+    clock.monotonic -= 5  # as after a boot: the wall clock says how old it is
     with closing(sqlite3.connect(path)) as file, file:
-        file.execute("UPDATE ledgers SET ledger = '{}'")
+        file.execute(change)
     assert make(path, clock).look("f") == Ledger()
     assert len(attempts.look("f").attempts) == 1  # its own
 
@@ -317,8 +324,29 @@ def test_a_child_that_is_forked_amid_a_transaction_can_use_the_file(path: Path) 
     thread = threading.Thread(target=attempts.begin, args=("f", runtime.now().after(5)))
     thread.start()
     inside.wait()
+    assert fork_waits()
     child = os.fork()
     if not child:
         os._exit(not isinstance(attempts.begin("f", runtime.now().after(1)), Attempt))
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_does_not_wait_for_the_threads_that_wait_for_the_file(path: Path) -> None:
+    inside, go, runtime = threading.Event(), threading.Event(), Runtime()
+
+    def hang() -> None:
+        inside.set()
+        go.wait()
+
+    thread = threading.Thread(target=exclusively, args=(forks.transaction, hang))
+    thread.start()
+    inside.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        os._exit(not isinstance(Attempts(path, runtime).begin("f", runtime.now().after(1)), Attempt))
+    go.set()
     thread.join()
     assert os.waitpid(child, 0)[1] == 0

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -98,7 +99,7 @@ def host(env: Env, asked: list[tuple[str, str, str | None]]) -> Iterator[Callabl
         def answer(request: Asked, _: bytes) -> tuple[int, dict[str, str], bytes]:
             asked.append((request.command, request.path, request.headers["Authorization"]))
             now = date if isinstance(date, str) else formatdate(time.time() + date, usegmt=True)
-            return status, {"Date": now}, b""
+            return status, {"Date": now, "Location": "https://xn--a/"}, b""  # that is no name
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
         if context and tls:
@@ -663,6 +664,22 @@ def test_the_doctor_says_what_the_token_endpoint_answers_to_a_head_without_crede
     found = doctor()["server"]
     assert (found[0], f"answers {status}" in found[1], word in found[1]) == (level, True, True)
     assert asked == [("HEAD", "/uat/oauth/token", None)]
+
+
+def test_the_doctor_ends_while_a_server_drips_headers(env: Env, doctor: Doctor) -> None:
+    ended = threading.Event()
+
+    def drip(request: Asked, _: bytes) -> tuple[int, dict[str, str], bytes]:
+        with suppress(OSError):
+            while not ended.wait(0.01):
+                request.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+        return 500, {}, b""
+
+    env.setattr("enkash_auth.cli._host._PATIENCE", 0.1)
+    with serving(drip) as url:
+        env.setenv("ENKASH_BASE_URL", url)
+        assert "timeout" in doctor()["connection"][1]
+        ended.set()
 
 
 def test_the_doctor_knows_stock_spring_its_clock_and_a_file_of_attempts(

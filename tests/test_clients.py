@@ -35,7 +35,11 @@ class Api:
         token = asked.headers["Authorization"]
         self.seen.append((asked.path, token, body))
         status, location = self.answer(asked.path, token)
-        return status, {"Location": location} if location else {}, b"{}"
+        headers = {"Location": location} if location else {}
+        if status == 401:  # as Spring does up to 2.5.1
+            headers["WWW-Authenticate"] = f'Bearer error_description="Invalid access token: {token}"'
+            asked.responses = {**asked.responses, 401: (f"Invalid {token}", "")}  # the reason phrase
+        return status, headers, b"{}"
 
     @property
     def tokens(self) -> list[str]:
@@ -303,6 +307,11 @@ def test_a_listed_host_in_letters_of_its_own_gets_the_token(server: Server, host
             assert {next(flow).headers["Authorization"] for flow in flows} == {"Bearer canary-token-1"}
             assert request.headers["Authorization"] == "Bearer canary-token-1"
             assert str(asyncio.run(by_aiohttp(EnkashMiddleware(provider, listed), url))) == "Bearer canary-token-1"
+
+
+def test_a_location_that_is_no_url_changes_nothing_where_nobody_is_redirected(client: Client, api: Api) -> None:
+    api.answer = says(201, "http://[::1")
+    assert client.post() == 201
 
 
 class Wire(requests.adapters.BaseAdapter):

@@ -16,7 +16,7 @@ import redis
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from conftest import Clock, credentials
+from conftest import Clock, credentials, failure
 from conftest import Server as Scripted
 from crowd import Crowd
 from enkash_auth import Credentials, TokenProvider, stores
@@ -413,6 +413,31 @@ def test_a_reset_reads_the_source_and_no_password_leaves_until_that_can_be_read(
         clock.passes(60)
         assert old.token().access_token
     assert before == sandbox.attempts_refused == 2
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["store", "file"])
+def test_both_requests_go_with_what_the_source_names_after_a_siblings_reset(
+    clock: Clock, server: Scripted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: bool
+) -> None:
+    monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+    options: Any = {"store": stores.MemoryStore(clock=lambda: clock.monotonic) if shared else None}
+    passwords = ["old"]
+
+    def source() -> Credentials:
+        return credentials(password=passwords[-1])
+
+    with (
+        TokenProvider(source, transport=server.transport, **options) as one,
+        TokenProvider(source, transport=server.transport, **options) as sibling,
+    ):
+        one.token()
+        sibling.reset()
+        passwords.append("new")
+        clock.passes(301)
+        server.requests.clear()
+        server.answer = lambda _: httpx.Response(503)
+        failure(one, UnavailableError)
+    assert [b"password=new" in request.content for request in server.requests] == [True, True]
 
 
 @pytest.mark.parametrize("store", [True, False])

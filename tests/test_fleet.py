@@ -6,7 +6,7 @@ What the processes do with a store, command by command, is in `test_protocol.py`
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Flaky(MemoryStore):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock=lambda: clock.monotonic)
         self.names: dict[str, None] = {}
+        self.delay, self._clock_passes = 0.0, clock.passes
 
     def __len__(self) -> int:
         return 0
@@ -49,6 +50,7 @@ class Flaky(MemoryStore):
     def _may_fail(self, name: str) -> None:
         self.operations += 1
         self.names[name] = None
+        self._clock_passes(self.delay)
         if self.error:
             raise self.error
 
@@ -315,6 +317,14 @@ class TestWithoutTheStore:
         assert fleet.clock.monotonic - asked < 3
         assert fleet.store.can_be_leased()
         assert fleet.heard.kinds == ["store_down", "issued"]
+
+    @pytest.mark.parametrize("seconds", [0.15, 0.27, 0.4, 1.0, 2.0])
+    def test_a_store_of_any_slowness_keeps_no_process_without_a_token(self, fleet: Fleet, seconds: float) -> None:
+        fleet.store.delay, process = seconds, fleet.process()
+        with suppress(UnavailableError):
+            fleet.ask(process)
+        fleet.clock.passes(1)
+        assert fleet.ask(process) == ["canary-token-1"]
 
     def test_a_missing_extra_is_named(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "enkash_auth._fleet.shared", None)

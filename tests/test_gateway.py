@@ -1,13 +1,16 @@
 """Every answer a server may give ends in the right class."""
 
+import gc
 import gzip
 import socket
+import threading
 import traceback
 import zlib
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.cookiejar import Cookie
 from typing import Any
 
 import httpx
@@ -18,7 +21,7 @@ from enkash_auth import TokenProvider
 from enkash_auth._policy.classification import Kind, classify
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
 from enkash_auth._provider import engine_of
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import NoThreadError, Runtime
 from enkash_auth._signin.answers import read_retry_after
 from enkash_auth._signin.call import Call, Form, StoppedError
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
@@ -176,11 +179,12 @@ BOMB = gzip.compress(b'{"access_token":"t","x":"' + 10_000_000 * b"x" + b'"}')
         ("gzip", gzip.compress(b'{"access_token":"t"}'), Issued),
         ("Deflate", zlib.compress(b'{"access_token":"t"}'), Issued),
         ("gzip", BOMB, Unavailable),
+        ("gzip", gzip.compress(b'{"access_token":"t"}') + b"x" * 70_000, Unavailable),
         ("gzip, gzip", gzip.compress(BOMB), Malformed),
         ("gzip", b"no gzip", Malformed),
         ("br", b"whatever", Malformed),
     ],
-    ids=["gzip", "deflate", "bomb", "bomb in gzip", "no gzip", "unknown"],
+    ids=["gzip", "deflate", "bomb", "endless after its end", "bomb in gzip", "no gzip", "unknown"],
 )
 def test_a_packed_answer_is_unpacked_to_64_kib_at_most(
     server: Server, provider: TokenProvider, encoding: str, body: bytes, outcome: type[Outcome]
@@ -190,11 +194,12 @@ def test_a_packed_answer_is_unpacked_to_64_kib_at_most(
     assert isinstance(grant(provider, 5.0).outcome, outcome)
 
 
-def test_a_server_that_sets_cookies_gets_none_back(server: Server, provider: TokenProvider) -> None:
+def test_a_server_that_sets_cookies_gets_none_back_and_fills_no_memory(server: Server, provider: TokenProvider) -> None:
     server.answer = lambda _: httpx.Response(200, json={"access_token": "t"}, headers={"Set-Cookie": "session=1"})
     provider.token()
     provider.reset()
     provider.token()
+    assert not [one for one in gc.get_objects() if isinstance(one, Cookie) and one.name == "session"]
     assert [request.headers.get("Cookie") for request in server.requests] == [None, None]
 
 
@@ -217,11 +222,18 @@ def test_no_proxy_sees_a_sign_in_over_plain_http(proxy: socket.socket) -> None:
             proxy.accept()
 
 
-@pytest.mark.parametrize("url", ["ftp://user:canary@proxy", "http://user:canary@proxy:port"])
-def test_a_proxy_that_cannot_be_used_is_named(environment: pytest.MonkeyPatch, url: str) -> None:
-    environment.setenv("HTTPS_PROXY", url)
-    environment.delenv("https_proxy", raising=False)
-    with pytest.raises(ConfigurationError, match="HTTPS_PROXY") as caught:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "ftp://user:canary@proxy"),
+        ("HTTPS_PROXY", "http://user:canary@proxy:port"),
+        ("NO_PROXY", "canary,fd00::/8"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named(environment: pytest.MonkeyPatch, name: str, value: str) -> None:
+    environment.setenv(name, value)
+    environment.delenv(name.lower(), raising=False)
+    with pytest.raises(ConfigurationError, match=name) as caught:
         TokenProvider(credentials())
     assert caught.value.__context__ is None
     caught.value.__traceback__ = caught.value.__traceback__ and caught.value.__traceback__.tb_next  # this test's own
@@ -275,6 +287,42 @@ def test_a_clear_refusal_is_one_under_any_status(server: Server, provider: Token
         with pytest.raises(RefusedError, match="wrong password or locked account"):
             provider.token()
     assert len(server.requests) == 1
+
+
+def test_a_host_that_is_looked_up_for_too_long_gets_no_password_and_costs_no_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, look_up = threading.Event(), socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **named: found.wait(5) and look_up(*given, **named))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        place = f"127.0.0.1:{listening.getsockname()[1]}"
+        with TokenProvider(credentials(base_url=f"http://{place}")) as provider:
+            reply = grant(provider, 0.05)
+            found.set()
+            connection, _ = listening.accept()
+            with connection:
+                assert connection.recv(1) == b""
+    assert reply.outcome == Unavailable(f"cannot connect to {place}: timeout", "127.0.0.1", late=True)
+    assert classify(reply.answer) is Kind.REMOVED
+
+
+def test_a_request_that_does_not_end_is_ended_at_the_deadline(server: Server, provider: TokenProvider) -> None:
+    go = server.hold(httpx.Response(500))
+    reply = grant(provider, 0.05)
+    go.set()
+    assert reply.outcome == Unavailable("no answer within 0.05 s", "token.example", late=True)
+    assert classify(reply.answer) is Kind.UNKNOWN
+
+
+def test_where_no_thread_can_start_no_password_leaves(server: Server) -> None:
+    def call_within(seconds: float, call: object) -> None:
+        raise NoThreadError("no thread could be started")
+
+    runtime = Runtime(call_within=call_within)
+    with TokenProvider(credentials(), transport=server.transport) as provider:
+        reply = engine_of(provider).held.account.gateway.grant(runtime.now().after(5), runtime)
+    assert reply.outcome == Unavailable("no thread could be started", "token.example")
+    assert classify(reply.answer) is Kind.REMOVED
 
 
 def test_no_body_leaves_after_the_deadline() -> None:

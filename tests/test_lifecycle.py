@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,16 +11,18 @@ import textwrap
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, failure, grant, issued, wait_for_sign_ins
+from conftest import REFUSAL, Clock, Server, credentials, failure, grant, issued, wait_for_sign_ins
 from enkash_auth import TokenProvider
 from enkash_auth._policy.outcome import Issued
 from enkash_auth._provider import engine_of
-from enkash_auth.errors import ConfigurationError
+from enkash_auth.errors import ConfigurationError, EnkashAuthError
+from enkash_auth.stores import FileStore, MemoryStore, Store
 from enkash_auth.testing import Sandbox
 
 Run = Callable[..., "subprocess.Popen[str]"]
@@ -296,7 +299,7 @@ def test_a_provider_that_cannot_be_made_again_keeps_no_other_from_starting_in_a_
         environment.setenv("HTTPS_PROXY", "ftp://proxy")
         environment.delenv("https_proxy", raising=False)
         for provider in (spoilt, other):
-            engine_of(provider).held.inherit()  # what os.fork() calls in the child
+            engine_of(provider).inherit()  # what os.fork() calls in the child
         assert other.token().access_token == "canary-token-1"
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="HTTPS_PROXY"):
@@ -305,17 +308,60 @@ def test_a_provider_that_cannot_be_made_again_keeps_no_other_from_starting_in_a_
         engine_of(spoilt).join_or_start()
 
 
-def test_a_fork_makes_no_connections_and_closes_none_of_the_parents(server: Server) -> None:
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("answer", [REFUSAL, httpx.Response(500)], ids=["clear", "unknown"])
+@pytest.mark.parametrize("shared", [True, False], ids=["store", "file"])
+def test_a_child_forked_amid_a_sign_in_counts_what_its_parent_was_answered(
+    server: Server, tmp_path: Path, environment: pytest.MonkeyPatch, shared: bool, answer: httpx.Response
+) -> None:
+    environment.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+    store, go = FileStore(tmp_path / "store") if shared else None, server.hold(answer)
+    answered, tell = os.pipe()
+
+    def hears(provider: TokenProvider) -> bytes:
+        error = failure(provider, EnkashAuthError)
+        return f"{error.row} {error.passwords}".encode()
+
+    provider = TokenProvider(credentials(), store=store, transport=server.transport)
+    with ThreadPoolExecutor() as pool, provider:
+        parent = pool.submit(hears, provider)
+        while not server.requests:
+            threading.Event().wait(0.001)
+        child = os.fork()
+        if not child:
+            alike = False
+            try:
+                go.set()
+                alike = os.read(answered, 99) == hears(provider)
+            finally:
+                os._exit(not alike)
+        go.set()
+        os.write(tell, parent.result())
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_that_can_open_no_file_makes_connections_of_its_own(provider: TokenProvider) -> None:
+    engine_of(provider).inherit()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        assert provider.token().access_token == "canary-token-1"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("store", [None, MemoryStore()])
+def test_a_fork_makes_no_connections_and_closes_none_of_the_parents(server: Server, store: Store | None) -> None:
     """There may be 1,000 providers, and most are not used in the child."""
-    with TokenProvider(credentials(), transport=server.transport) as provider:
+    with TokenProvider(credentials(), store=store, transport=server.transport) as provider:
         gateway = engine_of(provider).held.account.gateway
-        engine_of(provider).held.inherit()
+        engine_of(provider).inherit()
         assert engine_of(provider).held.account.gateway is gateway
         provider.token()
         made = engine_of(provider).held.account.gateway
         assert made is not gateway
         engine_of(provider).held.start_in_child()  # another thread's, that came at the same time
         assert engine_of(provider).held.account.gateway is made
-        engine_of(provider).held.inherit()
+        engine_of(provider).inherit()
         provider.close()
         assert isinstance(grant(provider).outcome, Issued)

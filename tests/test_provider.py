@@ -277,7 +277,7 @@ def test_a_closed_provider_says_so(provider: TokenProvider, ask: Ask) -> None:
     provider.close()
     with pytest.raises(ConfigurationError, match="closed"):
         ask()
-    engine_of(provider).held.inherit()
+    engine_of(provider).inherit()
 
 
 @pytest.mark.parametrize(
@@ -377,11 +377,32 @@ class TestInterrupts:
             ask()
         wait_for_sign_ins()
 
+    def test_where_no_daemon_thread_may_start_another_signs_in(
+        self, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make = threading.Thread.__init__
+
+        def forbid(_: threading.Thread, daemon: bool | None = None) -> None:
+            if daemon:
+                raise RuntimeError("daemon threads are disabled in this (sub)interpreter")
+
+        def init(self: threading.Thread, *args: Any, daemon: bool | None = None, **options: Any) -> None:
+            forbid(self, daemon)
+            make(self, *args, **options)
+
+        monkeypatch.setattr(threading.Thread, "__init__", init)
+        monkeypatch.setattr(threading.Thread, "daemon", property(lambda _: False, forbid))
+        assert provider.token().access_token == "canary-token-1"
+
+    @pytest.mark.parametrize(
+        "why",
+        ["can't create new thread at interpreter shutdown", "thread is not supported for isolated subinterpreters"],
+    )
     def test_where_no_thread_can_start_callers_are_told_so_at_once(
-        self, server: Server, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch, ask: Ask
+        self, server: Server, provider: TokenProvider, monkeypatch: pytest.MonkeyPatch, ask: Ask, why: str
     ) -> None:
         def refuse(self: threading.Thread) -> None:
-            raise RuntimeError("can't create new thread at interpreter shutdown")
+            raise RuntimeError(why)
 
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(UnavailableError, match="no thread could be started"):
@@ -414,7 +435,7 @@ class TestInterrupts:
         other = threading.Thread(target=provider.token)  # holds the lock; the child does not have this thread
         other.start()
         holds.wait(5)
-        engine_of(provider).held.inherit()  # what os.fork() calls in the child
+        engine_of(provider).inherit()  # what os.fork() calls in the child
         assert provider.token().access_token == "canary-token-2"
         go.set()
         other.join()

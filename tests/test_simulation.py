@@ -58,7 +58,7 @@ class Callers:
     def settle(self, ask: Callable[[], Token | Flight], caller: Caller) -> None:
         engine, flight = caller.engine, caller.flight
         now, again = engine.runtime.monotonic(), flight and flight.extra
-        due = flight.end if flight and again else caller.deadline
+        due = max(flight.end, caller.deadline) if flight and again else caller.deadline
         frozen = flight and not again and engine.runtime.now().until(flight.deadline) < -0.5
         in_time = now <= due + 3 * TICK or frozen or (flight and flight.outcome)
         try:

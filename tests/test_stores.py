@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import redis
 import redis.asyncio.sentinel
 import redis.sentinel
+from filelock import FileLock
 from redis.crc import key_slot
 
 from enkash_auth import stores
@@ -235,6 +237,29 @@ class TestFiles:
         store.delete("token-1")
         assert not directory.exists()
 
+    def test_a_directory_deleted_at_any_moment_is_made_again_as_private(
+        self, store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """filelock makes the directory of its file, as the umask allows."""
+
+        def deleted_before(*args: Any, **options: Any) -> FileLock:
+            shutil.rmtree(directory)
+            return FileLock(*args, **options)
+
+        before = os.umask(0o022)
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr("enkash_auth.stores._file.FileLock", deleted_before)
+                lease = store.lock("grant-1", 60.0)
+            assert lease
+            assert directory.stat().st_mode & 0o777 == 0o700
+            assert store.save("token-1", b"2", 60.0, lease)
+            shutil.rmtree(directory)
+            lease.release()
+            assert not directory.exists()
+        finally:
+            os.umask(before)
+
     def test_a_link_to_a_directory_is_refused(self, directory: Path, tmp_path: Path) -> None:
         (tmp_path / "real").mkdir(mode=0o700)
         directory.symlink_to(tmp_path / "real")
@@ -399,7 +424,7 @@ class TestServers:
 
     def test_a_user_who_may_not_ask_for_the_time_leaves_no_lease(self, valkey: Valkey, admin: redis.Redis) -> None:
         store = self.user(valkey, admin, ["+get", "+set", "+pttl", "+del", "+eval", "+select"])
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreError, match="its ACL forbids a command"):
             store.lock("grant-1", 60.0)
         assert admin.keys() == []
 

@@ -10,12 +10,13 @@ import pytest
 import trustme
 import truststore
 
-from conftest import credentials, grant
+from conftest import credentials, fork_waits, grant
 from enkash_auth import TokenProvider
-from enkash_auth._forks import Forks, forks
+from enkash_auth._forks import Forks
 from enkash_auth._policy.outcome import Issued
+from enkash_auth._provider import engine_of
 from enkash_auth._signin.tls import tls_context
-from enkash_auth.errors import UnavailableError
+from enkash_auth.errors import ConfigurationError, UnavailableError
 from tls_server import ANSWER, TlsServer
 
 
@@ -50,6 +51,16 @@ def test_a_file_that_is_named_comes_before_the_systems(
     assert not isinstance(tls_context(True), truststore.SSLContext)
 
 
+def test_a_file_of_keys_that_cannot_be_written_is_named(
+    tls: TlsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tls.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSLKEYLOGFILE", "/nowhere/keys")
+    with pytest.raises(ConfigurationError, match="^SSLKEYLOGFILE: /nowhere/keys cannot be written"):
+        TokenProvider(credentials())
+
+
 def test_a_rotated_file_of_certificates_is_noticed(
     tls: TlsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -69,11 +80,17 @@ def test_a_rotated_file_of_certificates_is_noticed(
         assert isinstance(call.result().outcome, Issued)
 
 
-def fork_waits() -> bool:
-    try:
-        return not forks.begin(0)
-    finally:
-        forks.end()
+def test_callers_do_not_wait_while_certificates_are_read(tls: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file may be on a network drive whose server is away."""
+    with TokenProvider(credentials(base_url=tls.url)) as provider, ThreadPoolExecutor() as pool:
+        gateway = engine_of(provider).held.account.gateway
+
+        def read() -> tuple[()]:
+            pool.submit(gateway.abandon).result(timeout=5)  # as a caller does that gives the sign-in up
+            return ()
+
+        monkeypatch.setattr("enkash_auth._signin.gateway.certificates", read)
+        assert not isinstance(grant(provider).outcome, Issued)
 
 
 def test_no_child_is_forked_amid_a_tls_handshake(tls: TlsServer) -> None:

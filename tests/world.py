@@ -376,8 +376,7 @@ class World(Outside):
         """Return the child of a process, which knows what its parent knew."""
         child = copy.copy(engine)
         child.held, child.signer = copy.copy(engine.held), copy.deepcopy(engine.signer)
-        child.held.inherit()
-        child.signer.inherit()
+        child.inherit()
         self.machines[child] = self.machines[engine]
         for book in self.books.values():
             for password in book.passwords:

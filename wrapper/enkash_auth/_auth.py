@@ -33,8 +33,9 @@ class EnkashAuth(Pinned, httpx.Auth):
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Sign the request; repeat it once after a 401."""
         call = self._call(_origin(request.url), request.extensions.get(_SIGNED, ""))
-        response = yield _signed(request, call, self._provider.token() if call.gets_token() else None)
-        if _can_repeat(call, request, response):
+        signed = _signed(request, call, self._provider.token() if call.gets_token() else None)
+        # no variable keeps the answer: its repr shows the reason phrase, where a server may repeat the token
+        if _can_repeat(call, request, (yield signed)):
             fresh = self._provider.token()
             if seconds := call.pause(fresh):
                 self._engine.runtime.pause(seconds)
@@ -44,8 +45,8 @@ class EnkashAuth(Pinned, httpx.Auth):
     async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
         """Sign the request; repeat it once after a 401."""
         call = self._call(_origin(request.url), request.extensions.get(_SIGNED, ""))
-        response = yield _signed(request, call, await self._provider.atoken() if call.gets_token() else None)
-        if _can_repeat(call, request, response):
+        signed = _signed(request, call, await self._provider.atoken() if call.gets_token() else None)
+        if _can_repeat(call, request, (yield signed)):
             fresh = await self._provider.atoken()
             if seconds := call.pause(fresh):
                 import asyncio

@@ -34,6 +34,11 @@ class Engine:
 
     # what a caller gets
 
+    def inherit(self) -> None:
+        """In a forked child: what is under way is the parent's."""
+        self.held.inherit()
+        self.signer.inherit()
+
     def join_or_start(self, *, late: bool = False) -> Token | Flight:
         """Return the living token, or the flight that brings the next; raise if the server must not be asked.
 

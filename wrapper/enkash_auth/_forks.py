@@ -1,4 +1,4 @@
-"""What a forked child must not inherit half done, for it would wait for it for ever: imports, OpenSSL's own locks."""
+"""What a forked child must not inherit half done, for it would wait for ever: imports, locks of OpenSSL and SQLite."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ _PATIENCE = 5.0  # seconds that a fork waits
 
 
 class Forks:
-    """Lets a fork wait for what other threads are doing. There is no lock here: a signal handler may come anywhere."""
+    """Lets a fork wait for what other threads are doing. No lock of its own: a signal handler may come anywhere."""
 
     def __init__(self, pause: Callable[[float], None] = time.sleep) -> None:
         self._pause = pause
@@ -18,6 +18,7 @@ class Forks:
 
     def start_in_child(self) -> None:
         self._under_way, self._inside = False, dict[object, int]()
+        self.transaction = threading.RLock()  # of attempts and of memory stores; a thread that hangs may hold it
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -55,10 +56,6 @@ class Forks:
         self._under_way = False
 
 
-transaction = threading.RLock()  # of attempts and of memory stores: a fork waits until no thread holds it
 forks = Forks()
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
     os.register_at_fork(before=forks.begin, after_in_parent=forks.end, after_in_child=forks.start_in_child)
-    os.register_at_fork(
-        before=transaction.acquire, after_in_parent=transaction.release, after_in_child=transaction.release
-    )

@@ -189,8 +189,7 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 def _start_clean_in_child() -> None:  # pragma: no cover - a forked child's coverage is not written
     for engine in list(_engines):
-        engine.held.inherit()
-        engine.signer.inherit()
+        engine.inherit()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork

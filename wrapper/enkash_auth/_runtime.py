@@ -6,6 +6,7 @@ Only this module starts threads.
 import contextvars
 import logging
 import random
+import re
 import secrets
 import threading
 import time
@@ -38,12 +39,15 @@ class NoThreadError(RuntimeError):
 
 
 def start_thread(run: Callable[[], None], name: str = "enkash-auth-grant") -> None:
-    """Run on a daemon thread with the caller's context; raise `NoThreadError` if none can start."""
+    """Run on a thread, a daemon if it may be, with the caller's context; raise `NoThreadError` if none can start."""
     context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), name=name)
+    with suppress(RuntimeError):  # an isolated subinterpreter forbids it, and before Python 3.12 all threads
+        thread.daemon = True
     try:
-        threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
+        thread.start()
     except RuntimeError as error:
-        if "new thread" in str(error):  # else a signal handler's own, and the thread has started
+        if re.search("new thread|not supported", str(error)):  # else a signal handler's own, and the thread has started
             raise NoThreadError("no thread could be started") from None
         raise
 
@@ -140,11 +144,11 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
         _later.records = records
         try:
             outcome.append((True, call()))
-        except Exception as error:
+        except BaseException as error:
             outcome.append((False, error))
         ended.set()
 
-    start_thread(run, "enkash-auth-store")
+    start_thread(run, "enkash-auth-call")
     end = time.monotonic() + seconds + OVERSLEPT
     if not ended.wait(seconds) and (time.monotonic() < end or not ended.wait(seconds)):  # again if this stood still
         raise TimeoutError

@@ -10,8 +10,9 @@ from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.memory import Memory
 from enkash_auth._policy.outcome import Failure
+from enkash_auth.stores import StoreError
 
-from .commands import Delete, Ended, Read, Save, Steps
+from .commands import Delete, Ended, Read, Save, Steps, TooSlowError
 from .entries import FOREIGN, merge, read_backoff, read_record, write_backoff, write_record
 
 _FOREVER = 10 * 365 * 86_400.0  # seconds that attempts and resets are kept
@@ -35,6 +36,10 @@ class Member:
     def lease(self) -> float:
         """Seconds: siblings wait that long at most for a process that was killed."""
         return min(_LEASE, 0.6 * self.timeout)
+
+    def store_failed(self, error: StoreError) -> None:
+        """Note that a store which is too slow counts as one that cannot be read either."""
+        self.store_has_no_proof = self.store_has_no_proof and not isinstance(error, TooSlowError)
 
     def reset(self, id: str, now: Moment) -> Steps:
         """Let one more password through, for all processes."""

@@ -15,7 +15,7 @@ from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Unavailable
 from enkash_auth.stores import StoreError
 
-from .commands import Ended, Lease, Pause, Read, Release, Send, Source, Steps, TooSlowError
+from .commands import Ended, Lease, Pause, Read, Release, Send, Source, Steps
 from .entries import is_adopted
 from .member import Member
 
@@ -49,7 +49,7 @@ def sign_in(
             return ended
         except StoreError as error:
             now, _ = yield Release()
-            member.store_has_no_proof = member.store_has_no_proof and not isinstance(error, TooSlowError)
+            member.store_failed(error)
             if member.strict:
                 return Ended(Unavailable(str(error), member.host))
     if member.store_has_no_proof and not member.memory.ledger.proven:  # each process would send a password of its own
@@ -162,6 +162,7 @@ def _request(member: Member, ready: _Ready, now: Moment, pause: float) -> Steps:
         try:
             now, written = yield from member.write(ledger, backoff, now)
         except StoreError as error:
+            member.store_failed(error)
             written = ledger.proven and not member.strict
             outcome = Unavailable(f"an attempt could not be recorded first: {error}", member.host)
     if can_send := written and now.until(ready.limit) > 0:

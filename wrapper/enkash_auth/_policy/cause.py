@@ -28,4 +28,5 @@ def cause_of(error: BaseException) -> str:
         if isinstance(link, OSError) and isinstance(link.errno, int):
             return os.strerror(link.errno).lower()
         link = link.__cause__ or link.__context__
-    return _WORDS.get(type(error).__name__, type(error).__name__)
+    name = "NoPermissionError" if str(error).startswith("ACL failure") else type(error).__name__  # in a script
+    return _WORDS.get(name, name)

@@ -24,8 +24,10 @@ class Memory:
 
     def keeping(self, attempt: Attempt) -> Memory:
         """Remember an attempt of this process's, or its answer."""
-        own = (*(one for one in self.own if one.id != attempt.id), attempt)
-        return Memory(self.ledger.answered(attempt), own)
+        own = [one for one in self.own if one.id != attempt.id]
+        if attempt.kind is Kind.SUCCESS:  # those before it are cleared from any ledger
+            own = [one for one in own if one.number >= attempt.number or one.reset != attempt.reset]
+        return Memory(self.ledger.answered(attempt), (*own, attempt))
 
     def inherited(self) -> Memory:
         """Return what a forked child knows: its parent will answer the attempts that are under way."""

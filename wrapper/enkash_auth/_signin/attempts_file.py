@@ -14,7 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from enkash_auth._forks import transaction
+from enkash_auth._forks import forks
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
@@ -69,7 +69,7 @@ class Attempts:
             self._runtime.pause(_POLL)
 
     def _begin(self, now: Moment, left: float, memory: Memory | None, ledger: Ledger) -> tuple[Ledger, Begun]:
-        decision = ledger.decide(now, {one.id for one in ledger.attempts if one.owner and _runs(one, now)})
+        decision = ledger.decide(now, {one.id for one in ledger.attempts if len(one.owner) == 4 and _runs(one, now)})
         if memory and memory.unread(ledger):
             return ledger, Decision(decision.passwords, Kind.RESET)
         if decision.row:
@@ -100,7 +100,7 @@ class Attempts:
 
     def _keep(self, fingerprint: str, attempt: Attempt) -> None:
         memory = partial(self._memory, fingerprint)
-        exclusively(transaction, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
+        exclusively(forks.transaction, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
 
     def _change(self, fingerprint: str, change: Change[T], left: float, *, read: bool = False) -> T | None:
         """Apply `change` in the file, or else in memory; return what it returns, None if the file is busy."""
@@ -119,7 +119,7 @@ class Attempts:
             self._memories[fingerprint] = memory.after(ledger, saved=saved, read=read)
             return value
 
-        value = exclusively(transaction, apply)  # a child forked amid a transaction would find the file locked for ever
+        value = exclusively(forks.transaction, apply)
         if self.path and self.trouble:  # not under the lock: a handler may wait for what needs it
             _warn(self.trouble)
         return value
@@ -132,7 +132,9 @@ class Attempts:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # a file that exists is not opened: closing it would end the locks that SQLite holds in this process
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-        with closing(sqlite3.connect(path, timeout=max(0.0, min(_PATIENCE, left)), isolation_level=None)) as file:
+        connect = partial(sqlite3.connect, path, timeout=max(0.0, min(_PATIENCE, left)), isolation_level=None)
+        # a child forked amid a transaction would find the file locked for ever
+        with forks.waiting(), closing(connect()) as file:
             file.execute("BEGIN IMMEDIATE")
             file.execute(f"CREATE TABLE IF NOT EXISTS ledgers {_COLUMNS}")
             row = file.execute("SELECT * FROM ledgers WHERE fingerprint = ?", (fingerprint,)).fetchone()
@@ -148,10 +150,10 @@ class Attempts:
 
 def _read(row: tuple[str, int, float, float, str], now: Moment) -> Ledger:
     """Read a row by the monotonic clock if that has run on since, else by the wall clock, which may have been set."""
-    _, place, monotonic, wall, text = row
-    same = place == _place() and monotonic <= now.monotonic
-    age = now.monotonic - monotonic if same else max(0.0, now.wall - wall)
     try:
+        _, place, monotonic, wall, text = row
+        same = place == _place() and monotonic <= now.monotonic
+        age = now.monotonic - monotonic if same else max(0.0, now.wall - wall)
         return Ledger.from_entry(json.loads(text), now.after(-age))
     except (KeyError, TypeError, ValueError):
         return Ledger()  # of another version of this package

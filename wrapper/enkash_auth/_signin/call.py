@@ -67,6 +67,15 @@ class Call:
         """Let a fork wait from now on (`shaking`) or no more: in a TLS handshake OpenSSL holds its locks."""
         (forks.enter if shaking else forks.leave)(id(self))
 
+    def end(self) -> Unavailable:
+        """Let no password leave from now on, and cut the connection; return what callers get."""
+        self.deadline = self.runtime.now()
+        self.cut()
+        what = (
+            f"no answer within {self.allowed:.3g} s" if self.departed else f"cannot connect to {self.target}: timeout"
+        )
+        return Unavailable(what, self.host, late=True)
+
     def cut(self) -> None:
         """Shut the connection down. Only the thread that uses it closes it.
 
@@ -109,8 +118,8 @@ class Form(httpx.SyncByteStream):
         self._content, self._call = content, call
 
     def __iter__(self) -> Iterator[bytes]:
+        self._call.departed = True  # first: who finds that it has not departed at the deadline may rely on that
         self._call.check_time()
-        self._call.departed = True
         yield self._content
 
 
@@ -124,10 +133,9 @@ class BoundedStream(httpx.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         size = 0
-        for chunk in self._inner:
-            if self._unpacker:
-                chunk = self._unpacker.decompress(chunk, _LARGEST_ANSWER + 1)
-            size += len(chunk)
+        for packed in self._inner:
+            chunk = self._unpacker.decompress(packed, _LARGEST_ANSWER + 1) if self._unpacker else packed
+            size += max(len(packed), len(chunk))  # zlib keeps what follows the end of a packed body
             if size > _LARGEST_ANSWER:
                 raise StoppedError(Unavailable("the answer is larger than 64 KiB", self._call.host))
             if self._call.seconds() < 0:

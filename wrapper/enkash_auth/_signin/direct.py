@@ -35,7 +35,7 @@ class Direct:
         first = self._attempt(given, now.monotonic + pause)
         now = self.runtime.now()
         again = second_request(first.outcome, now, now.until(given.deadline), self.runtime.draw(), before=given.record)
-        if again is None or not first.requests:
+        if again is None or not first.requests or first.fingerprint != given.account.identity.fingerprint:
             return first
         self.runtime.pause(max(0.0, again - lead))
         if isinstance(first.outcome, TokenRecord):
@@ -48,7 +48,7 @@ class Direct:
         begun = self.attempts.begin(fingerprint, given.deadline)
         if isinstance(begun, Decision) and begun.row is Kind.RESET:  # in another process
             if changed := given.reread():
-                return self._attempt(changed, leaves) if isinstance(changed, SignIn) else given.result(changed)
+                return self.sign_in(changed) if isinstance(changed, SignIn) else given.result(changed)
             begun = self.attempts.begin(fingerprint, given.deadline, read=True)
         if isinstance(begun, Decision):
             begun = evolve(begun, kept=not self.attempts.trouble)

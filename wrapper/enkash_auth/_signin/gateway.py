@@ -6,6 +6,7 @@ import threading
 import zlib
 from contextlib import suppress
 from functools import partial
+from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 
 import httpx
@@ -13,11 +14,11 @@ from attrs import evolve
 
 from enkash_auth._forks import forks
 from enkash_auth._policy.cause import cause_of
-from enkash_auth._policy.classification import Answer, Kind, classify
+from enkash_auth._policy.classification import Answer
 from enkash_auth._policy.lifetime import LONG_AGO, Moment
-from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
+from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
 from enkash_auth._policy.token import read_access_token, read_life
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import NoThreadError, Runtime
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth.errors import ConfigurationError, ProtocolError
 from enkash_auth_client import Client
@@ -25,12 +26,12 @@ from enkash_auth_client.api.authentication import get_authentication_token
 from enkash_auth_client.models import SnakeTokenResponse, TokenRequest, TokenResponse
 from enkash_auth_client.types import UNSET, Unset
 
-from .answers import has_basic_challenge, read_body, read_retry_after
+from .answers import failure_of, has_basic_challenge, read_body, read_retry_after
 from .call import BoundedStream, Call, Form, Reply, StoppedError, current_call
 from .tls import certificates, tls_context
 
 _LEAD = 1.0  # seconds to connect in
-_TRY_LATER = (408, 421, 425, 429)
+_USER_AGENT = f"enkash-auth/{version('enkash-auth')}"  # read once: a forked child may have no file descriptor left
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
@@ -55,7 +56,7 @@ class Gateway:
             base_url=credentials.base_url,
             timeout=httpx.Timeout(5.0),  # each request brings its own
             headers={
-                "User-Agent": f"enkash-auth/{version('enkash-auth')}",
+                "User-Agent": _USER_AGENT,
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
                 "Connection": "close",  # the next request is minutes away, and a fork would share the connection
@@ -77,11 +78,12 @@ class Gateway:
         try:
             # a transport that was given brings its own
             client = self._make_client(verify_ssl=self._verify if self._shared else tls_context(self._verify))
-            client.get_httpx_client()  # here, not in a sign-in
+            http = client.get_httpx_client()  # here, not in a sign-in
+            http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))  # each sign-in stands alone
             return client
         except (ImportError, ValueError, httpx.InvalidURL) as error:
             why = type(error).__name__
-        raise ConfigurationError(f"HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: httpx cannot use it ({why}); correct it")
+        raise ConfigurationError(f"HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY: httpx cannot use it ({why}); fix it")
 
     def grant(self, deadline: Moment, runtime: Runtime, leaves: float = LONG_AGO) -> Reply:
         """Send one token request (RFC 6749 section 4.3) until `deadline`, and return how it ended.
@@ -92,21 +94,28 @@ class Gateway:
         target = f"{self.host}:{self.origin[2]}"
         call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, departed=self._shared)
         current_call.set(call)
+        try:
+            outcome = runtime.call_within(call.allowed, partial(self._carry_out, call))
+        except TimeoutError:  # looking up a host, and a server that drips headers, outlast every timeout of httpx
+            outcome = call.end()
+        except NoThreadError as error:
+            call.departed, outcome = False, Unavailable(str(error), self.host)
+        return Reply(outcome, evolve(call.answer, departed=call.departed), call.sent)
+
+    def _carry_out(self, call: Call) -> Outcome:
         with self._lock:
             self._calls.append(call)
+        try:
+            # not under the lock, for which `abandon` waits, and so callers: a file on a dead network drive hangs
             if self._certificates and self._certificates != (rotated := certificates()):
                 with suppress(ConfigurationError), forks.waiting():  # half-way through
                     self._client, self._certificates = self._connect(), rotated
-        try:
-            outcome = self._send(call)
+            return self._send(call)
         finally:
             call.shake(False)
             with self._lock:
                 self._calls.remove(call)
-                last = self._closed and not self._calls and not self._shared
-            if last:
-                self._client.get_httpx_client().close()
-        return Reply(outcome, evolve(call.answer, departed=call.departed), call.sent)
+            self._close_unused()
 
     def _send(self, call: Call) -> Outcome:
         try:
@@ -147,10 +156,12 @@ class Gateway:
 
     def close(self) -> None:
         """Cut running requests and close the connections; a transport that was given stays open for its other users."""
-        with self._lock:
-            self._closed, running = True, bool(self._calls)
+        self._closed = True
         self.abandon()
-        if not self._shared and not running:
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._closed and not self._calls and not self._shared:
             self._client.get_httpx_client().close()
 
     def abandon(self) -> None:
@@ -163,11 +174,9 @@ class Gateway:
     def _on_request(self, request: httpx.Request) -> None:
         call = current_call.get()
         seconds = max(0.0, call.seconds())
-
         # a host may have several addresses, the first of them dead
         limits = httpx.Timeout(seconds, connect=seconds / 3).as_dict()
         request.extensions = {**request.extensions, "timeout": limits, "trace": call.trace}
-        request.headers.pop("Cookie", None)  # each sign-in stands alone
         if not (self._credentials.username + self._credentials.password.reveal()).isascii():
             request.headers["Content-Type"] += ";charset=UTF-8"  # else stock Spring reads Latin-1, and counts a failure
         request.stream = Form(request.content, call)
@@ -187,8 +196,5 @@ class Gateway:
                 raise
         if status == 200:
             return
-        refused = classify(call.answer) in (Kind.CLEAR, Kind.CLIENT)  # under any status
-        if not refused and (status in _TRY_LATER or status >= 500):
-            after = read_retry_after(response.headers.get("Retry-After"), call.runtime.wall())
-            raise StoppedError(Unavailable(f"status {status}", self.host, after))
-        raise StoppedError(Refused(status, call.answer.error, False, self.host))
+        after = read_retry_after(response.headers.get("Retry-After"), call.runtime.wall())
+        raise StoppedError(failure_of(call.answer, self.host, after))

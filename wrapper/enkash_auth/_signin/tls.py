@@ -47,6 +47,8 @@ def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
         context = _contexts[trusted] = httpx.create_ssl_context()
         return context
     except OSError as error:
-        why = cause_of(error)
+        why, keys = cause_of(error), error.filename  # Python names no file of certificates
+    if keys:
+        raise ConfigurationError(f"SSLKEYLOGFILE: {keys} cannot be written ({why}); correct or unset it")
     named = " or ".join(name for name in certificate_files() if name)
     raise ConfigurationError(f"SSL_CERT_FILE or SSL_CERT_DIR: {named} cannot be read ({why}); correct or unset it")

@@ -30,6 +30,7 @@ class EnkashMiddleware(Pinned):
                 await asyncio.sleep(call.pause(fresh))
             except BaseException:
                 response.close()
+                del response  # its repr shows its headers, and a server may repeat the token there
                 raise
             if call.gets_token():
                 response.release()

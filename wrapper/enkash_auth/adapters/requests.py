@@ -41,7 +41,8 @@ class EnkashRequestsAuth(Pinned, AuthBase):
                 again = response.connection.send(request, **options)
                 again.history.append(response)
                 response = again
-        target = urljoin(response.url, response.headers.get("Location", ""))
-        if origin_of(target) != origin_of(response.url):  # requests keeps the header from http to https of one host
-            call.sign(request.headers, None)
+        if response.is_redirect:  # elsewhere a Location may be anything
+            target = urljoin(response.url, response.headers["Location"])
+            if origin_of(target) != origin_of(response.url):  # requests keeps the header from http to https of one host
+                call.sign(request.headers, None)
         return response

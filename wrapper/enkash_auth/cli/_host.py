@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Container, Iterator
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
@@ -43,19 +44,23 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
     yield looked
     if looked.level == "fail":
         return
-    headers = {"User-Agent": f"enkash-auth/{version()}", "Cache-Control": "no-cache"}
-    try:
-        client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True), mounts={"http://": None})
-        began = time.time()
-        with client, client.stream("HEAD", f"{credentials.base_url}/oauth/token") as answer:
-            ended = time.time()
-            connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
-            if connection is not None:
-                yield _certificate(connection)
-            yield _skew(answer.headers.get("Date"), began, ended)
-            yield _software(answer)
-    except httpx.HTTPError as error:
+    try:  # a server that drips headers outlasts every timeout of httpx
+        yield from call_within(3 * _PATIENCE, partial(_ask, f"{credentials.base_url}/oauth/token"))
+    except (httpx.HTTPError, TimeoutError) as error:
         yield Finding("fail", "connection", _trouble(error, host, port))
+
+
+def _ask(url: str) -> list[Finding]:
+    headers = {"User-Agent": f"enkash-auth/{version()}", "Cache-Control": "no-cache"}
+    client = httpx.Client(headers=headers, timeout=_PATIENCE, verify=tls_context(True), mounts={"http://": None})
+    # httpx reads where a redirect leads even if it does not follow, and may fail
+    client.event_hooks["response"].append(lambda answer: answer.headers.pop("Location", None))
+    began = time.time()
+    with client, client.stream("HEAD", url) as answer:
+        ended = time.time()
+        connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
+        certificate = [] if connection is None else [_certificate(connection)]
+        return [*certificate, _skew(answer.headers.get("Date"), began, ended), _software(answer)]
 
 
 def look_up(origin: Origin, setting: str) -> Finding:

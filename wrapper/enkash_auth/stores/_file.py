@@ -92,9 +92,10 @@ class FileStore:
 
     @_store_errors
     def _release(self, lease: Lease) -> None:
-        with self._alone(lease.key):
-            if self._held(lease):
-                (self._directory / lease.key).unlink()
+        if self._exists():
+            with self._alone(lease.key):
+                if self._held(lease):
+                    (self._directory / lease.key).unlink()
 
     def _exists(self) -> bool:
         """Refuse links and open directories: other users could choose the place or add entries."""
@@ -115,6 +116,9 @@ class FileStore:
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
         with FileLock(self._directory / f"{key}.lock", timeout=_TIMEOUT, mode=0o600):
+            found = self._directory.lstat().st_mode
+            if stat.S_ISDIR(found) and found & 0o077:  # it was deleted meanwhile: filelock has made it again, open
+                self._directory.chmod(0o700)
             yield
 
     def _read(self, key: str) -> tuple[bytes, float] | None:

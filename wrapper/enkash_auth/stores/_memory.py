@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from enkash_auth._forks import transaction
+from enkash_auth._forks import forks
 
 from ._protocol import Lease, Lock
 
@@ -23,7 +23,7 @@ class MemoryStore:
 
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         end = self._clock() + seconds
-        with transaction:
+        with forks.transaction:
             if lock is not None and not (isinstance(lock, Lease) and self._held(lock)):
                 return False
             self._entries[key] = (value, end)
@@ -33,7 +33,7 @@ class MemoryStore:
         self._entries.pop(key, None)
 
     def lock(self, key: str, seconds: float) -> Lock | None:
-        with transaction:
+        with forks.transaction:
             held = self._leases.get(key)
             if held and self._held(held[0]):
                 return None
@@ -49,6 +49,6 @@ class MemoryStore:
         return holder is lease and self._clock() < end
 
     def _release(self, lease: Lease) -> None:
-        with transaction:
+        with forks.transaction:
             if self._held(lease):
                 del self._leases[lease.key]
