@@ -239,8 +239,9 @@ class TestTraces:
         found, attempt = Ledger(proven=True).started("new", again)
         cleared = answered(found, attempt, SUCCESS)
         assert cleared.answered(old) is cleared
-        both = answered(found, attempt, CLIENT).answered(old)
-        assert both.decide(again).until == again.after(300).monotonic
+        refused = answered(found, attempt, CLIENT)
+        assert refused.answered(old).decide(again).until == again.after(300).monotonic
+        assert refused.answered(evolve(old, kind=SUCCESS)).attempts == refused.attempts
 
     def test_a_process_that_went_without_the_store_knows_few_numbers_and_time_says_what_is_later(self) -> None:
         found, attempt = Ledger((), True, "", 5, NOW), Attempt("alone", 1, NOW.after(7), CLEAR)

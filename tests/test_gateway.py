@@ -296,6 +296,7 @@ def test_a_host_that_is_looked_up_for_too_long_gets_no_password_and_costs_no_att
     monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **named: found.wait(5) and look_up(*given, **named))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         place = f"127.0.0.1:{listening.getsockname()[1]}"
+        listening.settimeout(5)
         with TokenProvider(credentials(base_url=f"http://{place}")) as provider:
             reply = grant(provider, 0.05)
             found.set()

@@ -68,8 +68,7 @@ class Call:
         (forks.enter if shaking else forks.leave)(id(self))
 
     def end(self) -> Unavailable:
-        """Let no password leave from now on, and cut the connection; return what callers get."""
-        self.deadline = self.runtime.now()
+        """Cut the connection at the deadline, after which no password leaves; return what callers get."""
         self.cut()
         what = (
             f"no answer within {self.allowed:.3g} s" if self.departed else f"cannot connect to {self.target}: timeout"
