@@ -11,7 +11,7 @@ Answer = Callable[[Asked, bytes], tuple[int, dict[str, str], bytes]]
 
 
 @contextmanager
-def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+def serving(answer: Answer, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[str]:
     """Answer each request, with its body, by a status, headers and a body; yield the server's URL."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -19,7 +19,7 @@ def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
 
         def do_GET(self) -> None:
             status, headers, body = answer(self, self._body())
-            self.send_response(status)
+            self.send_response_only(status)  # the answer may name a time of its own
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -40,10 +40,10 @@ def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer((host, 0), Handler) as server:
         server.daemon_threads = True
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if tls else ''}://{host}:{server.server_port}"
         server.shutdown()

@@ -1,14 +1,21 @@
-"""Many processes that want a token at once: `python crowd.py COUNT METHOD` forks or spawns them, each line `go` on its
-input is a round, and each round answers with a line of JSON: what every process got.
+"""Processes that ask for tokens at once: `python crowd.py WORLDS`, WORLDS a JSON object of names and base URLs.
 
-METHOD is `fork`, `spawn`, or `preload`: forked with a provider that the parent has made.
+Each line on its input is JSON, an order; it is answered with a line. `{"start": 8, "method": "fork"}` starts so many
+processes, each with a provider for every world: by `fork`, by `spawn`, or by `preload`, forked with providers that the
+parent has made. `{"ask": 61}` lets all ask, some worlds at once, their clocks so many seconds ahead; the answer is what
+each got: its process, a token or the error's name, and the seconds. `{"end": 0}` ends them.
 """
+
+from __future__ import annotations
 
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any
@@ -16,9 +23,35 @@ from typing import Any
 import httpx
 
 from enkash_auth import Credentials, TokenProvider, stores
+from enkash_auth._runtime import Runtime, use_runtime
 from enkash_auth.errors import EnkashAuthError
 
-TIMEOUT = 6.0
+TIMEOUT = 6.0  # seconds; with a store a request gets half of it
+AT_ONCE = 64  # sign-ins; more would keep a busy machine's store from answering in time
+AHEAD = [0.0]  # seconds, of this process's clocks
+
+
+class Crowd:
+    """The script, as a test sees it."""
+
+    def __init__(self, worlds: dict[str, str], environment: Mapping[str, str]) -> None:
+        command = [sys.executable, __file__, json.dumps(worlds)]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process: Any = subprocess.Popen(command, env=environment, **pipes)
+
+    def send(self, **order: object) -> None:
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def answers(self) -> list[Any]:
+        return list(json.loads(self._process.stdout.readline()))
+
+    def order(self, **order: object) -> list[Any]:
+        self.send(**order)
+        return self.answers()
+
+    def close(self) -> None:
+        self._process.communicate(timeout=20)
 
 
 class Telling(httpx.HTTPTransport):
@@ -30,51 +63,86 @@ class Telling(httpx.HTTPTransport):
         return super().handle_request(request)
 
 
-def make() -> TokenProvider:
-    store = stores.from_url(os.environ["ENKASH_TOKEN_STORE"])
-    return TokenProvider(Credentials.load(), store=store, timeout=TIMEOUT, transport=Telling())
+def make(worlds: dict[str, str]) -> list[TokenProvider]:
+    url, telling = os.environ.get("ENKASH_TOKEN_STORE"), "CROWD_ASKERS" in os.environ
+    with use_runtime(Runtime(lambda: time.monotonic() + AHEAD[0], lambda: time.time() + AHEAD[0])):
+        return [
+            TokenProvider(
+                Credentials.load(base_url=base_url),
+                store=stores.from_url(url) if url else None,
+                timeout=TIMEOUT,
+                transport=Telling() if telling else None,
+            )
+            for base_url in worlds.values()
+        ]
 
 
-def live(orders: Connection, provider: TokenProvider | None) -> None:
-    provider = provider or make()
-    orders.send("ready")
-    while orders.recv():
+def live(orders: Connection, worlds: dict[str, str], made: list[TokenProvider] | None) -> None:
+    providers = made or make(worlds)
+    orders.send([])
+    while some := orders.recv():
+        AHEAD[0], worlds_asked = some
+        orders.send(at_once(providers[worlds_asked]))
+    os._exit(0)
+
+
+def at_once(providers: list[TokenProvider]) -> list[Any]:
+    answers: list[Any] = []
+
+    def ask(provider: TokenProvider) -> None:
         asked = time.monotonic()
         try:
             got = provider.token().access_token
         except EnkashAuthError as error:
             got = type(error).__name__
-        orders.send([os.getpid(), got, time.monotonic() - asked])
+        answers.append([os.getpid(), got, time.monotonic() - asked])
+
+    threads = [threading.Thread(target=ask, args=(provider,)) for provider in providers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
 
 
-def main(count: int, method: str) -> None:
-    context = multiprocessing.get_context("spawn" if method == "spawn" else "fork")
-    made = make()  # also loads all that a forked child needs
-    if method != "preload":
-        made.close()
-    children: list[Any] = []
-    for _ in range(count):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=live, args=(theirs, made if method == "preload" else None), daemon=True)
-        process.start()
-        theirs.close()
-        children.append(ours)
-    for child in children:
-        child.recv()
-    print("ready", flush=True)
-    while sys.stdin.readline() == "go\n":
-        for child in children:
-            child.send(True)
-        answers, waiting = [], list(children)
-        while waiting:
-            for child in wait_for(waiting):
-                waiting.remove(child)
-                try:
-                    answers.append(child.recv())
-                except (EOFError, ConnectionResetError):
-                    children.remove(child)  # killed
+def gathered(children: list[Any]) -> list[Any]:
+    answers, waiting = [], list(children)
+    while waiting:
+        for child in wait_for(waiting):
+            waiting.remove(child)
+            try:
+                answers += child.recv()
+            except (EOFError, ConnectionResetError):
+                children.remove(child)  # killed, or told to end
+    return answers
+
+
+def main(worlds: dict[str, str]) -> None:
+    make({"": "http://127.0.0.1"})  # imports all, so that a process costs little
+    children = list[Any]()
+    for line in sys.stdin:
+        order, answers = json.loads(line), []
+        if "start" in order:
+            method = order.get("method", "fork")
+            made = make(worlds) if method == "preload" else None
+            context: Any = multiprocessing.get_context("spawn" if method == "spawn" else "fork")
+            for _ in range(order["start"]):
+                ours, theirs = context.Pipe()
+                context.Process(target=live, args=(theirs, worlds, made), daemon=True).start()
+                theirs.close()
+                children.append(ours)
+            gathered(children)
+        some = AT_ONCE // max(len(children), 1)
+        for first in range(0, len(worlds), some) if "ask" in order else []:
+            for child in children:
+                child.send((order["ask"], slice(first, first + some)))
+            answers += gathered(children)
+        if "end" in order:
+            for child in children:
+                child.send(None)
+            gathered(children)
         print(json.dumps(answers), flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(json.loads(sys.argv[1]))

@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-import trustme
+
+from api_server import Asked, serving
+from proxy import Proxy, certificate
 
 USER, PASSWORD = "publisher", "canary-index-pass"
 READER = "reader"  # the same password, and no right to upload
@@ -139,61 +140,35 @@ class Index:
     folder: Path
     answers: list[Callable[[str, str, str], Answer | None]] = field(
         default_factory=list
-    )  # asked first, by the stand-in
+    )  # the stand-in asks them first
     seen: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def standing_in(kind: Kind, folder: Path, host: str = "127.0.0.1") -> Iterator[Index]:
+def standing_in(
+    kind: Kind, folder: Path, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> Iterator[Index]:
     """Serve a folder as this kind of index does, at a loopback address; `answers` of the index go first."""
     folder.mkdir(parents=True, exist_ok=True)
-    index = Index("", "", folder)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(asked: Asked, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        login = _login(asked.headers.get("Authorization"))
+        name, content = _form(asked, body) if asked.command == "POST" else ("", b"")
+        index.seen.append(f"{asked.command} {asked.path} {login[0]}")
+        special = (one(asked.command, asked.path, name) for one in index.answers)
+        found = next(filter(None, special), None)
+        if asked.command == "POST":
+            found = found or _post(kind, folder, asked.path, login, name, content)
+        found = found or _get(kind, folder, asked.path.partition("?")[0], login)
+        if isinstance(found, Path):
+            return 200, {"Content-Type": "text/plain"}, found.read_bytes()
+        headers = {"Content-Type": found.kind, "Location": found.location}
+        headers["WWW-Authenticate"] = "Basic" if found.status == 401 else ""
+        return found.status, {name: value for name, value in headers.items() if value}, found.text.encode()
 
-        def log_message(self, *_: object) -> None: ...
-
-        def do_GET(self) -> None:
-            path, login = self.path.partition("?")[0], _login(self.headers.get("Authorization"))
-            self.reply(special(self, "") or _get(kind, folder, path, login))
-
-        def do_POST(self) -> None:
-            name, content = _form(self)
-            reply = special(self, name)
-            self.reply(
-                reply or _post(kind, folder, self.path, _login(self.headers.get("Authorization")), name, content)
-            )
-
-        def reply(self, answer: Answer | Path) -> None:
-            found = Answer(200) if isinstance(answer, Path) else answer
-            body = answer.read_bytes() if isinstance(answer, Path) else found.text.encode()
-            self.send_response(found.status)
-            headers = {"Content-Type": found.kind, "Content-Length": str(len(body)), "Location": found.location}
-            for header, value in {**headers, "WWW-Authenticate": "Basic" if found.status == 401 else ""}.items():
-                if value:
-                    self.send_header(header, value)
-            self.end_headers()
-            self.wfile.write(b"" if self.command == "HEAD" else body)
-
-        do_HEAD = do_GET
-
-    def special(request: BaseHTTPRequestHandler, name: str) -> Answer | None:
-        index.seen.append(f"{request.command} {request.path} {_login(request.headers.get('Authorization'))[0]}")
-        found = (answer(request.command, request.path, name) for answer in index.answers)
-        return next(filter(None, found), None)
-
-    server = ThreadingHTTPServer((host, 0), Handler)
-    index.url = f"http://{host}:{server.server_port}{kind.upload or '/upload/'}"
-    index.simple = f"http://{host}:{server.server_port}{kind.simple}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(answer, tls, host) as url:
+        index = Index(f"{url}{kind.upload or '/upload/'}", url + kind.simple, folder)
         yield index
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _login(header: str | None) -> tuple[str, str]:
@@ -201,10 +176,9 @@ def _login(header: str | None) -> tuple[str, str]:
     return user, password
 
 
-def _form(request: BaseHTTPRequestHandler) -> tuple[str, bytes]:
+def _form(asked: Asked, body: bytes) -> tuple[str, bytes]:
     """Return the name and the bytes of the uploaded file, empty where there is none."""
-    body = request.rfile.read(int(request.headers["Content-Length"]))
-    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+    head = f"Content-Type: {asked.headers['Content-Type']}\r\n\r\n".encode()
     form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
     parts = [part for part in form.iter_parts() if part.get_filename()]
     return (str(parts[0].get_filename()), parts[0].get_payload(decode=True)) if parts else ("", b"")
@@ -326,38 +300,7 @@ def devpi(programs: Path, folder: Path) -> Iterator[Callable[[str], Index]]:
 @contextmanager
 def behind_tls(index: Index, folder: Path) -> Iterator[tuple[Index, Path]]:
     """Put TLS with a certificate of a private CA before an index; give the CA's file too."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    plain = int(index.url.split(":")[2].split("/")[0])
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=carry, args=(listener.accept()[0],), daemon=True).start()
-
-    def carry(accepted: socket.socket) -> None:
-        inner = socket.create_connection(("127.0.0.1", plain))
-        with suppress(OSError), inner, context.wrap_socket(accepted, server_side=True) as outer:
-            threading.Thread(target=copy, args=(outer, inner), daemon=True).start()
-            copy(inner, outer)
-
-    def copy(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while block := source.recv(65536):
-                target.sendall(block)
-            target.shutdown(socket.SHUT_WR)
-
-    threading.Thread(target=serve, daemon=True).start()
-    outside = f"https://127.0.0.1:{listener.getsockname()[1]}"
-    inside = f"http://127.0.0.1:{plain}"
-    try:
-        yield (
-            Index(index.url.replace(inside, outside), index.simple.replace(inside, outside), index.folder),
-            folder / "ca.pem",
-        )
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+    plain, pem = int(index.url.split(":")[2].split("/")[0]), certificate(folder)
+    with Proxy(plain, pem) as proxy:
+        urls = (url.replace(f"http://127.0.0.1:{plain}", proxy.url) for url in (index.url, index.simple))
+        yield Index(*urls, index.folder), pem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import ipaddress
 import socket
 import ssl
 import threading
@@ -11,41 +10,23 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+import trustme
 
 
 def certificate(directory: Path, days: int = 1) -> Path:
-    """Write a self-signed certificate for 127.0.0.1, good for `days`, and its key into one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = directory / "proxy.pem"
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    """Write a certificate for 127.0.0.1, good for `days`, with its key and its authority into one file."""
+    authority, path = trustme.CA(), directory / "proxy.pem"
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    issued = authority.issue_cert("127.0.0.1", not_after=until)
+    issued.private_key_and_cert_chain_pem.write_to_path(str(path))
+    authority.cert_pem.write_to_path(str(path), append=True)
     return path
 
 
 class Proxy:
-    """Passes bytes on to `target`; with `cut`, passes only so many bytes of each answer and hangs up."""
+    """Passes bytes on to `target`, a path or a port; with `cut`, passes only so many of each answer and hangs up."""
 
-    def __init__(self, target: Path, tls: Path | None = None) -> None:
+    def __init__(self, target: Path | int, tls: Path | None = None) -> None:
         self._target, self._context = target, None
         if tls:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -53,6 +34,7 @@ class Proxy:
         self.cut: int | None = None
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -64,12 +46,18 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError), client, self._spoken(client) as client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(str(self._target))
+        with suppress(OSError), client, self._spoken(client) as client, self._connected() as server:
             asking = threading.Thread(target=self._pass, args=(client, server, False), daemon=True)
             asking.start()
             self._pass(server, client, True)
             asking.join()
+
+    def _connected(self) -> socket.socket:
+        if isinstance(self._target, int):
+            return socket.create_connection(("127.0.0.1", self._target))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(self._target))
+        return server
 
     def _spoken(self, client: socket.socket) -> socket.socket:
         return self._context.wrap_socket(client, server_side=True) if self._context else client

@@ -187,6 +187,23 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
+def script(text: str, index: Index) -> str:
+    """Return the commands of a page's text, for this index."""
+    return "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).replace(PLACEHOLDER, index.simple)
+
+
+def follow(commands: str, folder: Path, environment: dict[str, str]) -> str:
+    assert PLACEHOLDER not in commands
+    return ok(run("bash", "-euc", commands, cwd=folder, only=environment))
+
+
+def netrc(folder: Path, host: str = "127.0.0.1", login: str = USER) -> str:
+    path = folder / "netrc"
+    path.write_text(f"machine {host} login {login} password {PASSWORD}\n" if login else "")
+    path.chmod(0o600)
+    return str(path)
+
+
 def sections() -> dict[str, str]:
     parts = re.split(r"^## (.+)$", GUIDE.read_text(), flags=re.MULTILINE)
     return {title: text for title, text in zip(parts[1::2], parts[2::2], strict=True) if "```bash" in text}
@@ -198,8 +215,6 @@ def service(folder: Path, text: str, internal: Index, public: Index) -> dict[str
     tools.mkdir()
     for name in ("uv", "poetry"):
         (tools / name).symlink_to(BIN / name)
-    (folder / "netrc").write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
-    (folder / "netrc").chmod(0o600)
     toml = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
     if toml:
         (folder / "pyproject.toml").write_text(toml[1].replace(PLACEHOLDER, internal.simple))
@@ -215,7 +230,7 @@ def service(folder: Path, text: str, internal: Index, public: Index) -> dict[str
     return {
         "PATH": os.pathsep.join([*map(str, path), "/usr/bin", "/bin"]),
         "HOME": str(folder),
-        "NETRC": str(folder / "netrc"),
+        "NETRC": netrc(folder),
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_INDEX_URL": f"{public.url}simple/",
         "PIP_NO_CACHE_DIR": "1",

@@ -1,6 +1,5 @@
 """`enkash-auth`, as a person drives it (a terminal and a pipe) and command by command."""
 
-import http.server
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from email.utils import formatdate
 from importlib.metadata import requires
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api_server import Asked, serving
 from conftest import CANARIES
 from enkash_auth import TokenProvider
 from enkash_auth.cli import main
@@ -34,6 +34,11 @@ PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 COMMAND = Path(sys.executable).with_name("enkash-auth")
 Ended = tuple[int, str, str]  # exit code, stdout, stderr
 Call = Callable[..., Ended]
+Doctor = Callable[..., "Findings"]
+Host = Callable[..., str]
+Env = pytest.MonkeyPatch
+BUSY = {"kind": "rate_limited", "times": 2, "retry_after": 60}  # for Sandbox.fail_next
+NO_TOKEN = {"kind": "raw", "status": 200, "body": b"{}"}
 
 
 @pytest.fixture
@@ -48,20 +53,20 @@ def env(environment: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture
-def sandbox(env: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+def sandbox(env: Env) -> Iterator[Sandbox]:
     with Sandbox() as sandbox:
         use(env, sandbox)
         yield sandbox
 
 
 @pytest.fixture
-def store(env: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def store(env: Env, tmp_path: Path) -> Path:
     env.setenv("ENKASH_TOKEN_STORE", f"file://{tmp_path}/store")
     return tmp_path / "store"
 
 
 @pytest.fixture
-def call(env: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def call(env: Env, capsys: pytest.CaptureFixture[str]) -> Call:
     """The command in this process."""
 
     def call(*words: str) -> Ended:
@@ -74,9 +79,59 @@ def call(env: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     return call
 
 
-def use(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    for name, value in sandbox.environment().items():
-        env.setenv(name, value)
+@pytest.fixture
+def doctor(sandbox: Sandbox, call: Call) -> Doctor:
+    """The doctor's findings, with these words, about the sandbox unless the test sets something else."""
+    return lambda *words: Findings(call("doctor", "--json", *words))
+
+
+@pytest.fixture
+def asked() -> list[tuple[str, str, str | None]]:
+    """What `host` was asked: method, path and Authorization."""
+    return []
+
+
+@pytest.fixture
+def host(env: Env, asked: list[tuple[str, str, str | None]]) -> Iterator[Callable[..., str]]:
+    """Start a server that answers with a status and a clock of its own, and is in EnKash's place."""
+
+    def host(path: str = "", *, status: int = 404, date: float | str = 0.0, tls: Path | None = None) -> str:
+        def answer(request: Asked, _: bytes) -> tuple[int, dict[str, str], bytes]:
+            asked.append((request.command, request.path, request.headers["Authorization"]))
+            now = date if isinstance(date, str) else formatdate(time.time() + date, usegmt=True)
+            return status, {"Date": now, "Location": "https://xn--a/"}, b""  # that is no name
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+        if context and tls:
+            context.load_cert_chain(tls)
+        url = stack.enter_context(serving(answer, context))
+        env.setenv("ENKASH_BASE_URL", url + path)
+        return url
+
+    with ExitStack() as stack:
+        yield host
+
+
+class Findings(dict[str, tuple[str, str]]):
+    """The last finding about each thing, its level and text; `all` of them. The exit code says whether one failed."""
+
+    def __init__(self, ended: Ended) -> None:
+        self.shown = ended[1]
+        self.all = [tuple(found.values()) for found in json.loads(self.shown)["findings"]]
+        super().__init__({about: (level, text) for level, about, text in self.all})
+        assert ended[0] == bool(self.about("fail"))
+
+    def about(self, level: str) -> set[str]:
+        return {about for found, about, _ in self.all if found == level}
+
+
+def change(env: Env, settings: dict[str, str | None]) -> None:
+    for name, value in settings.items():
+        env.delenv(name) if value is None else env.setenv(name, value)
+
+
+def use(env: Env, sandbox: Sandbox) -> None:
+    change(env, {**sandbox.environment()})
 
 
 def piped(*words: str) -> Ended:
@@ -98,15 +153,22 @@ def on_terminal(*words: str) -> Ended:
         return process.wait(30), shown.decode(), process.stderr.read()
 
 
-def refuse(env: pytest.MonkeyPatch, call: Call) -> None:
+def refuse(env: Env, call: Call) -> None:
     """Meet a refusal, so that the store knows of it."""
     env.setenv("ENKASH_PASSWORD", "wrong")
     assert call("token")[0] == 4
 
 
-def findings(ended: Ended) -> dict[str, tuple[str, str]]:
-    """The last finding about each thing: its level and text."""
-    return {found["about"]: (found["level"], found["text"]) for found in json.loads(ended[1])["findings"]}
+@contextmanager
+def running_sandbox(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command's sandbox, until Ctrl-C, and the six lines that a shell is to read."""
+    command = [COMMAND, "sandbox", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process, "".join(process.stdout.readline() for _ in range(6))
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == ""  # a shell may come to real credentials next: it counts their passwords
+        assert process.wait(30) == 0
 
 
 # as a person drives it
@@ -150,14 +212,14 @@ def test_what_cannot_be_written_is_an_exit_code_and_no_traceback(
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_stream_that_takes_nothing_ends_the_command(env: pytest.MonkeyPatch, call: Call, stream: str) -> None:
+def test_a_stream_that_takes_nothing_ends_the_command(env: Env, call: Call, stream: str) -> None:
     env.setattr(sys, stream, open("/dev/full", "w"))  # noqa: PTH123, SIM115  # closed below
     full = getattr(sys, stream)
     assert call("--version" if stream == "stdout" else "reset")[0] == (1 if stream == "stdout" else 3)
     full.close()  # what it held went nowhere
 
 
-def test_a_token_for_a_closed_stdout_is_not_asked_for(env: pytest.MonkeyPatch, sandbox: Sandbox, call: Call) -> None:
+def test_a_token_for_a_closed_stdout_is_not_asked_for(env: Env, sandbox: Sandbox, call: Call) -> None:
     env.setattr(sys, "stdout", None)
     assert call("token")[0] == 1
     assert sandbox.token_requests == 0
@@ -179,23 +241,18 @@ def test_colour_is_for_a_terminal(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.once
-def test_a_terminal_without_colour_is_respected(sandbox: Sandbox, env: pytest.MonkeyPatch) -> None:
+def test_a_terminal_without_colour_is_respected(sandbox: Sandbox, env: Env) -> None:
     assert "\x1b[" not in on_terminal("--no-color", "doctor")[1]
     env.setenv("NO_COLOR", "1")
     assert "\x1b[" not in on_terminal("doctor")[1]
 
 
 @pytest.mark.once
-def test_the_sandbox_serves_a_shell_that_reads_its_exports(env: pytest.MonkeyPatch) -> None:
-    command = [COMMAND, "sandbox", "--life", "60", "--fresh", "--casing", "camel", "--fault", "server_error"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        exports = "".join(process.stdout.readline() for _ in range(6))
+def test_the_sandbox_serves_a_shell_that_reads_its_exports(env: Env) -> None:
+    words = ("--life", "60", "--fresh", "--casing", "camel", "--fault", "server_error")
+    with running_sandbox(*words) as (_, exports):
         script = f'{exports}exec "$0" -v token --header'
         asked = subprocess.run(["bash", "-c", script, COMMAND], capture_output=True, text=True, timeout=30)
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.read() == ""  # a shell may come to real credentials next: it counts their passwords
-        assert process.wait(30) == 0
     assert asked.returncode == 0
     assert re.fullmatch(r"Authorization: Bearer \S+\n", asked.stdout)
     assert "requests 2" in asked.stderr  # the fault, then the token
@@ -203,23 +260,21 @@ def test_the_sandbox_serves_a_shell_that_reads_its_exports(env: pytest.MonkeyPat
 
 @pytest.mark.once
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
-def test_the_pages_examples_run(env: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_pages_examples_run(env: Env, tmp_path: Path) -> None:
     ask, reset, serve, use_it = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (hidden,) = re.findall(r"`(enkash-auth token --header \| curl .*?)`", PAGE.read_text())
     env.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
     env.chdir(tmp_path)
-    with subprocess.Popen(["bash", "-c", f"exec {serve.partition('>')[0]}"], stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        Path("sandbox.sh").write_bytes(b"".join(process.stdout.readline() for _ in range(6)))
+    with running_sandbox(*serve.partition(">")[0].split()[2:]) as (_, exports):
+        Path("sandbox.sh").write_text(exports)
         lines = [use_it, ask, hidden, "export ENKASH_TOKEN_STORE=file://$PWD/store", reset]
         asked = subprocess.run(["bash", "-ec", "\n".join(lines)], capture_output=True, text=True, timeout=60)
-        process.send_signal(signal.SIGINT)
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout.count('{"ok": true}') == 2
 
 
 @pytest.mark.once
-def test_bash_completes_commands(env: pytest.MonkeyPatch) -> None:
+def test_bash_completes_commands(env: Env) -> None:
     env.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
     script = """
 eval "$(_ENKASH_AUTH_COMPLETE=bash_source enkash-auth)"
@@ -230,7 +285,7 @@ echo "${COMPREPLY[@]}"
     assert subprocess.check_output(["bash", "-c", script], text=True) == "status\n"
 
 
-def test_without_click_it_names_the_extra_in_one_line(env: pytest.MonkeyPatch) -> None:
+def test_without_click_it_names_the_extra_in_one_line(env: Env) -> None:
     env.setitem(sys.modules, "click", None)
     with pytest.raises(SystemExit, match=re.escape("Error: the command needs the extra enkash-auth[cli]")):
         main()
@@ -247,9 +302,7 @@ def test_verbose_logs_to_stderr(sandbox: Sandbox) -> None:
 # no secret
 
 
-def test_nothing_but_token_shows_a_secret(
-    env: pytest.MonkeyPatch, store: Path, call: Call, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_nothing_but_token_shows_a_secret(env: Env, store: Path, call: Call, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     words = [("-vv", "status"), ("-v", "doctor", "--sign-in"), ("status", "--json"), ("doctor", "--json")]
     with Sandbox(**CANARIES) as sandbox:
@@ -291,7 +344,7 @@ def test_two_forms_of_a_token_are_wrong_usage(call: Call) -> None:
     assert call("token", "--json", "--header")[0] == 2
 
 
-def test_a_profile_can_be_named(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path) -> None:
+def test_a_profile_can_be_named(sandbox: Sandbox, env: Env, call: Call, tmp_path: Path) -> None:
     settings = sandbox.environment()
     del settings["ENKASH_ATTEMPTS"]  # stays in the environment
     lines = [f'{name.removeprefix("ENKASH_").lower()} = "{value}"' for name, value in settings.items()]
@@ -304,50 +357,23 @@ def test_a_profile_can_be_named(sandbox: Sandbox, env: pytest.MonkeyPatch, call:
     assert "has no table [other]" in err
 
 
-def unset(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    env.delenv("ENKASH_PASSWORD")
-
-
-def wrong(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    env.setenv("ENKASH_PASSWORD", "wrong")
-
-
-def busy(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    sandbox.fail_next("rate_limited", times=2, retry_after=60)
-
-
-def mute(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    sandbox.fail_next("raw", status=200, body=b"{}")
-
-
-def nowhere(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    env.setenv("ENKASH_BASE_URL", "https://\u00df\u200d.example")
-
-
-def untrusting(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    env.setenv("SSL_CERT_FILE", __file__)  # no certificates
-
-
 @pytest.mark.parametrize(
-    ("trouble", "code", "word"),
+    ("settings", "faults", "code", "word"),
     [
-        (unset, 3, "ENKASH_PASSWORD"),
-        (untrusting, 3, "SSL_CERT_FILE"),
-        (nowhere, 3, "ENKASH_BASE_URL"),
-        (wrong, 4, "invalid_grant"),
-        (busy, 5, "429"),
-        (mute, 6, "no usable token"),
+        ({"ENKASH_PASSWORD": None}, {}, 3, "ENKASH_PASSWORD"),
+        ({"SSL_CERT_FILE": __file__}, {}, 3, "SSL_CERT_FILE"),  # it holds no certificate
+        ({"ENKASH_BASE_URL": "https://\u00df\u200d.example"}, {}, 3, "ENKASH_BASE_URL"),
+        ({"ENKASH_PASSWORD": "wrong"}, {}, 4, "invalid_grant"),
+        ({}, BUSY, 5, "429"),
+        ({}, NO_TOKEN, 6, "no usable token"),
     ],
 )
 def test_an_error_is_one_line_and_its_own_exit_code(
-    sandbox: Sandbox,
-    env: pytest.MonkeyPatch,
-    call: Call,
-    trouble: Callable[[pytest.MonkeyPatch, Sandbox], None],
-    code: int,
-    word: str,
+    sandbox: Sandbox, env: Env, call: Call, settings: dict[str, str | None], faults: Any, code: int, word: str
 ) -> None:
-    trouble(env, sandbox)
+    change(env, settings)
+    if faults:
+        sandbox.fail_next(**faults)
     ended, out, err = call("token")
     assert (ended, out) == (code, "")
     assert re.fullmatch(rf"Error: .*{word}.*\n", err)
@@ -366,12 +392,8 @@ def test_status_shows_the_stores_token_and_asks_nobody(sandbox: Sandbox, store: 
     assert re.search(r"^renewal +about \S+\+00:00$", out, re.MULTILINE)
     shown = json.loads(call("status", "--json")[1])
     assert shown["token"]["renewal_at"] < shown["token"]["expires_at"]
-    assert (shown["store"]["kind"], shown["refusal"], shown["backoff"], shown["ready"]) == (
-        "FileStore",
-        "none",
-        None,
-        True,
-    )
+    rest = shown["store"]["kind"], shown["refusal"], shown["backoff"], shown["ready"]
+    assert rest == ("FileStore", "none", None, True)
     assert sandbox.token_requests == 1
 
 
@@ -389,53 +411,50 @@ def test_a_sticky_servers_token_is_renewed_at_expiry(sandbox: Sandbox, store: Pa
     assert "at expiry: the server is sticky" in call("status")[1]
 
 
-def test_status_without_a_token_is_ready_while_nothing_forbids_one(sandbox: Sandbox, store: Path, call: Call) -> None:
-    code, out, _ = call("status")
-    assert code == 0
-    assert re.search(r"^token +none$", out, re.MULTILINE)
-    assert re.search(r"^refusal +none$", out, re.MULTILINE)
+NO_STORE = ["store .*ENKASH_TOKEN_STORE", "refusal +unknown: ENKASH_ATTEMPTS is off$"]
 
 
-def test_status_without_a_store_says_so(sandbox: Sandbox, call: Call) -> None:
-    code, out, _ = call("status")
-    assert code == 0
-    assert "ENKASH_TOKEN_STORE" in out
-    assert re.search(r"^refusal +unknown: ENKASH_ATTEMPTS is off$", out, re.MULTILINE)
-
-
-def test_status_with_a_final_refusal_is_a_refusal(
-    sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call
+@pytest.mark.parametrize(
+    ("settings", "faults", "code", "lines"),
+    [
+        pytest.param({}, None, 0, ["token +none$", "refusal +none$"], id="ready while nothing forbids a sign-in"),
+        pytest.param({"ENKASH_PASSWORD": "wrong"}, {}, 4, ["refusal +final: "], id="a final refusal"),
+        pytest.param({}, BUSY, 5, [r"back-off +(5\d|60) s left: .*429"], id="a back-off is unavailable"),
+        pytest.param({"ENKASH_TOKEN_STORE": None}, None, 0, NO_STORE, id="without a store"),
+    ],
+)
+def test_status_without_a_token(
+    sandbox: Sandbox, store: Path, env: Env, call: Call, settings: Any, faults: Any, code: int, lines: list[str]
 ) -> None:
-    refuse(env, call)
-    code, out, err = call("status")
-    assert code == 4
-    assert re.search(r"^refusal +final: ", out, re.MULTILINE) and not err
-    assert call("status", "--json")[2].startswith("Error: ")
+    change(env, settings)
+    if faults:
+        sandbox.fail_next(**faults)
+    if faults is not None:
+        call("token")
+    ended, out, err = call("status")
+    assert (ended, err) == (code, "")
+    assert all(re.search(f"^{line}", out, re.MULTILINE) for line in lines)
+    assert call("status", "--json")[2].startswith("Error: " if code else "")
 
 
-def test_status_during_a_back_off_is_unavailable(sandbox: Sandbox, store: Path, call: Call) -> None:
-    sandbox.fail_next("rate_limited", times=2, retry_after=60)
-    call("token")
-    code, out, _ = call("status")
-    assert code == 5
-    assert re.search(r"^back-off +(5\d|60) s left: .*429", out, re.MULTILINE)
+def break_store(env: Env) -> None:
+    def fails(*_: object) -> None:
+        raise OSError
 
-
-def fails(*_: object) -> None:
-    raise OSError
+    env.setattr("enkash_auth.stores.FileStore._read", fails)
 
 
 def test_a_store_that_fails_is_reported_and_forbids_nothing(
-    sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call
+    sandbox: Sandbox, store: Path, env: Env, call: Call
 ) -> None:
     call("token")
-    env.setattr("enkash_auth.stores.FileStore._read", fails)
+    break_store(env)
     code, out, _ = call("status")
     assert code == 0
     assert re.search(r"^store +FileStore: the token store /.* failed: OSError", out, re.MULTILINE)
 
 
-def test_reset_forgets_the_refusal(sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call) -> None:
+def test_reset_forgets_the_refusal(sandbox: Sandbox, store: Path, env: Env, call: Call) -> None:
     refuse(env, call)
     assert call("token")[0] == 4
     assert sandbox.token_requests == 1
@@ -450,16 +469,16 @@ def test_reset_forgets_the_refusal(sandbox: Sandbox, store: Path, env: pytest.Mo
     [("off", 3, "ENKASH_ATTEMPTS is off"), ("/dev/null/x/y", 1, "/dev/null/x/y cannot be written (Not a directory)")],
 )
 def test_that_passwords_are_not_counted_is_said(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, named: str, code: int, why: str
+    env: Env, call: Call, doctor: Doctor, named: str, code: int, why: str
 ) -> None:
     env.setenv("ENKASH_ATTEMPTS", named)
     ended, out, err = call("reset")
     assert (ended, out) == (code, "") and why in err and "restart them" in err
     assert why in call("status")[1] and json.loads(call("status", "--json")[1])["attempts"]["trouble"] == why
-    assert findings(call("doctor", "--json"))["attempts"][1].startswith(why)
+    assert doctor()["attempts"][1].startswith(why)
 
 
-def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: Env, call: Call) -> None:
     env.setenv("ENKASH_TOKEN_STORE", "redis://:canary@127.0.0.1:1/0")
     code, _, err = call("reset")
     assert code == 5
@@ -468,22 +487,18 @@ def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: pytes
 
 
 @pytest.mark.once
-def test_the_sandbox_speaks_a_dialect_and_has_an_outage(env: pytest.MonkeyPatch) -> None:
-    command = [COMMAND, "sandbox", "--dialect", "keycloak", "--outage", "lost", "--fault", "503"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stderr
-        lines = [process.stdout.readline() for _ in range(6)]
-        settings = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+def test_the_sandbox_speaks_a_dialect_and_has_an_outage(env: Env) -> None:
+    with running_sandbox("--dialect", "keycloak", "--outage", "lost", "--fault", "503") as (process, exports):
+        settings = dict(line.removeprefix("export ").split("=", 1) for line in exports.splitlines())
         form = {"username": settings["ENKASH_USERNAME"], "password": "wrong", "grant_type": "password"}
         pair = (settings["ENKASH_CLIENT_ID"], settings["ENKASH_CLIENT_SECRET"])
         url = f"{settings['ENKASH_BASE_URL']}/oauth/token"
         assert httpx.post(url, data=form, auth=pair).status_code == 503
         with pytest.raises(httpx.RemoteProtocolError):  # decided, then lost
             httpx.post(url, data=form, auth=pair)
+        assert process.stderr
         assert process.stderr.readline().startswith("The sandbox runs at")
         assert process.stderr.readline() == "refused: 1 of 3 wrong passwords\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize(
@@ -495,14 +510,14 @@ def test_the_sandbox_speaks_a_dialect_and_has_an_outage(env: pytest.MonkeyPatch)
     ],
 )
 def test_a_mistyped_dialect_outage_or_fault_says_what_there_is(
-    env: pytest.MonkeyPatch, call: Call, option: str, name: str, says: str
+    env: Env, call: Call, option: str, name: str, says: str
 ) -> None:
     code, _, err = call("sandbox", option, name)
     assert code == 2
     assert says in err
 
 
-def test_the_sandbox_names_its_extra(env: pytest.MonkeyPatch, call: Call) -> None:
+def test_the_sandbox_names_its_extra(env: Env, call: Call) -> None:
     env.setitem(sys.modules, "uvicorn", None)
     code, _, err = call("sandbox", "--fault", "slow")
     assert code == 3
@@ -512,173 +527,120 @@ def test_the_sandbox_names_its_extra(env: pytest.MonkeyPatch, call: Call) -> Non
 # the doctor
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers HEAD with a status and a clock of its own, and counts whatever else is asked."""
-
-    ahead, others = 0.0, 0
-    status, heads = 404, list[tuple[str, str | None]]()
-
-    def do_HEAD(self) -> None:
-        self.heads.append((self.path, self.headers["Authorization"]))
-        self.send_response(self.status)
-        self.send_header("Location", "https://xn--a/")  # no name
-        self.end_headers()
-
-    def do_POST(self) -> None:
-        type(self).others += 1
-        self.send_error(500)
-
-    def date_time_string(self, timestamp: float | None = None) -> str:
-        return formatdate(time.time() + self.ahead, usegmt=True)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def host(ahead: float = 0.0, tls: Path | None = None) -> Iterator[str]:
-    """A server that tells the time."""
-    Handler.ahead, Handler.others = ahead, 0
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        if tls:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(tls)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_the_doctor_asks_with_no_password_unless_asked(sandbox: Sandbox, store: Path, call: Call) -> None:
-    ended = call("doctor", "--json")
-    assert ended[0] == 0
-    assert "--sign-in" in findings(ended)["sign-in"][1]
-    assert sandbox.token_requests == 0
-    assert "a token that expires at" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
-    assert sandbox.token_requests == 1
-    assert "no request was sent" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
-    assert sandbox.token_requests == 1
+def test_the_doctor_asks_with_no_password_unless_asked(sandbox: Sandbox, store: Path, doctor: Doctor) -> None:
+    for words, says, requests in [
+        ([], "--sign-in", 0),
+        (["--sign-in"], "a token that expires at", 1),
+        (["--sign-in"], "no request was sent", 1),
+    ]:
+        found = doctor(*words)
+        assert says in found["sign-in"][1] and not found.about("fail")
+        assert sandbox.token_requests == requests
 
 
 def test_the_doctor_never_signs_in_after_a_final_refusal(
-    sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call
+    sandbox: Sandbox, store: Path, env: Env, call: Call, doctor: Doctor
 ) -> None:
     refuse(env, call)
-    ended = call("doctor", "--sign-in", "--json")
-    assert ended[0] == 1
-    level, text = findings(ended)["refusal"]
-    assert level == "fail"
-    assert "enkash-auth reset" in text
+    level, text = doctor("--sign-in")["refusal"]
+    assert level == "fail" and "enkash-auth reset" in text
     assert sandbox.token_requests == 1
 
 
 def test_the_doctor_never_signs_in_while_it_cannot_see_refusals(
-    sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call
+    sandbox: Sandbox, store: Path, env: Env, call: Call, doctor: Doctor
 ) -> None:
     call("token")
-    env.setattr("enkash_auth.stores.FileStore._read", fails)
-    ended = call("doctor", "--sign-in", "--json")
-    assert ended[0] == 1
-    assert findings(ended)["store"][0] == "fail"
+    break_store(env)
+    assert doctor("--sign-in")["store"][0] == "fail"
     assert sandbox.token_requests == 1
 
 
-def test_the_doctor_reports_a_refusal(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
-    wrong(env, sandbox)
-    ended = call("doctor", "--sign-in", "--json")
-    assert ended[0] == 1
-    assert findings(ended)["sign-in"][0] == "fail"
-    assert findings(ended)["store"][0] == "warn"
+def test_the_doctor_warns_of_processes_that_share_no_token(doctor: Doctor) -> None:
+    assert doctor()["store"][0] == "warn"
 
 
-def test_the_doctor_reports_a_back_off(sandbox: Sandbox, store: Path, call: Call) -> None:
-    sandbox.fail_next("rate_limited", times=2, retry_after=60)
-    call("token")
-    assert findings(call("doctor", "--json"))["back-off"][0] == "warn"
-
-
-def test_the_doctor_names_where_settings_come_from(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path
-) -> None:
+def test_the_doctor_names_where_settings_come_from(sandbox: Sandbox, env: Env, doctor: Doctor, tmp_path: Path) -> None:
     (tmp_path / "enkash_password").write_text("shadowed")
     (tmp_path / "config.toml").write_text('[live]\nusername = "shadowed"\npassword = "shadowed"\n')
     (tmp_path / "secret").write_text(sandbox.client_secret)
     (tmp_path / "secret").chmod(0o604)
-    env.delenv("ENKASH_CLIENT_SECRET")
-    env.setenv("ENKASH_CLIENT_SECRET_FILE", str(tmp_path / "secret"))
-    ended = call("--profile", "live", "doctor", "--json")
-    found = findings(ended)
+    secret = {"ENKASH_CLIENT_SECRET": None, "ENKASH_CLIENT_SECRET_FILE": str(tmp_path / "secret")}
+    change(env, {**secret, "ENKASH_PROFILE": "live"})
+    found = doctor()
     assert found["ENKASH_CLIENT_ID"] == ("ok", "from the variable ENKASH_CLIENT_ID")
     assert found["ENKASH_USERNAME"][1].startswith("from the variable ENKASH_USERNAME, which shadows the profile")
     assert "shadows the secrets directory and the profile" in found["ENKASH_PASSWORD"][1]
-    assert "from the file of ENKASH_CLIENT_SECRET_FILE" in ended[1]
+    assert "from the file of ENKASH_CLIENT_SECRET_FILE" in found.shown
     assert "chmod o=" in found["ENKASH_CLIENT_SECRET"][1]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "word"),
+    ("settings", "word"),
     [
-        ("ENKASH_PROFILE", "live", "profile 'live'"),
-        ("ENKASH_PASSWORD", "", "ENKASH_PASSWORD"),
-        ("ENKASH_TOKEN_STORE", "ftp://", "ENKASH_TOKEN_STORE"),
-        ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),
+        ({"ENKASH_PROFILE": "live"}, "profile 'live'"),
+        ({"ENKASH_PASSWORD": ""}, "ENKASH_PASSWORD"),
+        ({"ENKASH_PASSWORD": None, "ENKASH_PASSWORD_FILE": "/nowhere"}, "ENKASH_PASSWORD_FILE"),
+        ({"ENKASH_TOKEN_STORE": "ftp://"}, "ENKASH_TOKEN_STORE"),
+        ({"SSL_CERT_FILE": __file__}, "SSL_CERT_FILE"),
     ],
 )
 def test_the_doctor_ends_with_settings_that_cannot_work(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, name: str, value: str, word: str
+    sandbox: Sandbox, env: Env, call: Call, settings: dict[str, str | None], word: str
 ) -> None:
-    env.setenv(name, value)
+    change(env, settings)
     code, out, _ = call("doctor")
     assert code == 1
     assert re.search(rf"^fail  configuration: .*{word}.*\n\Z", out, re.MULTILINE)
 
 
-def test_the_doctor_leaves_a_missing_file_to_the_settings(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call
-) -> None:
-    env.delenv("ENKASH_PASSWORD")
-    env.setenv("ENKASH_PASSWORD_FILE", "/nowhere")
-    assert "ENKASH_PASSWORD_FILE" in findings(call("doctor", "--json"))["configuration"][1]
+NOBODY = "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "word"),
+    ("settings", "about", "level", "word"),
     [
-        ("ENKASH_CLIENT_ID", "company", "CEK"),
-        ("ENKASH_USERNAME", "me@example.com ", "blank"),
-        ("ENKASH_BASE_URL", "http://127.0.0.1:1/oauth/token", "/oauth/token/oauth/token"),
+        ({"ENKASH_CLIENT_ID": "company"}, "ENKASH_CLIENT_ID", "warn", "CEK"),
+        ({"ENKASH_USERNAME": "me@example.com "}, "ENKASH_USERNAME", "warn", "blank"),
+        ({"ENKASH_BASE_URL": f"{NOBODY}/oauth/token"}, "ENKASH_BASE_URL", "warn", "/oauth/token/oauth/token"),
+        ({"ENKASH_BASE_URL": NOBODY}, "connection", "fail", "no answer from 127.0.0.1:1: connection refused; check"),
+        ({"ENKASH_ORIGINS": ""}, "origins", "ok", "in ENKASH_ORIGINS"),
+        ({"ENKASH_ORIGINS": "https://127.0.0.1/api"}, "origins", "ok", "tokens go to https://127.0.0.1:443 only"),
+        ({"ENKASH_ORIGINS": "http://a.example"}, "origins", "fail", "ENKASH_ORIGINS: origin 1 must be https"),
+        ({"ENKASH_ORIGINS": "https://api.example"}, "DNS", "fail", "api.example has no address: check ENKASH_ORIGINS"),
+        ({"ENKASH_BASE_URL": "https://api.example"}, "DNS", "fail", "api.example has no address: check ENKASH_BASE_"),
     ],
 )
-def test_the_doctor_warns_of_a_setting_that_looks_wrong(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, name: str, value: str, word: str
+def test_the_doctor_says_which_setting_is_or_looks_wrong(
+    env: Env, doctor: Doctor, settings: dict[str, str | None], about: str, level: str, word: str
 ) -> None:
-    env.setenv(name, value)
-    found = [entry for entry in json.loads(call("doctor", "--json")[1])["findings"] if entry["about"] == name]
-    assert [entry["level"] for entry in found if word in entry["text"]] == ["warn"]
+    look_up = socket.getaddrinfo
+
+    def unknown(name: str, *args: Any, **options: Any) -> Any:
+        if name == "api.example":
+            raise socket.gaierror
+        return look_up(name, *args, **options)
+
+    env.setattr(socket, "getaddrinfo", unknown)
+    change(env, settings)
+    found = doctor()
+    assert [one[0] for one in found.all if one[1] == about and word in one[2]] == [level]
+    assert "//a.example" not in found.shown
 
 
 @pytest.mark.parametrize(
-    ("ahead", "level", "word"),
-    [(0.0, "ok", "within"), (-90.0, "warn", "ahead of the server"), (90.0, "warn", "behind the server")],
+    ("date", "level", "word"),
+    [
+        (0.0, "ok", "within"),
+        (-90.0, "warn", "ahead of the server"),
+        (90.0, "warn", "behind the server"),
+        ("never", "warn", "sends no time"),
+    ],
 )
-def test_the_doctor_compares_clocks(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, ahead: float, level: str, word: str
-) -> None:
-    with host(ahead) as url:
-        env.setenv("ENKASH_BASE_URL", url)
-        found = findings(call("doctor", "--json"))["clock"]
-    assert found[0] == level
-    assert word in found[1]
-    assert Handler.others == 0
-
-
-def test_the_doctor_warns_of_a_server_without_a_clock(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
-    env.setattr(Handler, "date_time_string", lambda *_: "never")
-    with host() as url:
-        env.setenv("ENKASH_BASE_URL", url)
-        assert findings(call("doctor", "--json"))["clock"][0] == "warn"
+def test_the_doctor_compares_clocks(doctor: Doctor, host: Host, date: float | str, level: str, word: str) -> None:
+    host(date=date)
+    found = doctor()["clock"]
+    assert found[0] == level and word in found[1]
 
 
 @pytest.mark.parametrize(
@@ -696,87 +658,64 @@ def test_the_doctor_warns_of_a_server_without_a_clock(sandbox: Sandbox, env: pyt
     ],
 )
 def test_the_doctor_says_what_the_token_endpoint_answers_to_a_head_without_credentials(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, status: int, level: str, word: str
+    doctor: Doctor, host: Host, asked: list[Any], status: int, level: str, word: str
 ) -> None:
-    env.setattr(Handler, "status", status)
-    env.setattr(Handler, "heads", [])
-    with host() as url:
-        env.setenv("ENKASH_BASE_URL", f"{url}/uat/")
-        found = findings(call("doctor", "--json"))["server"]
+    host("/uat/", status=status)
+    found = doctor()["server"]
     assert (found[0], f"answers {status}" in found[1], word in found[1]) == (level, True, True)
-    assert Handler.heads == [("/uat/oauth/token", None)]
-    assert Handler.others == 0
+    assert asked == [("HEAD", "/uat/oauth/token", None)]
 
 
-def test_the_doctor_ends_while_a_server_drips_headers(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+def test_the_doctor_ends_while_a_server_drips_headers(env: Env, doctor: Doctor) -> None:
     ended = threading.Event()
 
-    def drip(handler: Handler) -> None:
+    def drip(request: Asked, _: bytes) -> tuple[int, dict[str, str], bytes]:
         with suppress(OSError):
             while not ended.wait(0.01):
-                handler.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+                request.wfile.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+        return 500, {}, b""
 
-    env.setattr(Handler, "do_HEAD", drip)
     env.setattr("enkash_auth.cli._host._PATIENCE", 0.1)
-    with host() as url:
+    with serving(drip) as url:
         env.setenv("ENKASH_BASE_URL", url)
-        assert "timeout" in findings(call("doctor", "--json"))["connection"][1]
+        assert "timeout" in doctor()["connection"][1]
         ended.set()
 
 
-def test_the_doctor_knows_stock_spring_and_its_clock(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path
+def test_the_doctor_knows_stock_spring_its_clock_and_a_file_of_attempts(
+    sandbox: Sandbox, env: Env, doctor: Doctor, tmp_path: Path
 ) -> None:
     env.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
-    found = findings(call("doctor", "--json"))
+    found = doctor()
     assert found["server"] == (
         "ok",
         'answers as stock Spring Security OAuth (401 Basic realm="oauth2/client"): host and path are right',
     )
-    assert (found["clock"][0], "attempts" in found) == ("ok", False)
+    assert (found["clock"][0], "attempts" in found, found["refusal"][0]) == ("ok", False, "ok")
     assert sandbox.token_requests == 0
 
 
-def client(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    env.setenv("ENKASH_CLIENT_SECRET", "wrong")
-
-
-def elsewhere(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    env.setenv("ENKASH_BASE_URL", sandbox.base_url.replace("http:", "https:"))
-
-
-def unreadable(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    env.delenv("ENKASH_USERNAME")
-    env.setenv("ENKASH_USERNAME_FILE", "/nowhere")
-
-
-def no_extra(env: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
-    env.setitem(sys.modules, "enkash_auth.stores._redis", None)
-    env.setenv("ENKASH_TOKEN_STORE", "redis://127.0.0.1")
-
-
 @pytest.mark.parametrize(
-    ("trouble", "failed"),
+    ("settings", "failed"),
     [
-        (wrong, {"ENKASH_USERNAME", "ENKASH_PASSWORD", "sign-in"}),
-        (client, {"ENKASH_CLIENT_ID", "ENKASH_CLIENT_SECRET", "sign-in"}),
-        (elsewhere, {"ENKASH_BASE_URL", "connection", "sign-in"}),
-        (unreadable, {"ENKASH_USERNAME", "configuration"}),
-        (no_extra, {"ENKASH_TOKEN_STORE", "extras", "configuration"}),
+        ({"ENKASH_PASSWORD": "wrong"}, {"ENKASH_USERNAME", "ENKASH_PASSWORD", "sign-in"}),
+        ({"ENKASH_CLIENT_SECRET": "wrong"}, {"ENKASH_CLIENT_ID", "ENKASH_CLIENT_SECRET", "sign-in"}),
+        ({"ENKASH_BASE_URL": "https://{host}"}, {"ENKASH_BASE_URL", "connection", "sign-in"}),
+        ({"ENKASH_ORIGINS": "http://a.example"}, {"ENKASH_ORIGINS", "origins"}),
+        ({"ENKASH_USERNAME": None, "ENKASH_USERNAME_FILE": "/nowhere"}, {"ENKASH_USERNAME", "configuration"}),
+        ({"ENKASH_TOKEN_STORE": "redis://127.0.0.1"}, {"ENKASH_TOKEN_STORE", "extras", "configuration"}),
     ],
 )
 def test_the_doctor_says_ok_of_nothing_that_a_later_line_fails(
-    sandbox: Sandbox,
-    env: pytest.MonkeyPatch,
-    call: Call,
-    trouble: Callable[[pytest.MonkeyPatch, Sandbox], None],
-    failed: set[str],
+    sandbox: Sandbox, env: Env, doctor: Doctor, settings: dict[str, str | None], failed: set[str]
 ) -> None:
-    trouble(env, sandbox)
-    found = json.loads(call("doctor", "--sign-in", "--json")[1])["findings"]
-    assert {one["about"] for one in found if one["level"] == "fail"} == failed
-    assert not failed & {one["about"] for one in found if one["level"] == "ok"}
-    assert "refusal" not in {one["about"] for one in found}
+    env.setitem(sys.modules, "enkash_auth.stores._redis", None)  # as without the extra
+    host = sandbox.base_url.partition("//")[2]
+    change(env, {name: value and value.format(host=host) for name, value in settings.items()})
+    found = doctor("--sign-in")
+    assert found.about("fail") == failed
+    assert not failed & found.about("ok")
+    assert ("refusal" in found.about("ok")) is False
 
 
 @pytest.mark.parametrize(
@@ -790,132 +729,74 @@ def test_the_doctor_says_ok_of_nothing_that_a_later_line_fails(
     ],
 )
 def test_the_doctor_explains_a_refusal_and_a_back_off(
-    sandbox: Sandbox, store: Path, env: pytest.MonkeyPatch, call: Call, dialect: str, level: str, meaning: str
+    sandbox: Sandbox, store: Path, call: Call, doctor: Doctor, dialect: str, level: str, meaning: str
 ) -> None:
     sandbox.start_outage(dialect, retry_after=60)
     for _ in range(2):
         assert call("token")[0] in (4, 5, 6)
     sandbox.end_outage()
-    found = findings(call("doctor", "--json"))
-    about = "back-off" if dialect == "429" else "refusal"
-    assert found[about][0] == level
-    assert meaning in found[about][1]
-    assert "enkash-auth doctor" not in found[about][1]
+    found = doctor()["back-off" if dialect == "429" else "refusal"]
+    assert (found[0], meaning in found[1], "enkash-auth doctor" in found[1]) == (level, True, False)
 
 
-def test_the_doctor_explains_a_sign_in_that_brings_no_token(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call
-) -> None:
-    mute(env, sandbox)
-    assert "what may be a refusal counts" in findings(call("doctor", "--sign-in", "--json"))["sign-in"][1]
-
-
-@pytest.mark.parametrize(("days", "level"), [(1, "warn"), (90, "ok")])
-def test_the_doctor_looks_at_the_certificate(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path, days: int, level: str
-) -> None:
-    pem = certificate(tmp_path, days)
-    env.setenv("SSL_CERT_FILE", str(pem))
-    with host(tls=pem) as url:
-        env.setenv("ENKASH_BASE_URL", url)
-        assert findings(call("doctor", "--json"))["TLS"][0] == level
-
-
-def test_the_doctor_names_a_certificate_that_is_not_trusted(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path
-) -> None:
-    with host(tls=certificate(tmp_path)) as url:
-        env.setenv("ENKASH_BASE_URL", url)
-        level, text = findings(call("doctor", "--json"))["connection"]
-    assert level == "fail"
-    assert "certificate verify failed" in text and "SSL_CERT_FILE" in text
-
-
-def test_the_doctor_names_a_port_without_tls(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
-    env.setenv("ENKASH_BASE_URL", sandbox.base_url.replace("http:", "https:"))
-    text = findings(call("doctor", "--json"))["connection"][1]
-    assert "TLS failed" in text and "https port" in text
-
-
-def test_the_doctor_names_a_host_that_does_not_answer(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
-    env.setenv("ENKASH_BASE_URL", "http://127.0.0.1:1")
-    text = findings(call("doctor", "--json"))["connection"][1]
-    assert text.startswith("no answer from 127.0.0.1:1: connection refused; check firewall")
-
-
-def test_the_doctor_names_a_host_without_an_address(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
-    def unknown(*_: object, **__: object) -> None:
-        raise socket.gaierror
-
-    env.setattr(socket, "getaddrinfo", unknown)
-    assert findings(call("doctor", "--json"))["DNS"][0] == "fail"
+def test_the_doctor_explains_a_sign_in_that_brings_no_token(sandbox: Sandbox, doctor: Doctor) -> None:
+    sandbox.fail_next(**NO_TOKEN)
+    assert "what may be a refusal counts" in doctor("--sign-in")["sign-in"][1]
 
 
 @pytest.mark.parametrize(
-    ("origins", "level", "said"),
+    ("days", "trusted", "finding"),
     [
-        ("", "ok", "in ENKASH_ORIGINS"),
-        ("https://127.0.0.1/api", "ok", "tokens go to https://127.0.0.1:443 only"),
-        ("http://a.example", "fail", "ENKASH_ORIGINS: origin 1 must be https"),
+        pytest.param(1, True, ("TLS", "warn", "tell the operator of the host"), id="expires soon"),
+        pytest.param(90, True, ("TLS", "ok", "expires in"), id="good"),
+        pytest.param(
+            90, False, ("connection", "fail", "certificate verify failed.*set SSL_CERT_FILE"), id="not trusted"
+        ),
+        pytest.param(None, False, ("connection", "fail", "TLS failed.*an https port"), id="no TLS"),
     ],
 )
-def test_the_doctor_shows_and_checks_origins(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, origins: str, level: str, said: str
+def test_the_doctor_looks_at_the_certificate(
+    env: Env, doctor: Doctor, host: Host, tmp_path: Path, days: Any, trusted: bool, finding: Any
 ) -> None:
-    env.setenv("ENKASH_ORIGINS", origins)
-    found = findings(call("doctor", "--json"))
-    assert found["origins"][0] == level and said in found["origins"][1]
-    assert found.get("ENKASH_ORIGINS", [level])[0] == level
-    assert "a.example" not in str(found)
-
-
-def test_the_doctor_names_an_origin_without_an_address(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
-    look_up = socket.getaddrinfo
-
-    def unknown(name: str, *args: Any, **options: Any) -> Any:
-        if name == "api.example":
-            raise socket.gaierror
-        return look_up(name, *args, **options)
-
-    env.setattr(socket, "getaddrinfo", unknown)
-    env.setenv("ENKASH_ORIGINS", f"{sandbox.base_url} https://api.example")
-    ended = call("doctor", "--json")
-    assert ended[0] == 1
-    assert "api.example has no address: check ENKASH_ORIGINS" in findings(ended)["DNS"][1]
+    pem = certificate(tmp_path, days) if days else None
+    if trusted:
+        env.setenv("SSL_CERT_FILE", str(pem))
+    env.setenv("ENKASH_BASE_URL", host(tls=pem).replace("http:", "https:"))
+    about, level, word = finding
+    found = doctor()[about]
+    assert found[0] == level and re.search(word, found[1])
 
 
 @pytest.mark.parametrize(
     ("scheme", "tls", "cause"),
     [
-        ("rediss", True, "certificate verify failed (self-signed certificate)"),
+        ("rediss", True, "certificate verify failed (self-signed certificate in certificate chain)"),
         ("rediss", False, "TLS failed ("),
         ("rediss", None, "connection refused"),
         ("redis", None, "connection refused"),
     ],
 )
 def test_the_doctor_says_why_a_redis_does_not_answer(
-    sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call, tmp_path: Path, scheme: str, tls: bool | None, cause: str
+    env: Env, doctor: Doctor, host: Host, sandbox: Sandbox, tmp_path: Path, scheme: str, tls: bool | None, cause: str
 ) -> None:
-    with host(tls=certificate(tmp_path) if tls else None) as url:
-        place = "127.0.0.1:1" if tls is None else url.partition("//")[2]
-        env.setenv("ENKASH_TOKEN_STORE", f"{scheme}://user:canary@{place}/0")
-        level, text = findings(call("doctor", "--json"))["store"]
-    assert level == "fail"
-    assert f"{place} failed: {cause}" in text
-    assert "canary" not in text
+    url = host(tls=certificate(tmp_path) if tls else None)
+    place = "127.0.0.1:1" if tls is None else url.partition("//")[2]
+    use(env, sandbox)
+    env.setenv("ENKASH_TOKEN_STORE", f"{scheme}://user:canary@{place}/0")
+    found = doctor()
+    assert found["store"][0] == "fail" and f"{place} failed: {cause}" in found["store"][1]
+    assert "canary" not in found.shown
 
 
-def test_the_doctor_leaves_names_to_a_proxy(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
-    with host() as url:
-        env.setenv("https_proxy", url)
-        env.setenv("ENKASH_BASE_URL", "https://token.example")
-        found = findings(call("doctor", "--json"))
+def test_the_doctor_leaves_names_to_a_proxy(env: Env, doctor: Doctor, host: Host) -> None:
+    change(env, {"https_proxy": host(), "ENKASH_BASE_URL": "https://token.example"})
+    found = doctor()
     assert "proxy" in found["DNS"][1]
     assert found["connection"][0] == "fail"  # this one carries no TLS
 
 
-def test_the_doctor_lists_the_extras(sandbox: Sandbox, env: pytest.MonkeyPatch, call: Call) -> None:
+def test_the_doctor_lists_the_extras(env: Env, doctor: Doctor) -> None:
     env.setattr("enkash_auth.cli._doctor.requires", lambda name: [*(requires(name) or []), "absent; extra == 'none'"])
-    level, text = findings(call("doctor", "--json"))["extras"]
+    level, text = doctor()["extras"]
     assert level == "ok"
     assert re.match(r"cli, .*testing can be used; .*none$", text)

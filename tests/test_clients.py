@@ -16,7 +16,7 @@ import requests
 import requests.adapters
 
 from api_server import Asked, serving
-from conftest import Clock, Server, credentials, issued
+from conftest import REFUSAL, Clock, Server, credentials, issued
 from enkash_auth import EnkashAuth, TokenProvider
 from enkash_auth.adapters.aiohttp import EnkashMiddleware
 from enkash_auth.adapters.requests import EnkashRequestsAuth
@@ -74,37 +74,39 @@ def form(file: Any) -> aiohttp.FormData:
 # what a body of a kind is to each client
 SYNC: dict[str, Callable[[], dict[str, Any]]] = {
     "none": dict, "bytes": lambda: {"content": b"x"}, "json": lambda: {"json": {}}, "form": lambda: {"data": {"a": ""}},
-    "stream": lambda: {"content": iter([b"x"])}, "multipart": lambda: {"files": {"file": b"x"}},
-    "memory": lambda: {"files": {"file": io.BytesIO(b"x")}}, "disk": lambda: {"files": {"file": disk()}},
+    "stream": lambda: {"content": iter([b"x"])}, "multipart": lambda: {"data": {"a": "b"}, "files": {"file": b"x"}},
+    "memory": lambda: {"files": {"file": io.BytesIO(b"x")}},
+    "disk": lambda: {"data": {"a": "b"}, "files": {"file": disk()}},
+    "named": lambda: {"files": {"file": ("name", b"x", "text/plain")}},
 }  # fmt: skip
 ASYNC = {**SYNC, "stream": lambda: {"content": drip()}}
 REQUESTS = {**SYNC, "bytes": lambda: {"data": b"x"}, "stream": lambda: {"data": iter([b"x"])}}
 AIOHTTP = {
     **SYNC, "bytes": lambda: {"data": b"x"}, "stream": lambda: {"data": drip()},
     "multipart": lambda: {"data": form(b"x")}, "memory": lambda: {"data": form(io.BytesIO(b"x"))},
-    "disk": lambda: {"data": form(disk())},
+    "disk": lambda: {"data": form(disk())}, "named": lambda: {"data": form("x")},
 }  # fmt: skip
 
 
 class Client:
-    """Posts with one of the clients and its auth; returns the status."""
+    """Posts with one of the clients and its auth, to a path of the API or to a URL; returns the status."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.module = name, httpx2 if name.startswith("httpx2") else httpx
+    def __init__(self, name: str, provider: TokenProvider, url: str) -> None:
+        self.name, self.provider, self.url = name, provider, url
+        self.module = httpx2 if name.startswith("httpx2") else httpx
 
-    def post(
-        self, provider: TokenProvider, url: str, body: str = "none", origins: Any = (), headers: Any = None
-    ) -> int:
-        return int(getattr(self, self.name.replace("-", "_"))(provider, url, body, origins, headers or {}))
+    def post(self, url: str = "/a", body: str = "none", origins: Any = (), headers: Any = None) -> int:
+        url = self.url + url if url.startswith("/") else url
+        return int(getattr(self, self.name.replace("-", "_"))(url, body, origins, headers or {}))
 
-    def httpx(self, provider: TokenProvider, url: str, body: str, origins: Any, headers: Any) -> int:
-        auth: Any = EnkashAuth(provider, origins)
+    def httpx(self, url: str, body: str, origins: Any, headers: Any) -> int:
+        auth: Any = EnkashAuth(self.provider, origins)
         with self.module.Client(auth=auth, follow_redirects=True, trust_env=False) as client:
             return client.post(url, headers=headers, **SYNC[body]()).status_code
 
-    def httpx_async(self, provider: TokenProvider, url: str, body: str, origins: Any, headers: Any) -> int:
+    def httpx_async(self, url: str, body: str, origins: Any, headers: Any) -> int:
         async def main() -> int:
-            auth: Any = EnkashAuth(provider, origins)
+            auth: Any = EnkashAuth(self.provider, origins)
             async with self.module.AsyncClient(auth=auth, follow_redirects=True, trust_env=False) as client:
                 return (await client.post(url, headers=headers, **ASYNC[body]())).status_code
 
@@ -112,14 +114,14 @@ class Client:
 
     httpx2, httpx2_async = httpx, httpx_async
 
-    def requests(self, provider: TokenProvider, url: str, body: str, origins: Any, headers: Any) -> int:
+    def requests(self, url: str, body: str, origins: Any, headers: Any) -> int:
         with requests.Session() as session:
-            session.trust_env, session.auth = False, EnkashRequestsAuth(provider, origins)
+            session.trust_env, session.auth = False, EnkashRequestsAuth(self.provider, origins)
             return session.post(url, headers=headers, timeout=10, **REQUESTS[body]()).status_code
 
-    def aiohttp(self, provider: TokenProvider, url: str, body: str, origins: Any, headers: Any) -> int:
+    def aiohttp(self, url: str, body: str, origins: Any, headers: Any) -> int:
         async def main() -> int:
-            async with aiohttp.ClientSession(middlewares=[EnkashMiddleware(provider, origins)]) as session:
+            async with aiohttp.ClientSession(middlewares=[EnkashMiddleware(self.provider, origins)]) as session:
                 answer = await session.post(url, headers=headers, **AIOHTTP[body]())
                 await answer.read()
                 return answer.status
@@ -128,8 +130,8 @@ class Client:
 
 
 @pytest.fixture(params=["httpx", "httpx-async", "httpx2", "httpx2-async", "requests", "aiohttp"])
-def client(request: pytest.FixtureRequest) -> Client:
-    return Client(request.param)
+def client(request: pytest.FixtureRequest, provider: TokenProvider, url: str) -> Client:
+    return Client(request.param, provider, url)
 
 
 @pytest.fixture
@@ -160,122 +162,113 @@ def provider(server: Server, url: str, clock: Clock) -> Iterator[TokenProvider]:
         yield provider
 
 
-def test_the_token_goes_to_the_base_urls_origin(client: Client, provider: TokenProvider, api: Api, url: str) -> None:
-    assert client.post(provider, f"{url}/a") == 200
+def says(status: int, location: str = "") -> Callable[[str, str | None], tuple[int, str]]:
+    return lambda path, token: (status, location)
+
+
+def test_the_token_goes_to_the_base_urls_origin(client: Client, api: Api) -> None:
+    assert client.post() == 200
     assert api.tokens == ["1"]
 
 
 def test_a_foreign_origin_gets_no_token_and_its_401_costs_nothing(
-    client: Client, provider: TokenProvider, server: Server, api: Api, url: str, elsewhere: str
+    client: Client, server: Server, api: Api, elsewhere: str
 ) -> None:
-    api.answer = lambda path, token: (401, "")
-    assert client.post(provider, f"{elsewhere}/a") == 401
-    client.post(provider, f"{url}/a", origins=["https://api.example"])
+    api.answer = says(401)
+    assert client.post(f"{elsewhere}/a") == 401
+    client.post(origins=["https://api.example"])
     assert api.tokens == ["none", "none"]
     assert len(server.requests) == 1
 
 
-def test_listed_origins_replace_the_default(
-    client: Client, provider: TokenProvider, api: Api, url: str, elsewhere: str
-) -> None:
-    for base in (elsewhere, url):
-        client.post(provider, f"{base}/a", origins=[elsewhere])
+def test_listed_origins_replace_the_default(client: Client, api: Api, elsewhere: str) -> None:
+    for base in (elsewhere, client.url):
+        client.post(f"{base}/a", origins=[elsewhere])
     assert api.tokens == ["1", "none"]
 
 
-def test_a_foreign_request_keeps_an_authorization_of_its_own(
-    client: Client, provider: TokenProvider, api: Api, url: str
-) -> None:
-    client.post(provider, f"{url}/a", origins=["https://api.example"], headers={"Authorization": "Basic b3Ro"})
+def test_a_foreign_request_keeps_an_authorization_of_its_own(client: Client, api: Api) -> None:
+    client.post(origins=["https://api.example"], headers={"Authorization": "Basic b3Ro"})
     assert api.tokens == ["Basic b3Ro"]
 
 
 @pytest.mark.parametrize("body", SYNC)
 def test_a_401_fetches_once_and_repeats_once_what_can_be_repeated(
-    client: Client, provider: TokenProvider, server: Server, api: Api, url: str, body: str
+    client: Client, server: Server, api: Api, body: str
 ) -> None:
-    api.answer = lambda path, token: (401, "")
-    assert client.post(provider, f"{url}/a", body) == 401
+    api.answer = says(401)
+    assert client.post("/a", body) == 401
     sent = [(token, text) for _, token, text in api.seen]
     repeated = body != "stream" and (body != "disk" or client.name == "requests")  # which has read the file
     assert api.tokens == (["1", "2"] if repeated else ["1"])
     assert sent[0][1] == sent[-1][1]
-    assert provider.token().access_token == "canary-2"  # given up all the same
+    assert client.provider.token().access_token == "canary-2"  # given up all the same
     assert len(server.requests) == 2
 
 
-def test_a_request_is_repeated_once_with_the_same_token_too(
-    client: Client, provider: TokenProvider, server: Server, api: Api, url: str
-) -> None:
+def test_a_request_is_repeated_once_with_the_same_token_too(client: Client, server: Server, api: Api) -> None:
     server.answer = lambda _: issued("canary-1")
     api.answer = lambda path, token: (401 if len(api.seen) == 1 else 200, "")
-    assert client.post(provider, f"{url}/a") == 200
+    assert client.post() == 200
     assert api.tokens == ["1", "1"]
 
 
-def test_a_refusal_after_a_401_reaches_the_caller_and_shows_no_secret(
-    client: Client, provider: TokenProvider, server: Server, api: Api, url: str
-) -> None:
-    server.answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
-    api.answer = lambda path, token: (401, "")
+def test_a_refusal_after_a_401_reaches_the_caller_and_shows_no_secret(client: Client, server: Server, api: Api) -> None:
+    server.answer = lambda _: REFUSAL
+    api.answer = says(401)
     with pytest.raises(RefusedError) as caught:
-        client.post(provider, f"{url}/a", "bytes")
+        client.post("/a", "bytes")
     assert_clean(caught.value)
 
 
 @pytest.mark.parametrize("status", [303, 307])
-def test_a_redirect_takes_no_token_along(
-    client: Client, provider: TokenProvider, server: Server, api: Api, url: str, status: int
-) -> None:
+def test_a_redirect_takes_no_token_along(client: Client, server: Server, api: Api, status: int) -> None:
     foreign = Api()
-    foreign.answer = lambda path, token: (401, "")
+    foreign.answer = says(401)
     with serving(foreign) as other:
-        api.answer = lambda path, token: (status, f"{other}/b")
-        assert client.post(provider, f"{url}/a") == 401
+        api.answer = says(status, f"{other}/b")
+        assert client.post() == 401
     assert (api.tokens, foreign.tokens) == (["1"], ["none"])
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", [303, 307])
 def test_a_request_that_was_dealt_with_before_a_redirect_is_not_made_twice(
-    client: Client, provider: TokenProvider, server: Server, api: Api, url: str, status: int
+    client: Client, api: Api, status: int
 ) -> None:
     api.answer = lambda path, token: (status, "/result") if path == "/pay" else (401, "")
-    assert client.post(provider, f"{url}/pay") == 401
+    assert client.post("/pay") == 401
     assert [path for path, _, _ in api.seen].count("/pay") == 1
-    assert provider.token().access_token == "canary-2"
+    assert client.provider.token().access_token == "canary-2"
 
 
-def test_a_repeated_request_may_be_redirected_with_the_new_token(
-    client: Client, provider: TokenProvider, api: Api, url: str
-) -> None:
+def test_a_repeated_request_may_be_redirected_with_the_new_token(client: Client, api: Api) -> None:
     api.answer = lambda path, token: (401, "") if str(token)[-1] == "1" else (307, "/b") if path == "/a" else (200, "")
-    assert client.post(provider, f"{url}/a") == 200
+    assert client.post() == 200
     assert api.tokens == ["1", "2", "2"]
 
 
-def test_a_base_url_that_changes_takes_the_token_along(
-    client: Client, server: Server, api: Api, url: str, clock: Clock
-) -> None:
+def test_a_base_url_that_changes_takes_the_token_along(client: Client, server: Server, api: Api, clock: Clock) -> None:
     server.answer = lambda request: httpx.Response(401) if request.url.host == "old.example" else issued("canary-new")
-    settings = [credentials(base_url=base) for base in (url, "https://old.example")]
-    with TokenProvider(settings.pop, transport=server.transport) as provider:
+    settings = [credentials(base_url=base) for base in (client.url, "https://old.example")]
+    with TokenProvider(settings.pop, transport=server.transport) as client.provider:
         with pytest.raises(Exception, match="old.example"):
-            provider.token()
+            client.provider.token()
         clock.passes(5)
         for _ in range(2):  # the first is foreign still, and so gets none
-            client.post(provider, f"{url}/a")
-            provider.token()
+            client.post()
+            client.provider.token()
     assert api.tokens == ["none", "new"]
 
 
-def test_a_base_url_that_changes_meanwhile_ends_the_call(client: Client, server: Server, api: Api, url: str) -> None:
-    settings = [credentials(base_url=base) for base in ("https://new.example", url)]
+def test_a_base_url_that_changes_meanwhile_ends_the_call(client: Client, server: Server, api: Api) -> None:
+    settings = [credentials(base_url=base) for base in ("https://new.example", client.url)]
     with TokenProvider(settings.pop, transport=server.transport) as provider:
+        client.provider = provider
         api.answer = lambda path, token: (401, "") if provider.reset() is None else (200, "")
-        assert client.post(provider, f"{url}/a") == 401
+        assert client.post() == 401
         assert provider.credentials.base_url == "https://new.example"
-    assert api.tokens == ["token-1"]
+    assert api.tokens == ["2"]
 
 
 def test_a_prepared_request_that_is_sent_again_gives_up_what_was_rejected(
@@ -316,11 +309,9 @@ def test_a_listed_host_in_letters_of_its_own_gets_the_token(server: Server, host
             assert str(asyncio.run(by_aiohttp(EnkashMiddleware(provider, listed), url))) == "Bearer canary-token-1"
 
 
-def test_a_location_that_is_no_url_changes_nothing_where_nobody_is_redirected(
-    client: Client, provider: TokenProvider, api: Api, url: str
-) -> None:
-    api.answer = lambda path, token: (201, "http://[::1")
-    assert client.post(provider, f"{url}/a") == 201
+def test_a_location_that_is_no_url_changes_nothing_where_nobody_is_redirected(client: Client, api: Api) -> None:
+    api.answer = says(201, "http://[::1")
+    assert client.post() == 201
 
 
 class Wire(requests.adapters.BaseAdapter):

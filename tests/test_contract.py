@@ -179,11 +179,6 @@ def test_a_run_sends_one_password_before_the_first_success_and_all_are_counted(
     assert len(server.requests) == in_three_runs
 
 
-def test_a_success_lets_the_second_password_through(run: Run, server: Server) -> None:
-    run(server.transport)
-    assert len(server.requests) == 2
-
-
 def test_after_a_reset_one_more_password_may_leave(run: Run, server: Server, root: Path) -> None:
     server.answer = lambda _: httpx.Response(400, json={"error": "invalid_grant"})
     run(server.transport)

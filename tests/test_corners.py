@@ -1,8 +1,6 @@
 """Corners that only a long run or a random search reached: each has a test of its own."""
 
-import json
 import os
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -18,8 +16,6 @@ from enkash_auth._policy.outcome import Limit, Refused
 from enkash_auth._runtime import Runtime, call_within
 from enkash_auth._settings.environment import attempts_path
 from enkash_auth._signin.attempts_file import Attempts
-from enkash_auth.cli import main
-from enkash_auth.testing import Sandbox
 
 
 def test_an_attempt_without_an_answer_is_called_so() -> None:
@@ -86,18 +82,3 @@ def test_another_process_reset_lets_the_credentials_that_the_source_names_now_th
         passwords[0] = "new"
         clock.passes(60)
         assert one.token().access_token == "t"
-
-
-def test_the_doctor_with_a_file_of_attempts_warns_of_no_attempts(
-    environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with Sandbox() as sandbox:
-        for name, value in sandbox.environment().items():
-            environment.setenv(name, value)
-        environment.delenv("ENKASH_TOKEN_STORE", raising=False)
-        environment.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
-        environment.setattr(sys, "argv", ["enkash-auth", "doctor", "--json"])
-        with pytest.raises(SystemExit):
-            main()
-    about = [finding["about"] for finding in json.loads(capsys.readouterr().out)["findings"]]
-    assert "attempts" not in about and "refusal" in about

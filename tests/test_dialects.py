@@ -1,6 +1,5 @@
 """The sandbox refuses passwords in many dialects, counts them in all, and has outages; the client stops in time."""
 
-import json
 import os
 import re
 import subprocess
@@ -19,6 +18,7 @@ from starlette.routing import Mount
 
 from conftest import Clock, credentials, failure, wait_for_sign_ins
 from conftest import Server as Scripted
+from crowd import Crowd
 from enkash_auth import Credentials, TokenProvider, stores
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, RefusedError, UnavailableError
 from enkash_auth.testing import DIALECTS, Sandbox
@@ -273,29 +273,18 @@ def test_eight_threads_at_once_send_no_more_than_one(clock: Clock, name: str) ->
 
 
 class Guessing:
-    """Processes with a wrong password for an account of each dialect, all behind one server: see guessing.py."""
+    """Processes with a wrong password for an account of each dialect, all behind one server: see crowd.py."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.sandboxes = {name: Sandbox(dialect=name, **ACCOUNT) for name in names}
         app = Starlette(routes=[Mount(f"/{name}", app=sandbox.app) for name, sandbox in self.sandboxes.items()])
-        self._server = Server(app)
+        self._server, self._crowds = Server(app), list[Crowd]()
         self.urls = {name: f"http://127.0.0.1:{self._server.port}/{name}" for name in self.sandboxes}
-        self._processes = list[subprocess.Popen[str]]()
 
-    def start(self, *store: str, attempts: str = "off") -> Callable[..., None]:
+    def start(self, **settings: str) -> Callable[..., object]:
         """Start the script; return what gives it an order and waits until that is carried out."""
-        command = [sys.executable, str(Path(__file__).with_name("guessing.py")), json.dumps(self.urls), *store]
-        environment = {**os.environ, **self.environment("spring"), "ENKASH_ATTEMPTS": attempts}
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        process = subprocess.Popen(command, env=environment, **pipes)
-        self._processes.append(process)
-
-        def order(**given: float) -> None:
-            process.stdin.write(json.dumps(given) + "\n")
-            process.stdin.flush()
-            assert process.stdout.readline() == "done\n"
-
-        return order
+        self._crowds.append(Crowd(self.urls, {**os.environ, **self.environment("spring"), **settings}))
+        return self._crowds[-1].order
 
     def environment(self, name: str) -> dict[str, str]:
         named = self.sandboxes[name].environment()
@@ -307,8 +296,8 @@ class Guessing:
         return {name: sandbox.attempts_refused for name, sandbox in self.sandboxes.items()}
 
     def close(self) -> None:
-        for process in self._processes:
-            process.communicate(timeout=20)
+        for crowd in self._crowds:
+            crowd.close()
         self._server.stop()
 
 
@@ -319,7 +308,7 @@ ACCOUNT = {"username": "user@example.com", "client_id": "CEK", "client_secret": 
 @pytest.mark.parametrize("kind", [pytest.param("file", marks=pytest.mark.thorough), "valkey"])
 def test_eight_processes_with_a_store_send_no_more_than_one(kind: str, tmp_path: Path) -> None:
     with closing(Guessing(REFUSALS)) as guessing, Valkey() as valkey:
-        order = guessing.start(f"file://{tmp_path}/store" if kind == "file" else valkey.url)
+        order = guessing.start(ENKASH_TOKEN_STORE=f"file://{tmp_path}/store" if kind == "file" else valkey.url)
         order(start=8)
         for seconds in LATER[::2]:
             order(ask=seconds)
@@ -330,7 +319,7 @@ def test_eight_processes_with_a_store_send_no_more_than_one(kind: str, tmp_path:
 @pytest.mark.thorough
 def test_ten_restarts_without_a_store_send_no_more_than_one_process(tmp_path: Path) -> None:
     with closing(Guessing(REFUSALS)) as guessing:
-        order = guessing.start(attempts=f"{tmp_path}/attempts.db")
+        order = guessing.start(ENKASH_ATTEMPTS=f"{tmp_path}/attempts.db")
         for restart in range(10):
             order(start=1)
             order(ask=25 * restart)

@@ -95,27 +95,24 @@ def test_the_script_reports_a_refusal_in_one_line(sandbox: Sandbox) -> None:
     assert len(ran.stderr.splitlines()) == 1
 
 
+def check_orders(sandbox: Sandbox, url: str) -> None:
+    assert [get(f"{url}/orders").json() for _ in range(2)] == [{"ok": True}] * 2
+    sandbox.assert_token_requests(1)
+    sandbox.expire()
+    sandbox.limit_rate(30)
+    assert (answer := get(f"{url}/orders")).status_code == 503
+    assert 25 <= int(answer.headers["Retry-After"]) <= 30
+
+
 def test_fastapi(sandbox: Sandbox) -> None:
     with running("-m", "uvicorn", "fastapi_app:app", "--port", "0", until=r"running on (http\S+)") as found:
-        url = f"{found[1]}/orders"
-        assert [get(url).json() for _ in range(2)] == [{"ok": True}] * 2
-        sandbox.assert_token_requests(1)
-        sandbox.expire()
-        sandbox.limit_rate(30)
-        assert (answer := get(url)).status_code == 503
-        assert 25 <= int(answer.headers["Retry-After"]) <= 30
+        check_orders(sandbox, found[1])
 
 
 def test_django(sandbox: Sandbox) -> None:
     port = str(free_port())
     with running("django_app.py", "runserver", port, "--noreload", until="development server at"):
-        url = f"http://127.0.0.1:{port}/orders"
-        assert [get(url).json() for _ in range(2)] == [{"ok": True}] * 2
-        sandbox.assert_token_requests(1)
-        sandbox.expire()
-        sandbox.limit_rate(30)
-        assert (answer := get(url)).status_code == 503
-        assert 25 <= int(answer.headers["Retry-After"]) <= 30
+        check_orders(sandbox, f"http://127.0.0.1:{port}")
 
 
 CALLER = "import celery_app; print([celery_app.fetch.delay().get(timeout=30) for _ in range(4)])"

@@ -10,7 +10,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from conftest import REFUSAL, Clock, Heard, Server, credentials, failure, issued, wait_for_sign_ins
@@ -206,21 +205,6 @@ def test_other_credentials_are_not_refused_with_them(fleet: Fleet) -> None:
     assert fleet.ask(fleet.process({"password": "new"})) == ["t"]
 
 
-@pytest.mark.parametrize("answer", [httpx.Response(503), httpx.Response(403), httpx.Response(200)])
-def test_trouble_is_shared_until_the_back_off_is_over(fleet: Fleet, answer: httpx.Response) -> None:
-    fleet.server.answer = lambda _: answer
-    first = failure(fleet.process(), Exception)
-    asked = fleet.requests
-    assert asked <= 2
-    for _ in range(2):
-        failure(fleet.process(), type(first))
-    assert fleet.requests == asked
-    fleet.clock.passes(1)
-    fleet.server.answer = lambda _: issued("t")
-    assert fleet.ask() == ["t"]
-    assert fleet.requests == asked + 1
-
-
 def test_a_token_that_an_api_rejected_is_not_adopted_again(fleet: Fleet) -> None:
     one, other = fleet.process(), fleet.process()
     first = one.token()
@@ -232,59 +216,12 @@ def test_a_token_that_an_api_rejected_is_not_adopted_again(fleet: Fleet) -> None
     assert fleet.requests == 2
 
 
-def test_a_sticky_server_is_detected_by_the_fleet(fleet: Fleet) -> None:
-    clock = fleet.clock
-    ends = [clock.wall + 300.7]
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        if clock.wall >= ends[-1]:
-            ends.append(clock.wall + 300.7)
-        return issued(f"sticky-{len(ends)}", int(ends[-1] - clock.wall))
-
-    fleet.server.answer = answer
-    processes = [fleet.process() for _ in range(3)]
-    for life in (1, 2, 3):
-        for _ in range(15):
-            assert fleet.ask(*processes) == 3 * [f"sticky-{life}"]
-            clock.passes(19.5)
-        processes[life - 1] = fleet.process()  # a pod restarts
-        clock.passes(ends[-1] - clock.wall + 0.1)
-    assert fleet.requests <= 12
-
-
-def test_a_sticky_servers_token_in_its_last_second_makes_the_fleet_wait_for_the_next(fleet: Fleet) -> None:
-    clock = fleet.clock
-    fleet.server.answer = lambda _: issued("same", int(1e9 + 300.9 - clock.wall))
-    one = fleet.process()
-    fleet.ask(one)
-    clock.passes(290)
-    fleet.ask(one)
-    clock.passes(10)
-    fleet.server.answer = lambda _: issued("next")
-    asked = clock.monotonic
-    assert fleet.ask() == ["next"]
-    assert clock.monotonic > asked
-
-
 def test_a_killed_holder_delays_others_no_longer_than_its_lease_and_they_make_no_busy_loop(fleet: Fleet) -> None:
     fleet.sealed.lease(6.0)
     asked, fleet.store.operations = fleet.clock.monotonic, 0
     assert fleet.ask() == ["canary-token-1"]
     assert 6 <= fleet.clock.monotonic - asked < 7
     assert fleet.store.operations < 100
-
-
-def test_a_late_holders_token_is_its_own(fleet: Fleet) -> None:
-    def answer(_: httpx.Request) -> httpx.Response:
-        if fleet.requests > 1:
-            return issued("new")
-        fleet.clock.passes(7)
-        assert fleet.process().token().access_token == "new"
-        return issued("late", 10)
-
-    fleet.server.answer = answer
-    assert fleet.ask() == ["late"]
-    assert fleet.ask() == ["new"]
 
 
 class TestWithoutTheStore:
@@ -328,26 +265,6 @@ class TestWithoutTheStore:
         assert fleet.ask(one) == ["canary-token-2"]
         one.reset()
         assert fleet.ask(one) == ["canary-token-3"]
-
-    @pytest.mark.parametrize("operation", ["save", "second look"])
-    def test_a_holder_whose_store_fails_gives_the_lease_back(self, fleet: Fleet, operation: str) -> None:
-        store, lock = fleet.store, fleet.store.lock
-        fleet.ask()
-        fleet.clock.passes(300)
-
-        def taken(*given: Any) -> Any:
-            store.load = fail
-            return lock(*given)
-
-        if operation == "save":
-            store.save = fail
-        else:
-            store.lock = taken
-        asked = fleet.clock.monotonic
-        assert fleet.ask(fleet.process(), fleet.process()) == ["canary-token-2", "canary-token-3"]
-        assert fleet.clock.monotonic == asked
-        store.lock = lock
-        assert store.can_be_leased()
 
     def test_a_strict_provider_raises_when_the_store_fails(self, fleet: Fleet) -> None:
         fleet.store.error = OSError("canary")
@@ -520,10 +437,3 @@ class TestFromEnv:
         (tmp_path / "url").write_text("redis://:pass@h\n")
         configured.setenv("ENKASH_TOKEN_STORE_FILE", str(tmp_path / "url"))
         assert isinstance(load_token_store(), RedisStore)
-
-    def test_a_wrong_url_is_named_but_not_shown(self, configured: pytest.MonkeyPatch) -> None:
-        configured.setenv("ENKASH_TOKEN_STORE", "redis://:canary@h:x")
-        with pytest.raises(ConfigurationError, match="ENKASH_TOKEN_STORE") as caught:
-            TokenProvider.from_env()
-        assert "canary" not in str(caught.value)
-        assert caught.value.__context__ is None

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.cookiejar import Cookie
+from typing import Any
 
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, grant, issued
+from conftest import Clock, Server, credentials, failure, grant, issued
 from enkash_auth import TokenProvider
 from enkash_auth._policy.classification import Kind, classify
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
@@ -28,11 +29,6 @@ from enkash_auth.testing import Sandbox
 
 HTML = b"<html>canary-token</html>"
 SPRING = b'{"timestamp":1,"status":401,"error":"Unauthorized","message":"canary-token","path":"/oauth/token"}'
-
-
-def life(server: Server) -> float:
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        return (provider.token().expires_at - datetime.now(UTC)).total_seconds()
 
 
 @pytest.mark.parametrize(
@@ -50,9 +46,11 @@ def life(server: Server) -> float:
         ({"access_token": "t", "expires_in": 10**30}, 10 * 365 * 86400),
     ],
 )
-def test_a_token_is_valid_as_long_as_the_answer_says(server: Server, body: dict[str, object], seconds: float) -> None:
+def test_a_token_is_valid_as_long_as_the_answer_says(
+    server: Server, provider: TokenProvider, clock: Clock, body: dict[str, object], seconds: float
+) -> None:
     server.answer = lambda _: httpx.Response(200, json=body)
-    assert life(server) == pytest.approx(seconds, abs=5)
+    assert provider.token().expires_at.timestamp() - clock.wall == pytest.approx(seconds, abs=1)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +86,11 @@ def test_a_token_is_valid_as_long_as_the_answer_says(server: Server, body: dict[
     ],
 )
 def test_an_answer_ends_in_its_class(
-    server: Server, clock: Clock, status: int, body: bytes, expected: type[EnkashAuthError]
+    server: Server, provider: TokenProvider, status: int, body: bytes, expected: type[EnkashAuthError]
 ) -> None:
-    server.answer = lambda _: httpx.Response(
-        status, stream=httpx.ByteStream(body), headers={"Location": "https://elsewhere.example"}
-    )
-    with TokenProvider(credentials(), transport=server.transport) as provider, pytest.raises(expected) as caught:
+    headers = {"Location": "https://elsewhere.example"}
+    server.answer = lambda _: httpx.Response(status, stream=httpx.ByteStream(body), headers=headers)
+    with pytest.raises(expected) as caught:
         provider.token()
     assert type(caught.value) is expected
     assert "canary" not in str(caught.value)
@@ -106,27 +103,19 @@ def test_an_answer_ends_in_its_class(
 @pytest.mark.parametrize(
     "error", [httpx.ConnectError("x"), httpx.ReadTimeout("x"), httpx.RemoteProtocolError("x"), RuntimeError("x")]
 )
-def test_trouble_on_the_network_is_unavailable(server: Server, clock: Clock, error: Exception) -> None:
+def test_trouble_on_the_network_is_unavailable(server: Server, provider: TokenProvider, error: Exception) -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         raise error
 
     server.answer = answer
-    with (
-        TokenProvider(credentials(), transport=server.transport) as provider,
-        pytest.raises(UnavailableError, match="Error|no answer within|closed without an answer"),
-    ):
-        assert grant(provider, 1.0).outcome  # ends in an outcome, whatever httpx raises
+    assert grant(provider, 1.0).outcome  # ends in an outcome, whatever httpx raises
+    with pytest.raises(UnavailableError, match="Error|no answer within|closed without an answer"):
         provider.token()
 
 
-def test_retry_after_is_handed_on(server: Server) -> None:
+def test_retry_after_is_handed_on(server: Server, provider: TokenProvider) -> None:
     server.answer = lambda _: httpx.Response(429, headers={"Retry-After": "7"})
-    with (
-        TokenProvider(credentials(), transport=server.transport) as provider,
-        pytest.raises(UnavailableError) as caught,
-    ):
-        provider.token()
-    assert caught.value.retry_after == 7
+    assert failure(provider, UnavailableError).retry_after == 7
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -151,11 +140,10 @@ def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | No
     assert read_retry_after(value, NOW.timestamp()) == seconds
 
 
-def test_a_packed_refusal_is_read(server: Server) -> None:
+def test_a_packed_refusal_is_read(server: Server, provider: TokenProvider) -> None:
     body = httpx.ByteStream(gzip.compress(b'{"error":"invalid_grant"}'))
     server.answer = lambda _: httpx.Response(400, headers={"Content-Encoding": "gzip"}, stream=body)
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert classify(grant(provider).answer) is Kind.CLEAR
+    assert classify(grant(provider).answer) is Kind.CLEAR
 
 
 class Broken(httpx.SyncByteStream):
@@ -176,11 +164,10 @@ class Broken(httpx.SyncByteStream):
     ],
 )
 def test_an_answer_whose_body_cannot_be_read_counts_by_its_status(
-    server: Server, status: int, kind: Kind, headers: dict[str, str], body: httpx.SyncByteStream
+    server: Server, provider: TokenProvider, status: int, kind: Kind, headers: dict[str, str], body: Any
 ) -> None:
     server.answer = lambda _: httpx.Response(status, headers=headers, stream=body)
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert classify(grant(provider).answer) is kind
+    assert classify(grant(provider).answer) is kind
 
 
 BOMB = gzip.compress(b'{"access_token":"t","x":"' + 10_000_000 * b"x" + b'"}')
@@ -200,21 +187,19 @@ BOMB = gzip.compress(b'{"access_token":"t","x":"' + 10_000_000 * b"x" + b'"}')
     ids=["gzip", "deflate", "bomb", "endless after its end", "bomb in gzip", "no gzip", "unknown"],
 )
 def test_a_packed_answer_is_unpacked_to_64_kib_at_most(
-    server: Server, encoding: str, body: bytes, outcome: type[Outcome]
+    server: Server, provider: TokenProvider, encoding: str, body: bytes, outcome: type[Outcome]
 ) -> None:
     headers = {"Content-Encoding": encoding}
     server.answer = lambda _: httpx.Response(200, headers=headers, stream=httpx.ByteStream(body))
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert isinstance(grant(provider, 5.0).outcome, outcome)
+    assert isinstance(grant(provider, 5.0).outcome, outcome)
 
 
-def test_a_server_that_sets_cookies_gets_none_back_and_fills_no_memory(server: Server) -> None:
+def test_a_server_that_sets_cookies_gets_none_back_and_fills_no_memory(server: Server, provider: TokenProvider) -> None:
     server.answer = lambda _: httpx.Response(200, json={"access_token": "t"}, headers={"Set-Cookie": "session=1"})
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        provider.token()
-        provider.reset()
-        provider.token()
-        assert not [one for one in gc.get_objects() if isinstance(one, Cookie) and one.name == "session"]
+    provider.token()
+    provider.reset()
+    provider.token()
+    assert not [one for one in gc.get_objects() if isinstance(one, Cookie) and one.name == "session"]
     assert [request.headers.get("Cookie") for request in server.requests] == [None, None]
 
 
@@ -256,7 +241,7 @@ def test_a_proxy_that_cannot_be_used_is_named(environment: pytest.MonkeyPatch, n
     assert "canary" not in "".join(shown.format())
 
 
-def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: Server) -> None:
+def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: Server, provider: TokenProvider) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         request.extensions["trace"](
             "http11.send_request_headers.started", {"request": request}
@@ -264,21 +249,19 @@ def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: S
         raise AssertionError
 
     server.answer = answer
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        outcome = grant(provider, 0.0).outcome
+    outcome = grant(provider, 0.0).outcome
     assert isinstance(outcome, Unavailable)
     assert outcome.late
 
 
-def test_a_body_that_drips_ends_at_the_deadline(server: Server) -> None:
+def test_a_body_that_drips_ends_at_the_deadline(server: Server, provider: TokenProvider) -> None:
     class Drip(httpx.SyncByteStream):
         def __iter__(self):
             while True:
                 yield b" "
 
     server.answer = lambda _: httpx.Response(200, stream=Drip())
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        assert "too long" in grant(provider, 0.001).outcome.reason
+    assert "too long" in grant(provider, 0.001).outcome.reason
 
 
 def test_the_request_is_what_the_spec_says(server: Server) -> None:
@@ -298,12 +281,11 @@ def test_the_request_is_what_the_spec_says(server: Server) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
-def test_a_clear_refusal_is_one_under_any_status(server: Server, status: int) -> None:
+def test_a_clear_refusal_is_one_under_any_status(server: Server, provider: TokenProvider, status: int) -> None:
     server.answer = lambda _: httpx.Response(status, json={"error": "invalid_grant"})
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        for _ in range(2):
-            with pytest.raises(RefusedError, match="wrong password or locked account"):
-                provider.token()
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="wrong password or locked account"):
+            provider.token()
     assert len(server.requests) == 1
 
 
@@ -325,12 +307,10 @@ def test_a_host_that_is_looked_up_for_too_long_gets_no_password_and_costs_no_att
     assert classify(reply.answer) is Kind.REMOVED
 
 
-def test_a_request_that_does_not_end_is_ended_at_the_deadline(server: Server) -> None:
-    ended = threading.Event()
-    server.answer = lambda _: httpx.Response(500) if ended.wait(5) else issued("t")
-    with TokenProvider(credentials(), transport=server.transport) as provider:
-        reply = grant(provider, 0.05)
-        ended.set()
+def test_a_request_that_does_not_end_is_ended_at_the_deadline(server: Server, provider: TokenProvider) -> None:
+    go = server.hold(httpx.Response(500))
+    reply = grant(provider, 0.05)
+    go.set()
     assert reply.outcome == Unavailable("no answer within 0.05 s", "token.example", late=True)
     assert classify(reply.answer) is Kind.UNKNOWN
 

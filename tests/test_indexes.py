@@ -1,4 +1,7 @@
-"""Every kind of index: publishing to it as it goes well and wrong, and installing from it. Run by `nox -s indexes`."""
+"""Every kind of index: publishing to it as it goes well and wrong, and installing from it.
+
+One kind is tried in `make test`, the others by `nox -s indexes`.
+"""
 
 import os
 import re
@@ -13,21 +16,20 @@ import pytest
 from indexes import KINDS, Answer, Index, behind_tls, devpi, pypiserver, standing_in
 from releasing import (
     CREDENTIALS,
-    PLACEHOLDER,
     VERSION,
     digests,
+    follow,
     installed,
     ok,
     one_line,
     publishing,
     run,
+    script,
     sections,
     service,
 )
 
 pytest_plugins = ["releasing"]
-pytestmark = pytest.mark.indexes
-
 WHEEL, SDIST = f"enkash_auth-{VERSION}-py3-none-any.whl", f"enkash_auth-{VERSION}.tar.gz"
 STAND_INS = [name for name, kind in KINDS.items() if kind.upload]
 TAKE_UPLOADS = ["devpi", "pypiserver", *STAND_INS]
@@ -58,18 +60,21 @@ def upload(index: Index, *paths: Path) -> None:
     ok(run(*command, *paths, cwd=index.folder.parent, **CREDENTIALS))
 
 
-every = pytest.mark.parametrize("index", TAKE_UPLOADS, indirect=True)
+def kinds(names: list[str], first: str = "gitlab") -> pytest.MarkDecorator:
+    others = [pytest.param(name, marks=pytest.mark.indexes) for name in names if name != first]
+    return pytest.mark.parametrize("index", [first, *others], indirect=True)
 
 
-@every
+@kinds(TAKE_UPLOADS, first="codeartifact")  # which has no list of projects
 def test_a_first_release_is_published_and_verified(prebuilt: Path, index: Index) -> None:
     said = ok(publishing(prebuilt, index))
-    assert " lists no enkash-auth yet: " in said
+    assert f"{index.simple} lists no enkash-auth yet: " in said
     assert said.endswith(f"enkash-auth {VERSION} is on {index.url.split('/')[2]}\n")
     assert " lacks nothing\n" in ok(publishing(prebuilt, index, "--verify"))
 
 
-@every
+@pytest.mark.indexes
+@kinds(TAKE_UPLOADS)
 def test_a_duplicate_is_no_error_and_other_bytes_are(prebuilt: Path, index: Index, tmp_path: Path) -> None:
     other = Path(shutil.copy(prebuilt / "dist" / WHEEL, tmp_path))
     with zipfile.ZipFile(other, "a") as wheel:
@@ -78,7 +83,8 @@ def test_a_duplicate_is_no_error_and_other_bytes_are(prebuilt: Path, index: Inde
     assert f" holds another {WHEEL}: sha256 " in one_line(publishing(prebuilt, index))
 
 
-@pytest.mark.parametrize("index", STAND_INS, indirect=True)
+@pytest.mark.indexes
+@kinds(STAND_INS)
 def test_a_duplicate_that_the_list_does_not_show_is_refused_in_the_index_s_words(
     prebuilt: Path, index: Index, request: pytest.FixtureRequest
 ) -> None:
@@ -88,42 +94,42 @@ def test_a_duplicate_that_the_list_does_not_show_is_refused_in_the_index_s_words
     assert re.search(r"(already|overwrite|exists|updating)", said), said
 
 
-@every
+@pytest.mark.indexes
+@kinds(TAKE_UPLOADS)
 def test_a_half_published_release_is_completed(prebuilt: Path, index: Index) -> None:
     upload(index, prebuilt / "dist" / SDIST)
     assert f" lacks {WHEEL}: " in one_line(publishing(prebuilt, index, "--verify"))
     assert f" lacks {WHEEL}\n" in ok(publishing(prebuilt, index))
 
 
-@every
-@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@kinds(TAKE_UPLOADS, first="pypiserver")
+@pytest.mark.parametrize("dry", [(), pytest.param(("--dry-run",), marks=pytest.mark.indexes)])
 def test_a_bad_password_is_one_line(prebuilt: Path, index: Index, dry: tuple[str, ...]) -> None:
     done = publishing(prebuilt, index, *dry, TWINE_PASSWORD="canary-wrong")
     assert "canary" not in done.stdout + done.stderr
     assert re.search(r" answered 40[13] to ", one_line(done))
 
 
-@every
-def test_an_unreachable_index_is_one_line(prebuilt: Path, index: Index) -> None:
-    nothing = (re.sub(r":\d+/", ":9/", url) for url in (index.url, index.simple))
-    said = one_line(publishing(prebuilt, Index(*nothing, index.folder)))
-    assert re.match(r"cannot connect to 127\.0\.0\.1:9: .*refused", said)
-
-
-@every
+@pytest.mark.indexes
+@kinds(TAKE_UPLOADS)
 def test_a_private_ca_is_named_once(prebuilt: Path, index: Index, tmp_path: Path) -> None:
     with behind_tls(index, tmp_path) as (outside, authority):
         assert "SSL_CERT_FILE" in one_line(publishing(prebuilt, outside))
         ok(publishing(prebuilt, outside, SSL_CERT_FILE=str(authority)))
 
 
-@pytest.mark.parametrize(("name", "index"), [(name, name) for name in TAKE_UPLOADS], indirect=["index"])
-def test_a_dry_run_leaves_nothing(prebuilt: Path, name: str, index: Index) -> None:
+@kinds(TAKE_UPLOADS)
+def test_a_dry_run_uploads_nothing_and_says_what_it_could_not_try(
+    prebuilt: Path, index: Index, request: pytest.FixtureRequest
+) -> None:
     said = ok(publishing(prebuilt, index, "--dry-run"))
-    assert ("nor whether these credentials may upload" in said) == (name in FORM_FIRST)
+    first = request.node.callspec.params["index"] in FORM_FIRST
+    untried = ", nor whether these credentials may upload" if first else "\n"
+    assert f"dry run: nothing was uploaded. Not tried: the upload itself{untried}" in said
     assert " lists no enkash-auth yet: " in ok(publishing(prebuilt, index, "--dry-run"))
 
 
+@pytest.mark.indexes
 @pytest.mark.parametrize("index", ["folder"], indirect=True)
 def test_a_folder_takes_no_upload_and_is_verified(prebuilt: Path, index: Index) -> None:
     assert " answered 405 to an upload " in one_line(publishing(prebuilt, index, "--dry-run"))
@@ -139,10 +145,7 @@ TOOLS = {
 }
 
 
-def commands(title: str, index: Index) -> str:
-    return "\n".join(re.findall(r"```bash\n(.*?)```", sections()[title], re.DOTALL)).replace(PLACEHOLDER, index.simple)
-
-
+@pytest.mark.indexes
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize(("name", "index"), [(name, name) for name in [*TAKE_UPLOADS, "folder"]], indirect=["index"])
 def test_the_guide_s_commands_pin_by_hash_and_install(
@@ -156,12 +159,13 @@ def test_the_guide_s_commands_pin_by_hash_and_install(
     folder = tmp_path / "service"
     folder.mkdir()
     environment = service(folder, sections()[title], index, public)
-    ok(run("bash", "-euc", commands(title, index), cwd=folder, only=environment))
+    follow(script(sections()[title], index), folder, environment)
     assert installed(folder / ".venv" / "bin" / "python") == VERSION
     hashed = digests(prebuilt, f"dist/{WHEEL}")[WHEEL] in (folder / lock).read_text()
     assert hashed == (name != "folder" or tool != "uv")  # uv lock takes an index's hashes and makes none
 
 
+@pytest.mark.indexes
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("index", ["artifactory"], indirect=True)
 def test_the_guide_s_commands_trust_a_private_ca_by_the_guide_s_variables(
@@ -174,5 +178,5 @@ def test_the_guide_s_commands_trust_a_private_ca_by_the_guide_s_variables(
     with behind_tls(index, tmp_path) as (outside, authority):
         environment = service(folder, sections()[title], outside, public)
         trusted = {variable: str(authority) for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
-        ok(run("bash", "-euc", commands(title, outside), cwd=folder, only={**environment, **trusted}))
+        follow(script(sections()[title], outside), folder, {**environment, **trusted})
     assert installed(folder / ".venv" / "bin" / "python") == VERSION

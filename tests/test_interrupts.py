@@ -16,13 +16,12 @@ import httpx
 import pytest
 
 import enkash_auth
-from conftest import Server, credentials, wait_for_sign_ins
+from conftest import REFUSAL, Server, credentials, wait_for_sign_ins
 from enkash_auth import TokenProvider
 from enkash_auth._runtime import exclusively
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 
 OURS = str(Path(enkash_auth.__file__).parent)
-REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
 
 
 class Interrupt:
@@ -134,17 +133,11 @@ def test_a_finalizer_that_needs_a_token_on_a_sign_ins_thread_is_answered(
 ) -> None:
     heard: list[EnkashAuthError] = []
 
-    def finalizer(provider: TokenProvider) -> None:
-        try:
-            provider.token()
-        except EnkashAuthError as error:
-            heard.append(error)
-
     if answer:
         server.answer = lambda _: answer
     for number in count():
         with TokenProvider(credentials(), transport=server.transport, timeout=5) as provider:
-            interrupted = Interrupt(number, lambda provider=provider: finalizer(provider))
+            interrupted = Interrupt(number, lambda provider=provider: hear(provider, heard))
             with interrupted.on_sign_ins(), suppress(EnkashAuthError):
                 provider.token()
             wait_for_sign_ins()

@@ -31,7 +31,25 @@ HEADER = """
 import os, sys, threading, time, warnings
 from enkash_auth import TokenProvider
 warnings.simplefilter("ignore", DeprecationWarning)  # os.fork() beside threads, as of Python 3.12
-provider = TokenProvider.from_env()
+"""
+FORKS = """
+TokenProvider.from_env().close()  # loads all that the processes need
+for number, delay in enumerate(map(float, sys.argv[2:])):
+    parent = os.fork()  # a process that has never signed in
+    if parent == 0:
+        os.environ["ENKASH_TOKEN_STORE"] = sys.argv[1].format(number)
+        provider = TokenProvider.from_env()
+        leader = threading.Thread(target=provider.token)
+        leader.start()
+        time.sleep(delay)
+        child = os.fork()
+        token = provider.token()
+        os.write(1, (token.access_token + "\\n").encode())  # whole, where two processes write
+        if child == 0:
+            os._exit(0)
+        leader.join()
+        os._exit(os.waitpid(child, 0)[1] != 0)
+    assert os.waitpid(parent, 0)[1] == 0, delay
 """
 
 
@@ -40,7 +58,8 @@ def run(environment: pytest.MonkeyPatch) -> Run:
     """Start a script beside a sandbox; what the test sets in the environment comes first."""
 
     def start(sandbox: Sandbox, script: str, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", HEADER + textwrap.dedent(script), *arguments]
+        provider = "provider = TokenProvider.from_env()\n"
+        command = [sys.executable, "-c", HEADER + provider + textwrap.dedent(script), *arguments]
         env = {**sandbox.environment(), **os.environ}
         return subprocess.Popen(command, env=env, text=True, **PIPES)
 
@@ -55,25 +74,9 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_child_forked_at_any_moment_of_a_sign_in_has_a_token(run: Run) -> None:
-    script = """
-        for delay in (0, 0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.2):
-            parent = os.fork()  # a process that has never signed in
-            if parent == 0:
-                provider = TokenProvider.from_env()
-                leader = threading.Thread(target=provider.token)
-                leader.start()
-                time.sleep(delay)
-                child = os.fork()
-                token = provider.token()
-                os.write(1, (token.access_token + "\\n").encode())  # whole, where two processes write
-                if child == 0:
-                    os._exit(0)
-                leader.join()
-                os._exit(os.waitpid(child, 0)[1] != 0)
-            assert os.waitpid(parent, 0)[1] == 0, delay
-    """
+    delays = ("0", "0.001", "0.003", "0.01", "0.03", "0.06", "0.1", "0.2")
     with Sandbox(latency=0.1) as sandbox:
-        tokens = finish(run(sandbox, script)).split()
+        tokens = finish(run(sandbox, FORKS, "memory:", *delays)).split()
     assert len(tokens) == 2 * 8
     assert sandbox.token_requests == 2 * 8  # parent and child
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from enkash_auth._policy.lifetime import CLOCK_CHECK, Moment, TokenRecord, Verdict
 from enkash_auth._policy.outcome import Issued
+from enkash_auth._policy.token import read_life
 
 START = Moment(1000.0, 1e9)
 fraction = st.floats(0, 1, exclude_max=True)
@@ -151,3 +152,9 @@ def test_a_token_for_one_call_only_is_followed_by_another_a_second_later() -> No
     assert last.single_use
     assert last.seconds_until_request(START.after(0.2), 99) == pytest.approx(1)
     assert not record(300).seconds_until_request(START.after(301), 99)
+
+
+@pytest.mark.parametrize("digits", [13, 400, 5000])
+@pytest.mark.parametrize("kind", [int, str])
+def test_a_life_of_many_digits_counts_as_ten_years(digits: int, kind: type) -> None:
+    assert read_life(10**digits if kind is int else "9" * digits) == 10 * 365 * 86_400

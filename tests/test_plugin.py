@@ -110,17 +110,6 @@ def test_a_client_without_a_timeout_gets_the_slow_answer(service: Service, enkas
     assert service.request("POST", "/oauth/token", timeout=None, auth=None).status_code == 401
 
 
-def test_a_dropped_connection_is_a_protocol_error(service: Service, enkash_transport: SandboxTransport) -> None:
-    enkash_transport.sandbox.fail_next("dropped")
-    with pytest.raises(httpx.RemoteProtocolError):
-        service.request("POST", "/oauth/token", auth=None)
-
-
-def test_bytes_are_sent_as_they_are(service: Service, enkash_transport: SandboxTransport) -> None:
-    enkash_transport.sandbox.fail_next("html_502")
-    assert "Bad Gateway" in service.request("POST", "/oauth/token", auth=None).text
-
-
 def test_an_expired_token_is_replaced(service: Service, enkash_transport: SandboxTransport) -> None:
     service.request("GET", "/api/echo")
     enkash_transport.sandbox.expire()

@@ -1,62 +1,24 @@
 """Real processes on real stores: whatever happens to them, they send one token request."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from crowd import TIMEOUT
+from crowd import TIMEOUT, Crowd
 from enkash_auth.testing import Sandbox
+from test_lifecycle import FORKS, HEADER
 from valkey_server import Valkey
 
 pytestmark = pytest.mark.once
 CROWD = 20
-Answers = list[tuple[int, str, float]]
-
-
-class Crowd:
-    """Processes that ask for a token when they are told to."""
-
-    def __init__(self, count: int, method: str, environment: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("crowd.py")), str(count), method],
-            env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        self._askers = Path(environment["CROWD_ASKERS"])
-        assert self._read() == "ready\n"
-
-    def _read(self) -> str:
-        assert self._process.stdout
-        return self._process.stdout.readline()
-
-    def go(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-
-    def answers(self) -> Answers:
-        return [tuple(answer) for answer in json.loads(self._read())]
-
-    def round(self) -> Answers:
-        self.go()
-        return self.answers()
-
-    def asker(self) -> int:
-        """Wait for the process that sends the first token request."""
-        while not (self._askers.exists() and self._askers.read_text().endswith("\n")):
-            threading.Event().wait(0.001)
-        return int(self._askers.read_text().split()[0])
-
-    def end(self) -> None:
-        self._process.communicate("", timeout=20)
-
-
 Start = Callable[..., Crowd]
 
 
@@ -70,20 +32,26 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def start(url: str, tmp_path: Path) -> Iterator[Start]:
-    crowds: list[Crowd] = []
-
-    def start(sandbox: Sandbox, count: int = CROWD, method: str = "fork", **settings: str) -> Crowd:
-        own = {"ENKASH_TOKEN_STORE": url, "CROWD_ASKERS": str(tmp_path / "askers"), **settings}
-        crowds.append(Crowd(count, method, {**os.environ, **sandbox.environment(), **own}))
-        return crowds[-1]
-
-    yield start
-    for crowd in crowds:
-        crowd.end()
+def askers(tmp_path: Path) -> Path:
+    """Who has sent a token request."""
+    return tmp_path / "askers"
 
 
-def tokens(answers: Answers) -> set[str]:
+@pytest.fixture
+def start(url: str, askers: Path) -> Iterator[Start]:
+    with ExitStack() as stack:
+
+        def start(sandbox: Sandbox, count: int = CROWD, method: str = "fork", **settings: str) -> Crowd:
+            own = {"ENKASH_TOKEN_STORE": url, "CROWD_ASKERS": str(askers), **settings}
+            environment = {**os.environ, **sandbox.environment(), **own}
+            crowd = stack.enter_context(closing(Crowd({"": sandbox.base_url}, environment)))
+            crowd.order(start=count, method=method)
+            return crowd
+
+        yield start
+
+
+def tokens(answers: list[Any]) -> set[str]:
     return {got for _, got, _ in answers}
 
 
@@ -91,11 +59,11 @@ def tokens(answers: Answers) -> set[str]:
 def test_20_processes_cost_one_request_at_the_start_and_one_at_expiry(start: Start, method: str) -> None:
     with Sandbox(life=3, latency=0.2) as sandbox:
         crowd = start(sandbox, method=method)
-        first = crowd.round()
+        first = crowd.order(ask=0)
         assert len(first) == CROWD
         assert len(tokens(first)) == sandbox.token_requests == 1
         threading.Event().wait(3.5)
-        second = crowd.round()
+        second = crowd.order(ask=0)
         assert len(tokens(second)) == 1
         assert tokens(second) != tokens(first)
         assert sandbox.token_requests == 2
@@ -103,15 +71,17 @@ def test_20_processes_cost_one_request_at_the_start_and_one_at_expiry(start: Sta
 
 def test_spawned_processes_share_a_token(start: Start) -> None:
     with Sandbox(latency=0.2) as sandbox:
-        assert len(tokens(start(sandbox, 3, "spawn").round())) == sandbox.token_requests == 1
+        assert len(tokens(start(sandbox, 3, "spawn").order(ask=0))) == sandbox.token_requests == 1
 
 
-def test_a_holder_that_is_killed_in_its_grant_costs_its_lease_and_one_request(start: Start) -> None:
+def test_a_holder_that_is_killed_in_its_grant_costs_its_lease_and_one_request(start: Start, askers: Path) -> None:
     with Sandbox() as sandbox:
         sandbox.fail_next("slow", seconds=60.0)
         crowd = start(sandbox)
-        crowd.go()
-        holder = crowd.asker()
+        crowd.send(ask=0)
+        while not (askers.exists() and askers.read_text().endswith("\n")):
+            threading.Event().wait(0.001)
+        holder = int(askers.read_text().split()[0])
         while not sandbox.token_requests:  # its request is on its way
             threading.Event().wait(0.001)
         os.kill(holder, signal.SIGKILL)
@@ -126,15 +96,10 @@ def test_a_holder_that_is_killed_in_its_grant_costs_its_lease_and_one_request(st
 def test_20_processes_with_a_wrong_password_are_one_attempt(start: Start) -> None:
     with Sandbox(latency=0.2) as sandbox:
         crowd = start(sandbox, ENKASH_PASSWORD="wrong")
-        assert tokens(crowd.round()) == tokens(crowd.round()) == {"RefusedError"}
+        assert tokens(crowd.order(ask=0)) == tokens(crowd.order(ask=0)) == {"RefusedError"}
         assert sandbox.attempts_refused == 1
 
 
-HEADER = """
-import os, sys, threading, time, warnings
-from enkash_auth import TokenProvider
-warnings.simplefilter("ignore", DeprecationWarning)  # os.fork() beside threads, as of Python 3.12
-"""
 RESTARTS = """
 TokenProvider.from_env().close()  # loads all that the processes need
 for _ in range(10):
@@ -151,23 +116,6 @@ provider = TokenProvider.from_env()
 before = set(sys.modules)
 provider.token()
 print(sorted(set(sys.modules) - before))
-"""
-FORKS = """
-TokenProvider.from_env().close()  # loads all that the processes need
-for delay, os.environ["ENKASH_TOKEN_STORE"] in zip((0, 0.003, 0.03, 0.1, 0.2), sys.argv[1:], strict=True):
-    parent = os.fork()  # a process that has never signed in
-    if parent == 0:
-        provider = TokenProvider.from_env()
-        leader = threading.Thread(target=provider.token)
-        leader.start()
-        time.sleep(delay)
-        child = os.fork()
-        os.write(1, (provider.token().access_token + "\\n").encode())
-        if child == 0:
-            os._exit(0)
-        leader.join()
-        os._exit(os.waitpid(child, 0)[1] != 0)
-    assert os.waitpid(parent, 0)[1] == 0, delay
 """
 
 
@@ -190,8 +138,8 @@ def test_a_sign_in_through_a_store_imports_nothing(url: str) -> None:
 
 
 def test_a_child_forked_at_any_moment_of_a_sign_in_shares_its_parents_token(url: str) -> None:
-    stores = [url.replace("db=0", f"db={number}") if "db=" in url else f"{url}{number}" for number in range(1, 6)]
+    stores = url.replace("db=0", "db={}") if "db=" in url else url + "{}"
     with Sandbox(latency=0.1, sticky=False) as sandbox:
-        tokens = run(url, sandbox, FORKS, *stores).split()
+        tokens = run(url, sandbox, FORKS, stores, "0", "0.003", "0.03", "0.1", "0.2").split()
         assert tokens[::2] == tokens[1::2]
         assert len(set(tokens)) == sandbox.token_requests == 5

@@ -22,20 +22,20 @@ from enkash_auth._policy.outcome import Malformed
 from enkash_auth._policy.sign_in import Pending
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Runtime, use_runtime
-from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth.errors import ConfigurationError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.stores import MemoryStore
 
 FAR = Moment(float(2**31), float(2**31))
 FAILED = Malformed("no token", "host")
-Ask = Callable[[TokenProvider], Token]
+Ask = Callable[..., Token]
 
 
 @pytest.fixture(params=["sync", "async"])
-def ask(request: pytest.FixtureRequest) -> Ask:
+def ask(request: pytest.FixtureRequest, provider: TokenProvider) -> Ask:
     """The same call from a thread and from a loop of its own."""
     if request.param == "sync":
-        return lambda provider: provider.token()
-    return lambda provider: asyncio.run(provider.atoken())
+        return lambda provider=provider: provider.token()
+    return lambda provider=provider: asyncio.run(provider.atoken())
 
 
 def start(provider: TokenProvider) -> Flight:
@@ -46,53 +46,26 @@ def start(provider: TokenProvider) -> Flight:
 
 
 def test_a_held_token_is_served_again(server: Server, provider: TokenProvider, ask: Ask) -> None:
-    assert ask(provider) is ask(provider) is engine_of(provider).join_or_start()
+    assert ask() is ask() is engine_of(provider).join_or_start()
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("late", ["monotonic", "wall"])
-def test_a_token_ends_on_either_clock(provider: TokenProvider, clock: Clock, ask: Ask, late: str) -> None:
-    first = ask(provider)
+def test_a_token_ends_on_either_clock(clock: Clock, ask: Ask, late: str) -> None:
+    first = ask()
     clock.monotonic += 20  # the next look at both clocks is due
-    assert ask(provider) is first
+    assert ask() is first
     setattr(clock, late, getattr(clock, late) + 300)
     clock.monotonic += 20
-    assert ask(provider) is not first
+    assert ask() is not first
 
 
-def test_a_token_is_renewed_behind_its_callers(server: Server, provider: TokenProvider, clock: Clock, ask: Ask) -> None:
-    first = ask(provider)
+def test_a_token_is_renewed_behind_its_callers(server: Server, clock: Clock, ask: Ask) -> None:
+    first = ask()
     clock.passes(299)
-    assert ask(provider) is first
+    assert ask() is first
     wait_for_sign_ins()
-    assert ask(provider).access_token == "canary-token-2"
-    assert len(server.requests) == 2
-
-
-@pytest.mark.parametrize("answer", [httpx.Response(503), REFUSAL, httpx.Response(200)])
-def test_a_failed_renewal_serves_on_to_the_true_end(
-    server: Server, provider: TokenProvider, clock: Clock, ask: Ask, answer: httpx.Response
-) -> None:
-    first = ask(provider)
-    server.answer = lambda _: answer
-    clock.passes(299)
-    for _ in range(3):
-        assert ask(provider) is first
-        wait_for_sign_ins()
-    clock.passes(1)
-    with pytest.raises(EnkashAuthError):
-        ask(provider)
-
-
-def test_callers_join_a_renewal_when_the_token_expires(server: Server, provider: TokenProvider, clock: Clock) -> None:
-    provider.token()
-    go = server.hold(issued("next"))
-    clock.passes(299)
-    provider.token()
-    clock.passes(1)
-    assert start(provider) is start(provider)
-    go.set()
-    assert provider.token().access_token == "next"
+    assert ask().access_token == "canary-token-2"
     assert len(server.requests) == 2
 
 
@@ -162,33 +135,11 @@ def test_a_refusal_is_final_until_a_reset(server: Server, provider: TokenProvide
     server.answer = lambda _: REFUSAL
     for _ in range(3):
         with pytest.raises(RefusedError, match="token.example"):
-            ask(provider)
+            ask()
     assert len(server.requests) == 1
     provider.reset()
     server.answer = lambda _: issued("t")
-    assert ask(provider).access_token == "t"
-
-
-@pytest.mark.parametrize(
-    ("trouble", "pause"),
-    [
-        (httpx.ConnectError("canary"), 0.1),
-        (httpx.Response(500, json={"error": "server_error"}), 0.1),
-        (httpx.Response(429, headers={"Retry-After": "1"}), 1),
-    ],
-)
-def test_trouble_is_tried_a_second_time(
-    server: Server, provider: TokenProvider, clock: Clock, trouble: httpx.Response | Exception, pause: float
-) -> None:
-    def answer(_: httpx.Request) -> httpx.Response:
-        server.answer = lambda _: issued("t")
-        if isinstance(trouble, Exception):
-            raise trouble
-        return trouble
-
-    server.answer = answer
-    assert provider.token().access_token == "t"
-    assert clock.pauses == [0, pause]
+    assert ask().access_token == "t"
 
 
 @pytest.mark.parametrize(
@@ -201,23 +152,16 @@ def test_trouble_is_tried_a_second_time(
     ],
 )
 def test_a_back_off_keeps_callers_from_asking(
-    server: Server, provider: TokenProvider, clock: Clock, ask: Ask, answer: Any, requests: int, error: type[Exception]
+    server: Server, clock: Clock, ask: Ask, answer: Any, requests: int, error: type[Exception]
 ) -> None:
     server.answer = lambda _: answer
     for _ in range(3):
         with pytest.raises(error):
-            ask(provider)
+            ask()
     assert len(server.requests) == requests
     clock.passes(61)
     server.answer = lambda _: issued("t")
-    assert ask(provider).access_token == "t"
-
-
-def test_an_error_says_when_the_back_off_is_over(server: Server, provider: TokenProvider, clock: Clock) -> None:
-    server.answer = lambda _: httpx.Response(429, headers={"Retry-After": "60"})
-    for seconds in (60, 35):
-        assert failure(provider, UnavailableError).retry_after == seconds
-        clock.passes(25)
+    assert ask().access_token == "t"
 
 
 @pytest.mark.parametrize("answered", [issued("old"), REFUSAL, httpx.Response(403)], ids=["token", "refusal", "trouble"])
@@ -263,11 +207,9 @@ def test_an_overdue_flight_is_abandoned(server: Server, ask: Ask) -> None:
         assert ask(provider).access_token == "new"
 
 
-def test_a_token_for_this_call_only_is_not_held(
-    server: Server, provider: TokenProvider, clock: Clock, ask: Ask
-) -> None:
+def test_a_token_for_this_call_only_is_not_held(server: Server, clock: Clock, ask: Ask) -> None:
     server.answer = lambda _: issued("t", 0)
-    assert ask(provider).access_token == ask(provider).access_token == "t"
+    assert ask().access_token == ask().access_token == "t"
     assert len(server.requests) == 2
     assert sum(clock.pauses) == 1  # never two within a second
 
@@ -334,7 +276,7 @@ def test_providers_that_live_at_the_same_time_read_the_certificates_once(monkeyp
 def test_a_closed_provider_says_so(provider: TokenProvider, ask: Ask) -> None:
     provider.close()
     with pytest.raises(ConfigurationError, match="closed"):
-        ask(provider)
+        ask()
     engine_of(provider).inherit()
 
 
@@ -384,16 +326,14 @@ class TestInterrupts:
         assert provider.token().access_token == "canary-token-1"
         assert len(heard) == 1 and "re-entrantly" in heard[0]
 
-    def test_who_asks_on_a_flights_own_thread_is_answered(
-        self, server: Server, provider: TokenProvider, ask: Ask
-    ) -> None:
+    def test_who_asks_on_a_flights_own_thread_is_answered(self, server: Server, ask: Ask) -> None:
         def answer(_: httpx.Request) -> httpx.Response:
             with pytest.raises(UnavailableError, match="re-entrantly"):
-                ask(provider)
+                ask()
             return issued("t")
 
         server.answer = answer
-        assert ask(provider).access_token == "t"
+        assert ask().access_token == "t"
 
     @pytest.mark.parametrize("step", [TokenProvider.reset, TokenProvider.close], ids=["reset", "close"])
     def test_a_reset_or_close_from_within_is_done(
@@ -411,7 +351,7 @@ class TestInterrupts:
             assert provider.token().access_token == "canary-token-1"
 
     def test_an_interrupt_before_a_flight_has_begun_keeps_nobody_waiting(
-        self, server: Server, provider: TokenProvider, clock: Clock, ask: Ask
+        self, server: Server, clock: Clock, ask: Ask
     ) -> None:
         started: list[Callable[[], None]] = []
 
@@ -421,22 +361,20 @@ class TestInterrupts:
 
         spawn, clock.spawn = clock.spawn, interrupted
         with pytest.raises(KeyboardInterrupt):
-            ask(provider)
+            ask()
         clock.spawn = spawn
-        assert ask(provider).access_token == "canary-token-1"  # at once: the next caller starts it
+        assert ask().access_token == "canary-token-1"  # at once: the next caller starts it
         started[0]()  # a thread that comes after all
         assert len(server.requests) == 1
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-    def test_a_transport_that_ends_its_thread_keeps_nobody_waiting(
-        self, server: Server, provider: TokenProvider, ask: Ask
-    ) -> None:
+    def test_a_transport_that_ends_its_thread_keeps_nobody_waiting(self, server: Server, ask: Ask) -> None:
         def answer(_: httpx.Request) -> httpx.Response:
             raise SystemExit
 
         server.answer = answer
         with pytest.raises(UnavailableError, match="cut short"):
-            ask(provider)
+            ask()
         wait_for_sign_ins()
 
     def test_where_no_daemon_thread_may_start_another_signs_in(
@@ -468,7 +406,7 @@ class TestInterrupts:
 
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(UnavailableError, match="no thread could be started"):
-            ask(provider)
+            ask()
         assert server.requests == []
         ended = engine_of(provider).held.ended
         assert ended and ended.published.wait(0)  # no event is due: closing waits for none

@@ -7,7 +7,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib.metadata import metadata
@@ -32,13 +32,16 @@ from releasing import (
     VERSION,
     digests,
     environment_with_pip,
+    follow,
     git,
     installed,
+    netrc,
     ok,
     one_line,
     publishing,
     releasing,
     run,
+    script,
     sections,
     service,
 )
@@ -175,38 +178,44 @@ def test_a_build_elsewhere_and_later_makes_the_same_bytes(published: str, tagged
     assert made == digests(tagged, "dist/*", "sbom/*")
 
 
-def test_no_file_of_a_build_has_a_time_but_the_commit_s(published: str, tagged: Path) -> None:
+@pytest.fixture
+def sdist(published: str, tagged: Path) -> Iterator[tarfile.TarFile]:
+    with tarfile.open(next((tagged / "dist").glob("*.tar.gz"))) as files:
+        yield files
+
+
+@pytest.fixture
+def wheel(published: str, tagged: Path) -> Iterator[zipfile.ZipFile]:
+    with zipfile.ZipFile(next((tagged / "dist").glob("*.whl"))) as files:
+        yield files
+
+
+def test_no_file_of_a_build_has_a_time_but_the_commit_s(
+    sdist: tarfile.TarFile, wheel: zipfile.ZipFile, tagged: Path
+) -> None:
     then = int(git(tagged, "log", "-1", "--format=%ct"))
-    (sdist,), (wheel,) = (list((tagged / "dist").glob(pattern)) for pattern in ("*.tar.gz", "*.whl"))
-    with tarfile.open(sdist) as files:
-        assert {file.mtime for file in files} == {then}
+    assert {file.mtime for file in sdist} == {then}
     moment = datetime.fromtimestamp(then - then % 2, UTC)
-    with zipfile.ZipFile(wheel) as entries:
-        assert {entry.date_time for entry in entries.infolist()} == {moment.timetuple()[:6]}
+    assert {entry.date_time for entry in wheel.infolist()} == {moment.timetuple()[:6]}
 
 
-def test_the_sdist_holds_what_is_listed_and_nothing_else(published: str, tagged: Path) -> None:
-    (sdist,) = (tagged / "dist").glob("*.tar.gz")
-    with tarfile.open(sdist) as files:
-        tops = {Path(file.name).parts[1] for file in files if file.isfile()}
+def test_the_sdist_holds_what_is_listed_and_nothing_else(sdist: tarfile.TarFile) -> None:
+    tops = {Path(file.name).parts[1] for file in sdist if file.isfile()}
     listed = {"wrapper", "generated", "spec", "README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml"}
     assert tops == {*listed, "PKG-INFO", ".gitignore"}
 
 
-def test_the_wheel_s_metadata_names_both_versions(published: str, tagged: Path) -> None:
-    (wheel,) = (tagged / "dist").glob("*.whl")
-    with zipfile.ZipFile(wheel) as files:
-        info = f"enkash_auth-{VERSION}.dist-info"
-        headers = files.read(f"{info}/METADATA").decode()
-        provenance = tomllib.loads(files.read(f"{info}/extra_metadata/provenance.toml").decode())
+def test_the_wheel_s_metadata_names_both_versions(wheel: zipfile.ZipFile) -> None:
+    info = f"enkash_auth-{VERSION}.dist-info"
+    headers = wheel.read(f"{info}/METADATA").decode()
+    provenance = tomllib.loads(wheel.read(f"{info}/extra_metadata/provenance.toml").decode())
     assert f"\nVersion: {VERSION}\n" in headers
     assert "\nClassifier: Private :: Do Not Upload\n" in headers
     assert re.fullmatch(r"\d+\.\d+\.\d+", provenance["spec_version"])
 
 
-def test_the_wheel_has_two_typed_packages_and_nothing_else(published: str, tagged: Path) -> None:
-    with zipfile.ZipFile(next((tagged / "dist").glob("*.whl"))) as files:
-        names = [name for name in files.namelist() if ".dist-info/" not in name]
+def test_the_wheel_has_two_typed_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    names = [name for name in wheel.namelist() if ".dist-info/" not in name]
     assert {name.split("/")[0] for name in names} == {"enkash_auth", "enkash_auth_client"}
     assert {"enkash_auth/py.typed", "enkash_auth_client/py.typed"} <= set(names)
 
@@ -238,17 +247,33 @@ def test_publishing_ends_with_an_import_from_the_index(published: str) -> None:
     assert f"in a clean environment: import enkash_auth, {VERSION} of spec " in published
 
 
+BUILD, PUBLISH = ["build"], ["publish", "http://127.0.0.1:9/"]
+DIRTY = "the tree is not clean, commit or remove: README.md"
+ANOTHER = f"HEAD is tagged v99.0, but pyproject.toml says {VERSION}"
+
+
 @pytest.mark.parametrize(
-    ("command", "says"),
-    [("build", "the tree is not clean, commit or remove: stray.py"), ("tag", "HEAD is tagged v99.0, but")],
+    ("words", "spoilt", "says"),
+    [
+        (BUILD, "tree", DIRTY),
+        (BUILD, "v99.0", ANOTHER),
+        (PUBLISH, "tree", DIRTY),
+        (PUBLISH, "v99.0", ANOTHER),
+        ([*PUBLISH, "--dry-run"], "v99.0", ANOTHER),
+        (PUBLISH, "untagged", f"HEAD has no tag v{VERSION}"),
+        (["publish"], "", "which index? There is no default: nox -s publish -- https://index.example/"),
+    ],
 )
-def test_a_commit_that_is_not_the_release_is_not_built(repository: Path, command: str, says: str) -> None:
-    if command == "tag":
+def test_what_is_not_a_release_s_commit_for_a_named_index_is_refused_once(
+    repository: Path, words: list[str], spoilt: str, says: str
+) -> None:
+    if spoilt == "tree":
+        (repository / "README.md").write_text("changed")
+    elif spoilt:
         git(repository, "tag", "-d", f"v{VERSION}")
-        git(repository, "tag", "v99.0")
-    else:
-        (repository / "stray.py").touch()
-    assert one_line(releasing(repository, "build")).startswith(says)
+        git(repository, "tag", spoilt)
+    done = releasing(repository, *words, TWINE_REPOSITORY_URL="https://index.example/", **CREDENTIALS)
+    assert (one_line(done), done.stdout) == (says, "")
 
 
 @pytest.mark.parametrize(
@@ -268,32 +293,6 @@ def test_a_tree_that_is_no_clone_is_one_line(repository: Path, tmp_path: Path, p
     assert says in one_line(releasing(repository, "build", GIT_CEILING_DIRECTORIES=str(tmp_path.parent), **path))
 
 
-def test_there_is_no_default_index(repository: Path) -> None:
-    said = one_line(releasing(repository, "publish", TWINE_REPOSITORY_URL="https://index.example/", **CREDENTIALS))
-    assert said.startswith("which index? There is no default")
-
-
-def test_a_dirty_tree_is_not_published(repository: Path) -> None:
-    (repository / "README.md").write_text("changed")
-    said = one_line(releasing(repository, "publish", "http://127.0.0.1:9/", **CREDENTIALS))
-    assert said == "the tree is not clean, commit or remove: README.md"
-
-
-def test_a_commit_without_its_tag_is_not_published(repository: Path) -> None:
-    git(repository, "tag", "-d", f"v{VERSION}")
-    said = one_line(releasing(repository, "publish", "http://127.0.0.1:9/", **CREDENTIALS))
-    assert said == f"HEAD has no tag v{VERSION}"
-
-
-@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
-def test_another_version_s_tag_is_refused_once(repository: Path, dry: tuple[str, ...]) -> None:
-    git(repository, "tag", "-d", f"v{VERSION}")
-    git(repository, "tag", "v99.0")
-    done = releasing(repository, "publish", "http://127.0.0.1:9/", *dry, **CREDENTIALS)
-    assert one_line(done) == f"HEAD is tagged v99.0, but pyproject.toml says {VERSION}"
-    assert done.stdout == ""
-
-
 def test_an_unfinished_changelog_is_not_published(repository: Path) -> None:
     (repository / "changes").mkdir(exist_ok=True)
     (repository / "changes" / "+word.added.md").write_text("Text.\n")
@@ -301,8 +300,8 @@ def test_an_unfinished_changelog_is_not_published(repository: Path) -> None:
     git(repository, "commit", "-q", "--amend", "-m", "release")
     git(repository, "tag", "-f", f"v{VERSION}")
     trouble = "changes/ still holds +word.added.md: nox -s changelog -- --yes"
-    assert one_line(releasing(repository, "publish", "http://127.0.0.1:9/", **CREDENTIALS)) == trouble
-    said = releasing(repository, "publish", "http://127.0.0.1:9/", "--dry-run", **CREDENTIALS).stdout
+    assert one_line(releasing(repository, *PUBLISH, **CREDENTIALS)) == trouble
+    said = releasing(repository, *PUBLISH, "--dry-run", **CREDENTIALS).stdout
     assert f"warning: {trouble}: without --dry-run this is refused" in said
 
 
@@ -318,12 +317,6 @@ def test_nox_prints_no_password_of_a_url(tagged: Path, url: str) -> None:
     assert done.returncode == 1
     assert "the index's URL" in done.stderr
     assert "canary" not in done.stdout + done.stderr
-
-
-def test_a_first_release_needs_no_list_of_projects(prebuilt: Path, tmp_path: Path) -> None:
-    with standing_in(KINDS["codeartifact"], tmp_path / "files") as index:
-        assert f"{index.simple} lists no enkash-auth yet" in ok(publishing(prebuilt, index))
-        assert digests(index.folder, "*") == digests(prebuilt, "dist/*")
 
 
 @pytest.mark.thorough
@@ -384,27 +377,22 @@ def test_a_private_ca_named_once_serves_every_client(prebuilt: Path, tmp_path: P
     assert said == f"{variable} must name a file of PEM certificates: /nosuch.pem is none"
 
 
+COMPARE = "Compare this URL with the table in docs/release.md"
+FORBIDDEN = "These credentials may not do that, or the password is wrong"
+LOGIN = "it sends this on to login.example/in, maybe a login page"
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (
-            Answer(400, '{"message": "Validation failed: the name is taken"}', JSON),
-            "400 {}: Validation failed: the name is taken",
-        ),
-        (
-            Answer(403, '{"errors": [{"status": 403, "message": "quota exceeded"}]}', JSON),
-            "403 {}: quota exceeded. These credentials may not do that, or the password is wrong",
-        ),
+        (Answer(400, '{"message": "Failed: the name is taken"}', JSON), "400 {}: Failed: the name is taken"),
+        (Answer(403, '{"errors": [{"message": "no quota"}]}', JSON), f"403 {{}}: no quota. {FORBIDDEN}"),
         (Answer(400, "<head><title>400</title></head><p>No updates<br>&amp; such", HTML), "400 {}: No updates & such"),
         (Answer(413), f"413 {{}}: {HTTPStatus(413).phrase}"),
         (Answer(400, f"you sent\n{PASSWORD}"), "400 {}: you sent ***"),
-        (Answer(404), "404 {}: Not Found. Compare this URL with the table in docs/release.md"),
-        (
-            Answer(302, location="https://login.example/in?token=canary"),
-            "302 {}: it sends this on to login.example/in, maybe a login page. Compare this URL with the table in "
-            "docs/release.md",
-        ),
-        (Answer(200, "Sign in <form>", HTML), "200 {}: Sign in. Compare this URL with the table in docs/release.md"),
+        (Answer(404), f"404 {{}}: Not Found. {COMPARE}"),
+        (Answer(302, location="https://login.example/in?token=canary"), f"302 {{}}: {LOGIN}. {COMPARE}"),
+        (Answer(200, "Sign in <form>", HTML), f"200 {{}}: Sign in. {COMPARE}"),
     ],
 )
 def test_a_refused_upload_says_what_the_index_said(
@@ -421,41 +409,13 @@ def test_a_refused_upload_says_what_the_index_said(
 @pytest.mark.parametrize(
     ("kind", "changed", "says"),
     [
-        (
-            "gitlab",
-            {"path": "/simple/"},
-            "405 to an upload without a file at {upload}/simple/: Method Not Allowed. On GitLab that is {url}",
-        ),
-        (
-            "gitlab",
-            {"simple": "/api/v4/projects/42/packages/pypi/"},
-            "404 to the list of projects at {upload}/: not found. On GitLab that is {url}/simple/",
-        ),
-        (
-            "azure",
-            {"path": "nosuch"},
-            "404 to an upload without a file at {upload}nosuch: Not Found. On Azure that is {url}",
-        ),
-        (
-            "azure",
-            {"answer": Answer(302, location="https://login.example/")},
-            "302 to the list of projects at {simple}: it sends this on to login.example/, maybe a login page",
-        ),
-        (
-            "azure",
-            {"answer": Answer(200, "<script src=in.js>", HTML)},
-            "200 to the list of files at {simple}enkash-auth/: ",
-        ),
-        (
-            "azure",
-            {"user": READER},
-            "403 to an upload without a file at {upload}: User lacks permission to complete this",
-        ),
-        (
-            "azure",
-            {"password": "canary-wrong"},
-            "401 to the list of files at {simple}enkash-auth/: Unauthorized. Set TWINE_",
-        ),
+        ("gitlab", {"path": "/simple/"}, "405 to {upload}/simple/: Method Not Allowed. On GitLab that is {url}"),
+        ("gitlab", {"simple": "{path}/"}, "404 to {root}/: not found. On GitLab that is {list}"),
+        ("azure", {"path": "nosuch"}, "404 to {upload}nosuch: Not Found. On Azure that is {url}"),
+        ("azure", {"answer": Answer(302, location="https://login.example/in")}, f"302 to {{projects}}: {LOGIN}"),
+        ("azure", {"answer": Answer(200, "<script src=in.js>", HTML)}, "200 to {files}: "),
+        ("azure", {"user": READER}, "403 to {upload}: User lacks permission to complete this"),
+        ("azure", {"password": "canary-wrong"}, "401 to {files}: Unauthorized. Set TWINE_"),
     ],
 )
 def test_a_dry_run_fails_where_the_real_one_would(
@@ -465,25 +425,20 @@ def test_a_dry_run_fails_where_the_real_one_would(
     credentials.setenv("TWINE_PASSWORD", changed.get("password", PASSWORD))
     with standing_in(KINDS[kind], tmp_path / "files") as index:
         index.answers.append(lambda method, path, name: changed.get("answer"))
-        simple = index.url.replace(KINDS[kind].upload, changed.get("simple", KINDS[kind].simple))
-        wrong = indexing.Index(index.url + changed.get("path", ""), simple, {})
+        path, simple = KINDS[kind].upload, KINDS[kind].simple
+        listing = index.url.replace(path, changed.get("simple", simple).format(path=path))
+        wrong = indexing.Index(index.url + changed.get("path", ""), listing, {})
         with pytest.raises(indexing.Refused) as raised:
             assert not wrong.listed() and wrong.try_upload()
-    parts = {"upload": KINDS[kind].upload, "simple": KINDS[kind].simple, "url": index.url}
+    parts = {
+        "upload": f"an upload without a file at {path}",
+        "projects": f"the list of projects at {simple}",
+        "root": f"the list of projects at {path}",
+        "files": f"the list of files at {simple}enkash-auth/",
+        "url": index.url,
+        "list": index.simple,
+    }
     assert str(raised.value).partition(" answered ")[2].startswith(says.format(**parts))
-
-
-@pytest.mark.parametrize(
-    ("kind", "untried"),
-    [("gitlab", ", nor whether these credentials may upload"), pytest.param("azure", "\n", marks=pytest.mark.thorough)],
-)
-def test_a_dry_run_uploads_nothing_and_says_what_it_could_not_try(
-    prebuilt: Path, tmp_path: Path, kind: str, untried: str
-) -> None:
-    with standing_in(KINDS[kind], tmp_path / "files") as index:
-        said = ok(publishing(prebuilt, index, "--dry-run"))
-        assert not list(index.folder.iterdir())
-    assert f"dry run: nothing was uploaded. Not tried: the upload itself{untried}" in said
 
 
 @pytest.mark.thorough
@@ -497,22 +452,22 @@ def test_a_dry_run_does_all_but_upload(repository: Path, tmp_path: Path) -> None
     assert "in a clean environment: import enkash_auth" in said
 
 
-def test_without_credentials_nothing_is_sent(tagged: Path) -> None:
-    said = one_line(releasing(tagged, "publish", "http://127.0.0.1:9/", TWINE_USERNAME=USER))
-    todo = f"set TWINE_USERNAME and TWINE_PASSWORD, or: keyring set http://127.0.0.1:9/ {USER}"
-    assert said == f"no credentials for 127.0.0.1:9: {todo}"
-
-
-def test_an_index_out_of_reach_is_one_line(tagged: Path) -> None:
-    said = one_line(releasing(tagged, "publish", "http://127.0.0.1:9/", **CREDENTIALS))
-    assert said == "cannot connect to 127.0.0.1:9: [Errno 111] Connection refused"
-
-
-def test_wrong_credentials_are_one_line(tagged: Path, internal: Index) -> None:
-    wrong = {**CREDENTIALS, "TWINE_PASSWORD": "canary-wrong"}
-    done = releasing(tagged, "publish", internal.url, **wrong)
-    assert "canary-wrong" not in done.stdout + done.stderr
-    assert re.search(r" answered 40[13] to the list of files at /simple/enkash-auth/: ", one_line(done))
+@pytest.mark.parametrize(
+    ("credentials", "says"),
+    [
+        (
+            {"TWINE_USERNAME": USER},
+            "no credentials for 127.0.0.1:9: set TWINE_USERNAME and TWINE_PASSWORD, or: keyring set "
+            f"http://127.0.0.1:9/ {USER}",
+        ),
+        (CREDENTIALS, "cannot connect to 127.0.0.1:9: [Errno 111] Connection refused"),
+    ],
+    ids=["nothing is sent without credentials", "an index out of reach"],
+)
+def test_what_keeps_an_upload_from_being_tried_is_one_line(
+    tagged: Path, credentials: dict[str, str], says: str
+) -> None:
+    assert one_line(releasing(tagged, *PUBLISH, **credentials)) == says
 
 
 @pytest.mark.thorough
@@ -559,13 +514,10 @@ def test_a_keyring_whose_backend_is_missing_is_one_line(prebuilt: Path, internal
 
 @pytest.mark.parametrize("own", [pytest.param("", marks=pytest.mark.thorough), READER])
 def test_a_list_on_another_host_gets_its_own_credentials_or_none(prebuilt: Path, tmp_path: Path, own: str) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine 127.0.0.2 login {own} password {PASSWORD}\n" if own else "")
-    netrc.chmod(0o600)
     listing = KINDS["gitlab" if own else "folder"]
     files = tmp_path / "files"
     with standing_in(KINDS["azure"], files) as upload, standing_in(listing, files, "127.0.0.2") as simple:
-        ok(publishing(prebuilt, Index(upload.url, simple.simple, files), NETRC=str(netrc)))
+        ok(publishing(prebuilt, Index(upload.url, simple.simple, files), NETRC=netrc(tmp_path, "127.0.0.2", own)))
     assert {seen.split(" ")[2] for seen in simple.seen} <= {own, ""}
     assert {seen.split(" ")[2] for seen in upload.seen} == {USER}
 
@@ -625,19 +577,13 @@ def test_without_a_branch_to_compare_with_the_names_are_checked_still(repository
 def test_the_example_runs_from_an_installed_release(
     published: str, internal: Index, tmp_path: Path, tool: str, extra: str
 ) -> None:
-    python = environment_with_pip(tmp_path) if tool == "pip" else None
+    python = environment_with_pip(tmp_path)
+    install = {
+        "pip": [python, "-m", "pip", "install", "--no-cache-dir", "--index-url"],
+        "uv": [UV, "pip", "install", "--no-cache", "--python", python, "--default-index"],
+    }[tool]
     what = f"enkash-auth[{extra}]=={VERSION}" if extra else f"enkash-auth=={VERSION}"
-    netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine 127.0.0.1 login {USER} password {PASSWORD}\n")
-    netrc.chmod(0o600)
-    if python is None:
-        python = tmp_path / ".venv" / "bin" / "python"
-        ok(run(UV, "venv", "--quiet", "--python", sys.executable, tmp_path / ".venv", cwd=tmp_path))
-        install = [UV, "pip", "install", "--quiet", "--no-cache", "--python", python]
-        install += ["--default-index", f"{internal.url}simple/"]
-    else:
-        install = [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--index-url", f"{internal.url}simple/"]
-    ok(run(*install, what, cwd=tmp_path, NETRC=str(netrc), PIP_CONFIG_FILE=os.devnull))
+    ok(run(*install, f"{internal.url}simple/", what, cwd=tmp_path, NETRC=netrc(tmp_path), PIP_CONFIG_FILE=os.devnull))
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[:1]
     (tmp_path / "example.py").write_text(example)
     with Sandbox() as sandbox:
@@ -659,11 +605,7 @@ def test_the_guide_s_commands_run_and_take_our_package(
     published: str, internal: Index, public: Index, tmp_path: Path, title: str
 ) -> None:
     environment = service(tmp_path, sections()[title], internal, public)
-    blocks = re.findall(r"```bash\n(.*?)```", sections()[title], re.DOTALL)
-    blocks += re.findall(r"```bash\n(.*?)```", sections()["Upgrading"], re.DOTALL)
-    script = "\n".join(blocks).replace(PLACEHOLDER, internal.simple)
-    assert PLACEHOLDER not in script
-    said = ok(run("bash", "-euc", script, cwd=tmp_path, only=environment))
+    said = follow(script(sections()[title] + sections()["Upgrading"], internal), tmp_path, environment)
     assert said.splitlines()[-1].split()[0] == VERSION
 
 
@@ -687,10 +629,9 @@ def test_a_cooldown_hides_the_package_until_the_guide_s_way_out(
     before = project.read_text() if project.exists() else ""
 
     def tried(toml: str, text: str) -> CompletedProcess[str]:
-        script = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).replace(PLACEHOLDER, internal.simple)
         if tool == "uv":
             project.write_text(before + toml)
-        return run("bash", "-euc", script, cwd=tmp_path, only=environment)
+        return run("bash", "-euc", script(text, internal), cwd=tmp_path, only=environment)
 
     (exempt,) = re.findall(r"```toml\n(.*?)```", cooldowns, re.DOTALL)
     done = tried(exempt.replace("exclude-newer-package", "#"), sections()[title])
@@ -709,18 +650,17 @@ def test_the_first_page_installs_from_an_index_of_own_packages_only(
 ) -> None:
     own = tmp_path / "own"
     shutil.copytree(tagged / "dist", own)
-    script = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)[1]
+    commands = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)[1]
     environment = service(tmp_path, "pip", internal, public)
     with pypiserver(own, ".") as index:
-        script = script.replace(PLACEHOLDER, f"{index.url}simple/")
-        ok(run("bash", "-euc", script, cwd=tmp_path, only=environment))
+        follow(commands.replace(PLACEHOLDER, index.simple), tmp_path, environment)
     assert installed(tmp_path / place / "bin" / "python") == VERSION
 
 
 def test_the_guide_s_warning_is_true(published: str, internal: Index, public: Index, tmp_path: Path) -> None:
     (command,) = re.findall(r"`(pip install --extra-index-url .*?)`", GUIDE.read_text())
     environment = service(tmp_path, "pip", internal, public)
-    ok(run("bash", "-euc", command.replace(PLACEHOLDER, f"{internal.url}simple/"), cwd=tmp_path, only=environment))
+    follow(command.replace(PLACEHOLDER, internal.simple), tmp_path, environment)
     assert installed(tmp_path / ".venv" / "bin" / "python") == "99.0"
 
 

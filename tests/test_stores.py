@@ -149,25 +149,21 @@ def test_a_wrong_url_is_refused_unseen(url: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
 def test_a_sentinel_url_has_accounts_of_server_and_sentinels_and_one_tls(scheme: str) -> None:
-    query = (
-        "sentinel_username=b&sentinel_password=c%20&ssl_ca_certs=/ca" if scheme == "rediss" else "sentinel_password=c"
-    )
+    tls = scheme == "rediss"
+    query = "sentinel_username=b&sentinel_password=c%20&ssl_ca_certs=/ca" if tls else "sentinel_password=c"
     pool = client_from_url(f"{scheme}+sentinel://u:p%40@h:1,[::1]/a%20b/3?{query}").connection_pool
-    sentinels = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
+    pools = [one.connection_pool for one in pool.sentinel_manager.sentinels]
+    sentinels = [one.connection_kwargs for one in pools]
     assert [(one["host"], one["port"]) for one in sentinels] == [("h", 1), ("::1", 26379)]
     assert (pool.service_name, pool.connection_kwargs["db"]) == ("a b", 3)
     account = {name: pool.connection_kwargs[name] for name in ("username", "password")}
     assert account == {"username": "u", "password": "p@"}
     for options in (pool.connection_kwargs, *sentinels):
         assert options["socket_timeout"] == options["socket_connect_timeout"] == 1
-        assert options.get("ssl_ca_certs") == ("/ca" if scheme == "rediss" else None)
+        assert options.get("ssl_ca_certs") == ("/ca" if tls else None)
     for one in sentinels:
-        assert (one["username"], one["password"]) == (("b", "c ") if scheme == "rediss" else (None, "c"))
-    classes = {
-        pool.connection_class.__name__,
-        *(one.connection_pool.connection_class.__name__ for one in pool.sentinel_manager.sentinels),
-    }
-    assert all(("SSL" in name) == (scheme == "rediss") for name in classes)
+        assert (one["username"], one["password"]) == (("b", "c ") if tls else (None, "c"))
+    assert all(("SSL" in one.connection_class.__name__) == tls for one in (pool, *pools))
 
 
 @pytest.mark.parametrize(

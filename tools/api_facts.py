@@ -12,9 +12,8 @@ from changes import Change, Level, in_order
 logging.getLogger("griffe").setLevel(logging.CRITICAL)  # it also logs the errors that it raises, with a traceback
 _SAME = {f"{package}.{name}": "dataclasses.dataclass" for package in ("attr", "attrs") for name in ("define", "frozen")}
 _SAME |= {"attrs.field": "dataclasses.field"}
-Facts = dict[
-    str, dict[str, tuple[str, bool]]
-]  # a public path, what belongs to it, its text and if callers must pass it
+# a public path, what belongs to it, its text and if callers must pass it
+Facts = dict[str, dict[str, tuple[str, bool]]]
 
 
 class _Attrs(griffe.Extension):
@@ -97,6 +96,10 @@ def _parameters(function: griffe.Function) -> dict[str, tuple[str, bool]]:
     return found
 
 
+def _texts(root: Path) -> dict[Path, bytes]:
+    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*.py")}
+
+
 def changes(old: Path, new: Path, package: str) -> list[Change]:
     """Return what changed in the public API of a package between two source roots, largest first."""
     before, after, found = facts(old, package), facts(new, package), []
@@ -117,9 +120,6 @@ def changes(old: Path, new: Path, package: str) -> list[Change]:
                 found.append(Change(level, owner, item, what, new=now))
             elif was != now:
                 found.append(Change(Level.MAJOR, owner, item, "changed", was, now))
-    texts = [
-        {path.relative_to(root): path.read_bytes() for path in (root / package).rglob("*.py")} for root in (old, new)
-    ]
-    if not found and texts[0] != texts[1]:
+    if not found and _texts(old / package) != _texts(new / package):
         found = [Change(Level.PATCH, package, "", "changed inside; its API did not")]
     return in_order(found)

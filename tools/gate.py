@@ -23,12 +23,6 @@ def raised(old: str, new: str) -> bool:
     return after > before if before[0] == 0 else after[0] > before[0]
 
 
-def breaking(old: Path, new: Path) -> list[Change]:
-    """Return what of the spec breaks callers between two trees."""
-    found = spec_facts.changes(*((tree / SPEC).read_text(encoding="utf-8") for tree in (old, new)))
-    return [change for change in found if change.level is Level.MAJOR]
-
-
 def verdict(found: list[Change], release: str, old: str, info: dict[str, Any]) -> str:
     """Return why what breaks callers since a release, whose spec had the version `old`, must not pass; "" if it may."""
     if not found or raised(old, str(info["version"])):
@@ -59,7 +53,9 @@ def check(root: Path) -> tuple[bool, str]:
         judge.unpack(root, release, old := Path(scratch))
         try:
             before = spec_facts.read(old / SPEC)["info"]["version"]
-            wrong = verdict(breaking(old, root), release, str(before), spec_facts.read(root / SPEC)["info"])
+            found = spec_facts.changes(*((tree / SPEC).read_text(encoding="utf-8") for tree in (old, root)))
+            found = [change for change in found if change.level is Level.MAJOR]
+            wrong = verdict(found, release, str(before), spec_facts.read(root / SPEC)["info"])
         except spec_facts.SpecError as error:  # the new tree is valid: it was generated just now
             return True, f"not gated: {SPEC} of {release}: {error}"
     return not wrong, wrong or f"info.version fits what changed since {release}"

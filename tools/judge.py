@@ -97,8 +97,7 @@ def render(compared: str | None, title: str, found: list[Change], errors: list[s
 def report(root: Path, against: str | None, *, client: bool) -> tuple[str, bool]:
     """Return the report on the spec (or on the wrapper) and whether the wrapper type-checks."""
     ref, title = reference(root, against), "The spec" if client else "The wrapper's public API"
-    found: list[Change] = []
-    risks: list[Change] = []
+    found, risks = list[Change](), list[Change]()
     if ref is not None:
         with tempfile.TemporaryDirectory() as scratch:
             unpack(root, ref, old := Path(scratch))
@@ -118,11 +117,7 @@ def report(root: Path, against: str | None, *, client: bool) -> tuple[str, bool]
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return the options that all reports share."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument(
-        "--against",
-        metavar="REF",
-        help="default: the last release's tag; before the first release the last commit, HEAD",
-    )
+    made.add_argument("--against", metavar="REF", help="default: the last release's tag; before the first, HEAD")
     return made
 
 

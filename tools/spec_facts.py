@@ -143,15 +143,15 @@ def risks(old: str, new: str) -> list[Change]:
 
 def _closed(document: dict[str, Any]) -> Iterator[tuple[str, str, set[str]]]:
     """Yield each place with fixed values: owner, path, values."""
-
-    def look(path: tuple[str, ...], node: Any) -> Iterator[tuple[str, set[str]]]:
-        values = node.get("enum", [node["const"]] if "const" in node else []) if isinstance(node, dict) else []
-        if isinstance(values, list) and values:
-            yield ".".join(path), {repr(value) for value in values}
-        for name, part in _parts(node).items():
-            if name not in _PROSE or path[-1:] == ("properties",):
-                yield from look((*path, str(name)), part)
-
     for owner, node in _owners(document).items():
-        for path, values in look((), node):
-            yield owner, path, values
+        for path, values in _fixed((), node):
+            yield owner, ".".join(path), values
+
+
+def _fixed(path: tuple[str, ...], node: Any) -> Iterator[tuple[tuple[str, ...], set[str]]]:
+    values = node.get("enum", [node["const"]] if "const" in node else []) if isinstance(node, dict) else []
+    if isinstance(values, list) and values:
+        yield path, {repr(value) for value in values}
+    for name, part in _parts(node).items():
+        if name not in _PROSE or path[-1:] == ("properties",):
+            yield from _fixed((*path, str(name)), part)
