@@ -280,7 +280,9 @@ def test_a_prepared_request_that_is_sent_again_gives_up_what_was_rejected(
     with requests.Session() as session:
         for status in (200, 401):
             api.answer = lambda path, token, status=status: (status if str(token)[-1] == "2" else 200, "")
-            assert session.send(request).status_code == 200
+            answer = session.send(request)
+            assert answer.status_code == 200
+            assert [one.status_code for one in answer.history] == [401] * (status == 401)
             clock.passes(1)
     assert api.tokens == ["2", "2", "3"]
 
