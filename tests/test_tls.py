@@ -80,13 +80,13 @@ def test_a_rotated_file_of_certificates_is_noticed(
         assert isinstance(call.result().outcome, Issued)
 
 
-def test_callers_do_not_wait_while_certificates_are_read(tls: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_does_not_wait_while_certificates_are_read(tls: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file may be on a network drive whose server is away."""
     with TokenProvider(credentials(base_url=tls.url)) as provider, ThreadPoolExecutor() as pool:
         gateway = engine_of(provider).held.account.gateway
 
         def read() -> tuple[()]:
-            pool.submit(gateway.abandon).result(timeout=5)  # as a caller does that gives the sign-in up
+            pool.submit(gateway.close).result(timeout=5)
             return ()
 
         monkeypatch.setattr("enkash_auth._signin.gateway.certificates", read)

@@ -409,9 +409,6 @@ class Gateway:
     def close(self) -> None:
         pass
 
-    def abandon(self) -> None:
-        pass
-
     def grant(self, deadline: Moment, runtime: Runtime, leaves: float = 0.0) -> Reply:
         world, fiber = self.world, current_fiber()
         assert fiber

@@ -77,8 +77,7 @@ class Held:
         return exclusively(self.lock, land)
 
     def give_up(self, now: Moment) -> None:
-        """Give up a flight that may never end; its connection is cut, so that its thread ends."""
-        self.account.gateway.abandon()  # waits for nothing
+        """Give up a flight that may never end; the gateway has cut its request at the same time."""
         self.cache, self.flight = self.cache.given_up(now, self._runtime.draw()), None
 
     def move_to(self, account: Account, number: int | None = None) -> bool:

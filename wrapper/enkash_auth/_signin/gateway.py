@@ -106,7 +106,7 @@ class Gateway:
         with self._lock:
             self._calls.append(call)
         try:
-            # not under the lock, for which `abandon` waits, and so callers: a file on a dead network drive hangs
+            # not under the lock, for which `close` waits: a file on a dead network drive hangs
             if self._certificates and self._certificates != (rotated := certificates()):
                 with suppress(ConfigurationError), forks.waiting():  # half-way through
                     self._client, self._certificates = self._connect(), rotated
@@ -157,19 +157,15 @@ class Gateway:
     def close(self) -> None:
         """Cut running requests and close the connections; a transport that was given stays open for its other users."""
         self._closed = True
-        self.abandon()
+        with self._lock:
+            running = list(self._calls)
+        for call in running:
+            call.cut()
         self._close_unused()
 
     def _close_unused(self) -> None:
         if self._closed and not self._calls and not self._shared:
             self._client.get_httpx_client().close()
-
-    def abandon(self) -> None:
-        """Cut a request that does not end: a server that drips headers outlasts every timeout."""
-        with self._lock:
-            running = list(self._calls)
-        for call in running:
-            call.cut()
 
     def _on_request(self, request: httpx.Request) -> None:
         call = current_call.get()
