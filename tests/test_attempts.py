@@ -243,6 +243,12 @@ class TestTraces:
         assert refused.answered(old).decide(again).until == again.after(300).monotonic
         assert refused.answered(evolve(old, kind=SUCCESS)).attempts == refused.attempts
 
+    def test_a_success_after_a_reset_clears_it_where_a_ledger_that_was_not_saved_reads_it_anew(self) -> None:
+        reset = Ledger().after_reset("r", NOW)
+        _, attempt = reset.started("own", NOW)
+        read = Ledger(cleared=attempt.number - 1).after_reset("r", NOW.after(3600))
+        assert not read.answered(evolve(attempt, kind=SUCCESS)).attempts
+
     def test_a_process_that_went_without_the_store_knows_few_numbers_and_time_says_what_is_later(self) -> None:
         found, attempt = Ledger((), True, "", 5, NOW), Attempt("alone", 1, NOW.after(7), CLEAR)
         assert kinds_of(found.answered(attempt)) == [CLEAR]

@@ -131,6 +131,7 @@ class Ledger:
         others = [one for one in self.attempts if one.id != attempt.id]
         proven = self.proven or attempt.kind is Kind.SUCCESS
         if attempt.kind is Kind.SUCCESS and stands:
+            others = [one for one in others if one.kind is not Kind.RESET]  # it began after that, whoever reads it anew
             others = [one for one in others if one.number >= attempt.number or attempt.start.until(one.start) > 0]
             cleared, cleared_at = max(cleared, attempt.number), max(cleared_at, attempt.start)
         elif attempt.kind is Kind.SUCCESS:
