@@ -78,7 +78,13 @@ def test_ask(cache: TokenCache, seconds: float, decision: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("backoff", "decision"), [(ONCE, Start(None)), (TWICE, Fail(evolve(TROUBLE, retry_after=2.0)))]
+    ("backoff", "decision"),
+    [
+        (ONCE, Start(None)),
+        (TWICE, Fail(evolve(TROUBLE, retry_after=2.0))),
+        (evolve(ONCE, failure=evolve(TROUBLE, retry_after=1.0)), Fail(evolve(TROUBLE, retry_after=1.0))),
+    ],
+    ids=["one failure", "two", "a Retry-After"],
 )
 def test_a_caller_that_waited_in_vain_may_start_another_sign_in_after_one_failure(
     backoff: Backoff, decision: object

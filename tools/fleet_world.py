@@ -216,7 +216,8 @@ def send(world: World, process: Process, member: Member, answer: Answer, kind: K
         check_few(world, name if "fail" in world.spent else "")
         world = evolve(world, sent=(*world.sent, (world.now, kind, name)))
     if kind is SUCCESS:
-        world, issued = evolve(world, sent=(), proven=True), Issued(f"@t{world.now}", LIFE)
+        # an answer takes a moment: what begins after it does not begin with the request
+        world, issued = evolve(world, sent=(), proven=True, now=world.now + 0.01), Issued(f"@t{world.now}", LIFE)
         return world, (TokenRecord.from_answer(issued, world.moment, world.moment, before=None, draw=0.5), answer)
     refused = 200 < answer.status < 500 and answer.status != 429
     return world, (Refused(answer.status, answer.error, False, "h") if refused else Unavailable("x", "h"), answer)

@@ -119,10 +119,8 @@ def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
         reason = "the server re-issues its current token until that expires" if waits else "no time was left"
         return Ended(Unavailable(reason, member.host, waits or None, late=not waits))
     now, ended, after, saved = yield from _request(member, ready, now, waits)
-    again = None
-    if ended.requests and saved:
-        again = second_request(ended.outcome, now, now.until(ready.limit), member.draw(), before=ready.record)
-    if again is not None:
+    again = second_request(ended.outcome, now, now.until(ready.limit), member.draw(), before=ready.record)
+    if again is not None and ended.requests and saved:
         record = ended.outcome if isinstance(ended.outcome, TokenRecord) else ready.record
         after = evolve(after, record=record, backoff=ready.backoff)  # both requests are one failure
         now, second, _, saved = yield from _request(member, after, now, again)
@@ -169,7 +167,8 @@ def _request(member: Member, ready: _Ready, now: Moment, pause: float) -> Steps:
         now, (outcome, answer) = yield Send(ready.record, ready.limit, leaves)
         failed = not isinstance(outcome, TokenRecord)
         backoff = backoff.failed(outcome, now.monotonic, member.draw()) if failed else Backoff()
-    attempt = attempt.answered(answer)
+    # without the store: a sibling's success may have come before this answer
+    attempt = evolve(attempt.answered(answer), start=attempt.start if ready.shared else now)
     member.memory, ledger = member.memory.keeping(attempt), ledger.answered(attempt)
     ready, saved = evolve(ready, ledger=ledger, backoff=backoff), not ready.shared
     if ready.shared and written:

@@ -89,7 +89,7 @@ class TokenCache:
             if self.rereads:
                 until = min(until, self.reread_at + _REREAD)
             return (failure if now < until else None), until
-        if late and self.backoff.failures <= 1:
+        if late and self.backoff.failures <= 1 and getattr(self.backoff.failure, "retry_after", None) is None:
             return None, now
         return failure, until
 
