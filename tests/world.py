@@ -380,7 +380,8 @@ class World(Outside):
         self.machines[child] = self.machines[engine]
         for book in self.books.values():
             for password in book.passwords:
-                password.by |= {child} if engine in password.by else set()
+                known = engine in password.by and password.kind is not Kind.OPEN  # the parent answers those under way
+                password.by |= {child} if known else set()
             if book.aware and engine in book.aware:
                 book.aware.add(child)
         return child
