@@ -183,6 +183,8 @@ class Lives(Callers, RuleBasedStateMachine):
     def fork(self) -> None:
         """Go on as the child, at whatever point its parent's sign-in is."""
         child = self.world.fork(self.engine)
+        for book in self.world.books.values():  # there is no store that says how the parent's sign-in ends
+            book.loses()
         self.world.kill(self.engine)
         self.engine = child
         self.callers.clear()
