@@ -34,11 +34,6 @@ class Engine:
 
     # what a caller gets
 
-    def inherit(self) -> None:
-        """In a forked child: what is under way is the parent's."""
-        self.held.inherit()
-        self.signer.inherit()
-
     def join_or_start(self, *, late: bool = False) -> Token | Flight:
         """Return the living token, or the flight that brings the next; raise if the server must not be asked.
 
@@ -157,7 +152,7 @@ class Engine:
         self.held.finish(flight, Result(who.fingerprint, Unavailable(reason, who.host)))
         flight.published.happen()  # there is no event that closing has to wait for
 
-    # 401s, resets, ends
+    # 401s, resets, forks, ends
 
     def invalidate(self, token: Token) -> None:
         """Serve `token` no more if it is the one held."""
@@ -183,6 +178,11 @@ class Engine:
         only_a_step = threading.RLock()  # excludes nobody, but what interrupts this thread must not wait for a sign-in
         for account in [held, changed] if changed and self.held.move_to(changed) else [held]:
             exclusively(only_a_step, partial(self.signer.reset, account))
+
+    def inherit(self) -> None:
+        """In a forked child: what is under way is the parent's."""
+        self.held.inherit()
+        self.signer.inherit()
 
     def close(self) -> None:
         """Forget the token, and cut the connections; events that are due are published first."""

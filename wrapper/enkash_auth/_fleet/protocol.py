@@ -167,8 +167,9 @@ def _request(member: Member, ready: _Ready, now: Moment, pause: float) -> Steps:
         now, (outcome, answer) = yield Send(ready.record, ready.limit, leaves)
         failed = not isinstance(outcome, TokenRecord)
         backoff = backoff.failed(outcome, now.monotonic, member.draw()) if failed else Backoff()
-    # without the store: a sibling's success may have come before this answer
-    attempt = evolve(attempt.answered(answer), start=attempt.start if ready.shared else now)
+    attempt = attempt.answered(answer)
+    if not ready.shared and attempt.kind is not Kind.SUCCESS:  # a sibling's success may have come before this answer
+        attempt = evolve(attempt, start=now)
     member.memory, ledger = member.memory.keeping(attempt), ledger.answered(attempt)
     ready, saved = evolve(ready, ledger=ledger, backoff=backoff), not ready.shared
     if ready.shared and written:

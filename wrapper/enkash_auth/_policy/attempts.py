@@ -60,6 +60,10 @@ class Attempt:
     def answered(self, answer: Answer) -> Attempt:
         return evolve(self, kind=classify(answer), status=answer.status, error=answer.error)
 
+    def cleared_by(self, success: Attempt) -> bool:
+        """Whether it is older, by number and by time: in a store that was emptied numbers begin anew."""
+        return self.number < success.number and success.start.until(self.start) <= 0
+
 
 @frozen
 class Decision:
@@ -132,7 +136,7 @@ class Ledger:
         proven = self.proven or attempt.kind is Kind.SUCCESS
         if attempt.kind is Kind.SUCCESS and stands:
             others = [one for one in others if one.kind is not Kind.RESET]  # it began after that, whoever reads it anew
-            others = [one for one in others if one.number >= attempt.number or attempt.start.until(one.start) > 0]
+            others = [one for one in others if not one.cleared_by(attempt)]
             cleared, cleared_at = max(cleared, attempt.number), max(cleared_at, attempt.start)
         elif attempt.kind is Kind.SUCCESS:
             others = list(self.attempts)

@@ -25,9 +25,8 @@ class Memory:
     def keeping(self, attempt: Attempt) -> Memory:
         """Remember an attempt of this process's, or its answer."""
         own = [one for one in self.own if one.id != attempt.id]
-        if attempt.kind is Kind.SUCCESS:  # it clears those before it, by number and time, from any ledger
-            later = [one.number >= attempt.number or attempt.start.until(one.start) > 0 for one in own]
-            own = [one for one, stays in zip(own, later, strict=True) if stays or one.reset != attempt.reset]
+        if attempt.kind is Kind.SUCCESS:  # it clears those before it from any ledger
+            own = [one for one in own if one.reset != attempt.reset or not one.cleared_by(attempt)]
         return Memory(self.ledger.answered(attempt), (*own, attempt))
 
     def inherited(self) -> Memory:
