@@ -294,6 +294,30 @@ def test_a_living_token_says_as_much_as_a_reset_that_the_store_has_lost(fleet: F
     assert token(other.sign_in()) == "t3"
 
 
+def test_a_refusal_without_the_store_counts_beside_a_siblings_success_of_the_same_moment(
+    fleet: Fleet, clock: Clock
+) -> None:
+    fleet.life = 5.0
+    fleet.process().sign_in()
+    one, fleet.on_send = fleet.process(), lambda: clock.passes(0.1)
+    fleet.answer = STRANGE
+    one.sign_in(reachable=False)
+    clock.passes(21)
+    assert refused(one)
+    assert len(fleet.passwords) == 2
+
+
+@pytest.mark.parametrize(("answer", "seconds"), [(TOKEN, 0.0), (STRANGE, 0.1)], ids=["a success", "a refusal"])
+def test_without_the_store_a_success_counts_from_its_start_and_a_refusal_from_its_answer(
+    fleet: Fleet, clock: Clock, answer: Answer, seconds: float
+) -> None:
+    """So a success clears no refusal that came after it, and no success before it clears a refusal."""
+    began, one = clock.monotonic, fleet.process()
+    fleet.answer, fleet.on_send = answer, lambda: clock.passes(0.1)
+    one.sign_in(reachable=False)
+    assert one.member.memory.own[-1].start.monotonic == began + seconds
+
+
 @pytest.mark.parametrize("reset_first", [True, False])
 def test_a_refusal_from_a_time_without_the_store_costs_one_more_password_for_a_reset(
     fleet: Fleet, reset_first: bool

@@ -70,7 +70,7 @@ class Engine:
         if isinstance(decision, Serve):
             self.held.serving = self.runtime.monotonic, decision.until, decision.token
             return decision.token
-        self.held.serving = self.runtime.monotonic, LONG_AGO, None
+        self.held.serving = self.held.nothing
         if isinstance(decision, Fail):
             return decision.failure
         assert flight

@@ -21,8 +21,8 @@ class Held:
 
     def __init__(self, cache: TokenCache, account: Account, runtime: Runtime) -> None:
         self.cache, self.account = cache, account
-        self._nothing = runtime.monotonic, LONG_AGO, None
-        self.serving: tuple[Callable[[], float], float, Token | None] = self._nothing
+        self.nothing = runtime.monotonic, LONG_AGO, None
+        self.serving: tuple[Callable[[], float], float, Token | None] = self.nothing
         self.lock, self.closed, self.inherited = threading.RLock(), False, False
         self.flight: Flight | None = None
         self.ended: Flight | None = None  # the last that has finished
@@ -31,16 +31,16 @@ class Held:
     def change(self, cache: TokenCache) -> None:
         """Take over a new state; the next caller decides by it."""
         if cache is not self.cache:
-            self.cache, self.serving = cache, self._nothing
+            self.cache, self.serving = cache, self.nothing
 
     def start_clean(self, cache: TokenCache) -> None:
         """Take over a state in which no sign-in is under way."""
-        self.cache, self.flight, self.serving = cache, None, self._nothing
+        self.cache, self.flight, self.serving = cache, None, self.nothing
 
     def inherit(self) -> None:
         """In a forked child: no thread signs in here, the lock may be held for ever, sockets are the parent's."""
         self.lock, self.flight, self.ended, self.inherited = threading.RLock(), None, None, True
-        self.serving = self._nothing
+        self.serving = self.nothing
 
     def start_in_child(self) -> None:
         """Forget the parent's token, and make connections of its own; raises `ConfigurationError`, until it can."""
