@@ -83,14 +83,15 @@ def test_a_rotated_file_of_certificates_is_noticed(
 def test_closing_does_not_wait_while_certificates_are_read(tls: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file may be on a network drive whose server is away."""
     with TokenProvider(credentials(base_url=tls.url)) as provider, ThreadPoolExecutor() as pool:
-        gateway = engine_of(provider).held.account.gateway
+        gateway, closed = engine_of(provider).held.account.gateway, list[None]()
 
         def read() -> tuple[()]:
-            pool.submit(gateway.close).result(timeout=5)
+            closed.append(pool.submit(gateway.close).result(timeout=3))
             return ()
 
         monkeypatch.setattr("enkash_auth._signin.gateway.certificates", read)
         assert not isinstance(grant(provider).outcome, Issued)
+        assert closed
 
 
 def test_no_child_is_forked_amid_a_tls_handshake(tls: TlsServer) -> None:
