@@ -22,7 +22,7 @@ from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._policy.memory import Memory
 from enkash_auth._runtime import Runtime, exclusively
-from enkash_auth.stores._protocol import make_directory
+from enkash_auth.stores._directory import make_directory
 
 try:
     import sqlite3  # here, for a sign-in must not import: a fork may come

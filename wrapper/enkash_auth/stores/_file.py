@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 from enkash_auth._policy.cause import cause_of
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lease, Lock, StoreError, make_directory, store_errors
+from ._directory import make_directory
+from ._protocol import Lease, Lock, StoreError, store_errors
 
 _LARGEST = 64 * 1024
 _TIMEOUT = 1.0  # seconds; the lock is held for single reads and writes only

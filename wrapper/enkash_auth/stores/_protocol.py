@@ -2,9 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from enkash_auth._policy.cause import cause_of
@@ -63,16 +61,6 @@ class Lease:
 
     def release(self) -> None:
         self._release(self)
-
-
-def make_directory(directory: Path, mode: int = 0o700) -> None:
-    """Make a directory, and those above it as others may read, but not write them, whatever the umask is."""
-    with suppress(FileExistsError):
-        try:
-            directory.mkdir(mode)
-        except FileNotFoundError:
-            make_directory(directory.parent, 0o755)
-            directory.mkdir(mode)
 
 
 def store_errors(
