@@ -243,6 +243,14 @@ class TestTraces:
         assert refused.answered(old).decide(again).until == again.after(300).monotonic
         assert refused.answered(evolve(old, kind=SUCCESS)).attempts == refused.attempts
 
+    @pytest.mark.parametrize(("apart", "left"), [(59, [CLEAR]), (61, [])])
+    def test_a_success_clears_what_is_a_minute_older_whatever_the_numbers_say(self, apart: int, left: object) -> None:
+        refused = Ledger((Attempt("refused", 57, NOW, CLEAR),))
+        alone = Attempt("alone", 1, NOW.after(apart), SUCCESS)
+        assert kinds_of(refused.answered(alone)) == left
+        slept = evolve(alone, start=Moment(NOW.monotonic, NOW.wall + apart))
+        assert kinds_of(refused.answered(slept)) == [CLEAR]
+
     def test_a_success_after_a_reset_clears_it_where_a_ledger_that_was_not_saved_reads_it_anew(self) -> None:
         reset = Ledger().after_reset("r", NOW)
         _, attempt = reset.started("own", NOW)

@@ -41,6 +41,7 @@ PROVEN = (
     Row(Kind.OPEN, lambda kinds: len(kinds) > 1),
 )
 PAUSES = (60.0, 300.0, 600.0, 1200.0, 1800.0)  # seconds from the start of the last of one attempt, of two, …
+_CLEARLY = 60.0  # seconds on both clocks
 _BEFORE_ALL = Moment(LONG_AGO, LONG_AGO)
 
 
@@ -61,8 +62,9 @@ class Attempt:
         return evolve(self, kind=classify(answer), status=answer.status, error=answer.error)
 
     def cleared_by(self, success: Attempt) -> bool:
-        """Whether it is older, by number and by time: in a store that was emptied numbers begin anew."""
-        return self.number < success.number and success.start.until(self.start) <= 0
+        """Whether it is older, by number and by time, or clearly by time: in an emptied store numbers begin anew."""
+        older = self.number < success.number and success.start.until(self.start) <= 0
+        return older or self.start.until(success.start) > _CLEARLY
 
 
 @frozen
