@@ -128,8 +128,9 @@ class Processes(Callers):
             if password.known and not (book.aware is None or book.lost or fiber.excused):
                 book.aware.add(fiber.engine)
             if password.known and password.kind is Kind.SUCCESS:
-                book.saved = True  # and by ledger.md, a success clears what is older, never what is later
-                book.cleared = [one for one in book.cleared if one.at > fiber.began]
+                book.saved = True
+                if not book.torn:  # else it may not know of a reset; and a success clears what is older, never later
+                    book.cleared = [one for one in book.cleared if one.at > fiber.began]
         for caller in [caller for caller in self.callers if caller.flight is fiber.flight]:
             self.go_on(caller)
 
