@@ -324,7 +324,7 @@ GATEWAY = "wrapper/enkash_auth/_signin/gateway.py:"
             {"paths": {}},
             ["- **breaks callers:** `POST /oauth/token` removed"],
             "major",
-            ("import get_authentication_token", "enkash_auth_client.api.authentication"),
+            ("get_authentication_token import", "enkash_auth_client.api.authentication"),
             marks=pytest.mark.thorough,
             id="the operation is dropped",
         ),
@@ -492,6 +492,17 @@ def test_watching_generates_on_each_save(project: Path) -> None:
     assert said_at[0] == "watching spec/, until Ctrl-C" and set(said_at[1:]) == {"spec/ was saved"}
     assert not re.search("Traceback|already dead", output)
     assert _whole(project)
+
+
+def test_a_renamed_operation_is_missed_until_it_is_back(project: Path) -> None:
+    spec = project / "spec" / "enkash-auth.yaml"
+    assert _generate(project).returncode == 0
+    _edit(spec, "operationId: getAuthenticationToken", "operationId: signIn")
+    done = _generate(project)
+    assert (done.returncode, f"    {GATEWAY}" in done.stdout) == (1, True)
+    _edit(spec, "operationId: signIn", "operationId: getAuthenticationToken")
+    done = _generate(project)
+    assert (done.returncode, GATEWAY in done.stdout) == (0, False)
 
 
 def test_a_tree_that_is_up_to_date_is_judged_too(project: Path) -> None:
