@@ -121,6 +121,16 @@ def test_an_edit_of_the_spec_is_named(path: tuple[str, ...], name: str, value: o
     assert all(row[3] in c.what for c, row in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [(("paths",), "/b", {"get": None}), (("components",), "parameters", None), (("components",), "x-note", "text")],
+)
+def test_what_is_begun_and_still_empty_is_read(path: tuple[str, ...], name: str, value: object) -> None:
+    before = _edited((), "info", SPEC["info"])
+    after = _edited(path, name, value) if value else _edited(path, name, {}).replace(f"{name}: {{}}", f"{name}:")
+    assert bump(spec_facts.changes(before, after)) < MAJOR
+
+
 def _x(field: object) -> str:
     return _edited(FIELDS, "x", field)
 
@@ -161,6 +171,7 @@ def test_what_only_requests_hold_is_no_risk() -> None:
     [
         ("a: [\nb: 1", "invalid YAML: line 2"),
         ("a: \x01", "invalid YAML"),
+        ("a: 2026-02-30", "invalid YAML: day is out of range"),
         ("- a", "not a mapping"),
         ("a: &a [*a]", "nested"),
         ("a: {$ref: '#/b/c~1d'}", r"#/a: \$ref '#/b/c~1d' names nothing"),

@@ -32,7 +32,7 @@ def load(text: str) -> dict[str, Any]:
     """Return the document; raises `SpecError` for invalid YAML and for a dangling `$ref`."""
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter: a date that no calendar has
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise SpecError(f"invalid YAML: {where}{getattr(error, 'problem', None) or error}") from None
@@ -75,9 +75,10 @@ def _owners(document: dict[str, Any]) -> dict[str, Any]:
     found = {"document": {name: node for name, node in document.items() if name not in ("paths", "components")}}
     for path, item in (document.get("paths") or {}).items():
         shared = {name: node for name, node in item.items() if name not in _METHODS}
-        found |= {f"{method.upper()} {path}": {**shared, **item[method]} for method in _METHODS if method in item}
+        operations = {method: item[method] or {} for method in _METHODS if method in item}
+        found |= {f"{method.upper()} {path}": {**shared, **node} for method, node in operations.items()}
     for kind, components in (document.get("components") or {}).items():
-        found |= {f"{kind.removesuffix('s')} {name}": node for name, node in components.items()}
+        found |= {f"{kind.removesuffix('s')} {name}": node for name, node in _parts(components).items()}
     return found
 
 
