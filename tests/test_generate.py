@@ -552,6 +552,15 @@ def test_drift_fails_for_a_breaking_change_until_it_is_versioned_or_overruled(pr
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("words", [[], ["--check"]])
+def test_what_the_system_refuses_is_one_line(project: Path, words: list[str]) -> None:
+    (project / codegen.PINS).unlink()  # a folder that is read-only, a full disk: the same to generate.py
+    done = _generate(project, *words)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith("[Errno 2] No such file or directory: ")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

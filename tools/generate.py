@@ -15,6 +15,8 @@ try:  # these imports take most of a second; Ctrl-C must be quiet then, too
 except KeyboardInterrupt:
     sys.exit(130)
 
+FAILURES = spec_facts.SpecError, codegen.GenerationError, OSError  # the last: a read-only folder, a full disk
+
 
 def once(root: Path, against: str | None) -> int:
     """Update generated/. Return 0 if the wrapper fits it; if not, print why."""
@@ -25,7 +27,7 @@ def once(root: Path, against: str | None) -> int:
         else:
             codegen.regenerate(root, Path(sys.executable).parent)
             print("generated/ is new", flush=True)
-    except (spec_facts.SpecError, codegen.GenerationError) as error:
+    except FAILURES as error:
         print(f"{_text(error)}\ngenerated/ is unchanged", file=sys.stderr)
         return 1
     return judge.tell(root, against, client=True)
@@ -38,7 +40,7 @@ def check(root: Path) -> int:
         try:
             spec_facts.read(root / codegen.SPEC)
             codegen.generate_into(root, Path(sys.executable).parent, fresh)
-        except (spec_facts.SpecError, codegen.GenerationError) as error:
+        except FAILURES as error:
             print(_text(error), file=sys.stderr)
             return 1
         wrong = codegen.differences(fresh, root / codegen.TARGET)
