@@ -49,6 +49,7 @@ def test_a_line_says_what_was_and_what_is() -> None:
 
 
 Q = {"name": "q", "in": "query", "schema": {"type": "string"}}
+R = {"name": "r", "required": True}
 SPEC: dict[str, Any] = {
     "info": {"version": "1.0.0"},
     "paths": {
@@ -105,7 +106,16 @@ def _edited(path: tuple[str, ...], name: str, value: object) -> str:
         (OPERATION, "security", [{"k": []}], [(MINOR, "POST /a", "security", "added")]),
         (OPERATION, "parameters", None, [(MAJOR, "POST /a", "parameters", "removed")]),
         (OPERATION, "parameters", [Q, {"name": "r"}], [(MINOR, "POST /a", "parameters.r", "added")]),
-        (OPERATION, "parameters", [Q, {"name": "r", "required": True}], [(MAJOR, "POST /a", "parameters.r", "added")]),
+        (OPERATION, "parameters", [Q, R], [(MAJOR, "POST /a", "parameters.r", "added")]),
+        (OPERATION, "parameters", [Q, {"$ref": "#/info"}], [(MAJOR, "POST /a", "parameters.1", "added")]),
+        (("paths", "/a"), "parameters", [R], [(MAJOR, "POST /a", "parameters.r", "added")]),
+        (("paths", "/a"), "parameters", [{**Q, "name": "r"}], [(MINOR, "POST /a", "parameters.r", "added")]),
+        (OPERATION, "tags", ["x", "y"], [(MAJOR, "POST /a", "tags", "changed")]),
+        (OPERATION, "tags", ["default", "y"], [(PATCH, "document", "", "prose")]),
+        (FIELDS, "x", {"type": "string", "nullable": True}, [(MAJOR, "schema S", "properties.x.nullable", "added")]),
+        (FIELDS[:-1], "title", "T", [(MAJOR, "schema S", "title", "added")]),
+        (FIELDS[:-1], "allOf", [{"$ref": "#/info"}], [(MAJOR, "schema S", "allOf", "added")]),
+        (FIELDS[:-1], "anyOf", [{}, {}], [(MAJOR, "schema S", "anyOf", "added")]),
         ((*OPERATION, "requestBody", "content"), "text/plain", None, [
             (MAJOR, "POST /a", "requestBody.content.text/plain", "removed"),
         ]),
@@ -121,6 +131,13 @@ def test_an_edit_of_the_spec_is_named(path: tuple[str, ...], name: str, value: o
     assert all(row[3] in c.what for c, row in zip(found, expected, strict=True))
 
 
+def test_a_first_parameter_breaks_callers_if_it_is_required() -> None:
+    for required, level in ((True, MAJOR), (False, MINOR)):
+        new = _edited(OPERATION, "parameters", [{**Q, "required": required}])
+        (change,) = spec_facts.changes(_edited(OPERATION, "parameters", None), new)
+        assert (change.level, change.item) == (level, "parameters")
+
+
 @pytest.mark.parametrize(
     ("path", "name", "value"),
     [(("paths",), "/b", {"get": None}), (("components",), "parameters", None), (("components",), "x-note", "text")],
@@ -129,6 +146,11 @@ def test_what_is_begun_and_still_empty_is_read(path: tuple[str, ...], name: str,
     before = _edited((), "info", SPEC["info"])
     after = _edited(path, name, value) if value else _edited(path, name, {}).replace(f"{name}: {{}}", f"{name}:")
     assert bump(spec_facts.changes(before, after)) < MAJOR
+
+
+def test_another_shape_of_an_answer_breaks_whoever_reads_it() -> None:
+    old, new = (_edited(FIELDS, "x", {"oneOf": [{"type": kind} for kind in kinds]}) for kinds in (["a"], ["a", "b"]))
+    assert [(c.level, c.item) for c in spec_facts.changes(old, new)] == [(MAJOR, "properties.x.oneOf.1")]
 
 
 def _x(field: object) -> str:

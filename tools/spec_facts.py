@@ -13,6 +13,9 @@ _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 # what is added here forbids something that was allowed
 _LIMITS = {"required", "enum", "const", "format", "pattern", "minimum", "maximum", "minLength", "maxLength", "type"}
 _LIMITS |= {"additionalProperties", "default", "$ref"}
+# and here it changes a type or a name in the client
+_SHAPES = {"allOf", "anyOf", "oneOf"}
+_LIMITS |= {"nullable", "title", *_SHAPES}
 
 
 class SpecError(Exception):
@@ -75,8 +78,11 @@ def _owners(document: dict[str, Any]) -> dict[str, Any]:
     found = {"document": {name: node for name, node in document.items() if name not in ("paths", "components")}}
     for path, item in (document.get("paths") or {}).items():
         shared = {name: node for name, node in item.items() if name not in _METHODS}
-        operations = {method: item[method] or {} for method in _METHODS if method in item}
-        found |= {f"{method.upper()} {path}": {**shared, **node} for method, node in operations.items()}
+        for method, node in ((method, item[method] or {}) for method in _METHODS if method in item):
+            own = {"tags": (node.get("tags") or ["default"])[0]}  # the first one is a name in the client
+            if both := [one for part in (shared, node) for one in part.get("parameters") or []]:
+                own["parameters"] = both
+            found[f"{method.upper()} {path}"] = {**shared, **node, **own}
     for kind, components in (document.get("components") or {}).items():
         found |= {f"{kind.removesuffix('s')} {name}": node for name, node in _parts(components).items()}
     return found
@@ -116,8 +122,9 @@ def _level(path: tuple[str, ...], added: Any = None) -> Level:
     if path[:1] == ("info",):
         return Level.PATCH
     above, last = ("", *path)[-2:]
-    limits = above == "required" or (last in _LIMITS and above != "properties")
-    needed = isinstance(added, dict) and added.get("required") is True  # a parameter, a body
+    limits = above in {"required", *_SHAPES} or (last in _LIMITS and above != "properties")
+    sent = [added] if above == "parameters" or last == "requestBody" else added if last == "parameters" else []
+    needed = any(isinstance(one, dict) and (one.get("required") is True or "$ref" in one) for one in sent or [])
     return Level.MINOR if added is not None and not limits and not needed else Level.MAJOR
 
 
