@@ -196,6 +196,10 @@ def test_what_only_requests_hold_is_no_risk() -> None:
         ("a: 2026-02-30", "invalid YAML: day is out of range"),
         ("- a", "not a mapping"),
         ("a: &a [*a]", "nested"),
+        (
+            "paths: {/a: {get: {operationId: getA}}, /b: {put: {operationId: get_a}}}",
+            "get_a.* of 'put /b' is taken by 'get /a'",
+        ),
         ("a: {$ref: '#/b/c~1d'}", r"#/a: \$ref '#/b/c~1d' names nothing"),
     ],
 )

@@ -1,5 +1,6 @@
 """What of an OpenAPI document callers rely on, and what changed of it between two texts."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ def load(text: str) -> dict[str, Any]:
         raise SpecError("the document is nested too deeply, or in itself") from None
     if dangling:
         raise SpecError("\n".join(dangling))
+    named: dict[str, str] = {}  # one operation would take the module of another whose name is spelt like its own
+    for path, item in _parts(document.get("paths")).items():
+        for method, operation in _parts(item).items():
+            name, owner = _parts(operation).get("operationId"), f"{method} {path}"
+            other = named.setdefault(re.sub(r"[\W_]", "", str(name)).lower(), owner) if name else owner
+            if other != owner:
+                raise SpecError(f"operationId {name!r} of {owner!r} is taken by {other!r}: choose another")
     return document
 
 
