@@ -76,6 +76,12 @@ def test_any_changed_input_makes_the_tree_out_of_date(root: Path, path: str, old
     assert not codegen.is_current(root)
 
 
+def test_a_comment_before_the_version_hides_nothing(root: Path) -> None:
+    before = codegen.fingerprint(root).splitlines()[0]
+    _edit(root / "spec" / "enkash-auth.yaml", "\n  version: ", "\n# raised\n  version: ")
+    assert codegen.fingerprint(root).splitlines()[0] == before
+
+
 def test_line_endings_are_not_a_change(root: Path) -> None:
     path = root / "spec" / "enkash-auth.yaml"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
