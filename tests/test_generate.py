@@ -584,6 +584,17 @@ def test_drift_from_no_spec_is_one_line(project: Path, old: str, new: str, says:
     assert line.startswith(f"spec/enkash-auth.yaml: {says}")
 
 
+def test_a_clone_that_git_refuses_is_not_taken_for_one_without_a_release(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "tag", "v0.1.0"], cwd=project, check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as in a container, on a checkout of another user
+    for words in ((), ("--check",), ("--against", "v0.1.0")):
+        done = _generate(project, *words)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "git config --global --add safe.directory " in done.stderr
+
+
 def test_ctrl_c_while_the_tools_load_is_quiet(project: Path) -> None:
     (project / "tools" / "judge.py").write_text("raise KeyboardInterrupt\n", encoding="utf-8")
     done = _generate(project)

@@ -24,7 +24,7 @@ NUMBERS = {"The spec": "the spec's `info.version`", "The wrapper's public API": 
 
 
 class JudgementError(Exception):
-    """The tree to compare with is missing."""
+    """The tree to compare with is missing, or git refuses to give it."""
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:
@@ -32,6 +32,9 @@ def _git(root: Path, *arguments: str) -> bytes | None:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
     except FileNotFoundError:
         return None
+    if b"safe.directory" in done.stderr:  # in every language
+        todo = f"git config --global --add safe.directory {root.resolve()}"
+        raise JudgementError(f"git refuses this clone, because another user owns it: {todo}")
     return done.stdout if done.returncode == 0 else None
 
 
