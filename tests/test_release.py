@@ -406,6 +406,17 @@ def test_a_refused_upload_says_what_the_index_said(
     assert str(raised.value).partition(" answered ")[2] == says.format(to)
 
 
+def test_credentials_of_any_letters_are_sent_and_hidden(tmp_path: Path, credentials: pytest.MonkeyPatch) -> None:
+    credentials.setenv("TWINE_USERNAME", "jürgen €")
+    with standing_in(KINDS["nexus"], tmp_path / "files") as index:
+        assert indexing.Index(index.url, None, {}).listed() == {}
+        assert {seen.partition("simple/")[2] for seen in index.seen} == {" jürgen €", "enkash-auth/ jürgen €"}
+        credentials.setenv("TWINE_PASSWORD", "pässword")
+        index.answers.append(lambda method, path, name: Answer(400, "you sent pässword"))
+        with pytest.raises(indexing.Refused, match=r"you sent \*\*\*"):
+            indexing.Index(index.url, None, {}).listed()
+
+
 @pytest.mark.parametrize(
     ("kind", "changed", "says"),
     [
