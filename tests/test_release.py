@@ -293,6 +293,18 @@ def test_a_tree_that_is_no_clone_is_one_line(repository: Path, tmp_path: Path, p
     assert says in one_line(releasing(repository, "build", GIT_CEILING_DIRECTORIES=str(tmp_path.parent), **path))
 
 
+@pytest.mark.parametrize(("error", "ended"), [(PermissionError(13, "no", "dist"), 1), (KeyboardInterrupt(), 130)])
+def test_what_cuts_a_release_short_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, ended: int
+) -> None:
+    def cut_short(root: Path) -> list[str]:
+        raise error
+
+    monkeypatch.setattr(release, "check_commit", cut_short)
+    assert release.main(BUILD) == ended
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_an_unfinished_changelog_is_not_published(repository: Path) -> None:
     (repository / "changes").mkdir(exist_ok=True)
     (repository / "changes" / "+word.added.md").write_text("Text.\n")
