@@ -622,6 +622,13 @@ def test_the_wrapper_is_judged_by_its_public_api(project: Path) -> None:
     assert "### Bump of the package's `version`: major" in done.stdout
 
 
+def test_another_client_is_another_version_of_the_package(project: Path) -> None:
+    (project / "generated" / "enkash_auth_client" / "new.py").touch()
+    done = _run(project, "tools/judge.py")
+    assert "\n- `enkash_auth_client` changed: nox -s generate says how\n" in done.stdout
+    assert "### Bump of the package's `version`: patch" in done.stdout
+
+
 SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
 ECHO = {"description": "an echo", "content": {"application/json": {"schema": SCHEMA}}}
 API = {
