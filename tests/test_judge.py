@@ -108,10 +108,9 @@ def _edited(path: tuple[str, ...], name: str, value: object) -> str:
         (OPERATION, "parameters", [Q, {"name": "r"}], [(MINOR, "POST /a", "parameters.r", "added")]),
         (OPERATION, "parameters", [Q, R], [(MAJOR, "POST /a", "parameters.r", "added")]),
         (OPERATION, "parameters", [Q, {"$ref": "#/info"}], [(MAJOR, "POST /a", "parameters.1", "added")]),
-        (("paths", "/a"), "parameters", [R], [(MAJOR, "POST /a", "parameters.r", "added")]),
-        (("paths", "/a"), "parameters", [{**Q, "name": "r"}], [(MINOR, "POST /a", "parameters.r", "added")]),
-        (OPERATION, "tags", ["x", "y"], [(MAJOR, "POST /a", "tags", "changed")]),
-        (OPERATION, "tags", ["default", "y"], [(PATCH, "document", "", "prose")]),
+        (("paths", "/a"), "parameters", [R], [(MAJOR, "/a", "parameters", "added")]),
+        (("paths", "/a"), "parameters", [Q], [(MINOR, "/a", "parameters", "added")]),
+        (OPERATION, "tags", ["x", "y"], [(MAJOR, "POST /a", "tags", "added")]),
         (FIELDS, "x", {"type": "string", "nullable": True}, [(MAJOR, "schema S", "properties.x.nullable", "added")]),
         (FIELDS[:-1], "title", "T", [(MAJOR, "schema S", "title", "added")]),
         (FIELDS[:-1], "allOf", [{"$ref": "#/info"}], [(MAJOR, "schema S", "allOf", "added")]),
@@ -146,6 +145,12 @@ def test_what_is_begun_and_still_empty_is_read(path: tuple[str, ...], name: str,
     before = _edited((), "info", SPEC["info"])
     after = _edited(path, name, value) if value else _edited(path, name, {}).replace(f"{name}: {{}}", f"{name}:")
     assert bump(spec_facts.changes(before, after)) < MAJOR
+
+
+def test_the_first_tag_is_a_name_in_the_client() -> None:
+    old, more, moved = (_edited(OPERATION, "tags", tags) for tags in (["x"], ["x", "y"], ["y", "x"]))
+    assert [(c.level, c.item) for c in spec_facts.changes(old, more)] == [(MINOR, "tags.'y'")]
+    assert [(c.level, c.item, c.new) for c in spec_facts.changes(old, moved)] == [(MAJOR, "tags", "y")]
 
 
 def test_another_shape_of_an_answer_breaks_whoever_reads_it() -> None:
@@ -206,6 +211,10 @@ def test_what_only_requests_hold_is_no_risk() -> None:
 def test_what_is_no_document_is_refused_by_its_place(text: str, message: str) -> None:
     with pytest.raises(spec_facts.SpecError, match=message):
         spec_facts.load(text)
+
+
+def test_what_an_example_holds_is_no_reference() -> None:
+    assert spec_facts.load("a: {examples: [{$ref: '#/b'}]}")
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])

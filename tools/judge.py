@@ -1,11 +1,10 @@
 """Reports what changed since a git ref: `python tools/judge.py [--against REF]`, for the wrapper's public API."""
 
 import argparse
-import io
 import re
+import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -53,12 +52,9 @@ def reference(root: Path, wanted: str | None) -> str | None:
 
 def unpack(root: Path, ref: str, folder: Path) -> None:
     """Put the tree of `ref` into `folder`."""
-    archive = _git(root, "archive", "--format=tar", ref)
-    if archive is None:
+    if _git(root, "archive", "--output", str(folder / "tree.zip"), ref) is None:
         raise JudgementError(f"git cannot give the tree of {ref!r}")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 brought filters; git wrote this
-        tar.extractall(folder)
+    shutil.unpack_archive(folder / "tree.zip", folder)
 
 
 def type_errors(root: Path) -> list[str]:
