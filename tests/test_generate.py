@@ -76,6 +76,12 @@ def test_any_changed_input_makes_the_tree_out_of_date(root: Path, path: str, old
     assert not codegen.is_current(root)
 
 
+def test_a_comment_before_the_version_hides_nothing(root: Path) -> None:
+    before = codegen.fingerprint(root).splitlines()[0]
+    _edit(root / "spec" / "enkash-auth.yaml", "\n  version: ", "\n# raised\n  version: ")
+    assert codegen.fingerprint(root).splitlines()[0] == before
+
+
 def test_line_endings_are_not_a_change(root: Path) -> None:
     path = root / "spec" / "enkash-auth.yaml"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
@@ -324,7 +330,7 @@ GATEWAY = "wrapper/enkash_auth/_signin/gateway.py:"
             {"paths": {}},
             ["- **breaks callers:** `POST /oauth/token` removed"],
             "major",
-            ("import get_authentication_token", "enkash_auth_client.api.authentication"),
+            ("get_authentication_token import", "enkash_auth_client.api.authentication"),
             marks=pytest.mark.thorough,
             id="the operation is dropped",
         ),
@@ -494,6 +500,17 @@ def test_watching_generates_on_each_save(project: Path) -> None:
     assert _whole(project)
 
 
+def test_a_renamed_operation_is_missed_until_it_is_back(project: Path) -> None:
+    spec = project / "spec" / "enkash-auth.yaml"
+    assert _generate(project).returncode == 0
+    _edit(spec, "operationId: getAuthenticationToken", "operationId: signIn")
+    done = _generate(project)
+    assert (done.returncode, f"    {GATEWAY}" in done.stdout) == (1, True)
+    _edit(spec, "operationId: signIn", "operationId: getAuthenticationToken")
+    done = _generate(project)
+    assert (done.returncode, GATEWAY in done.stdout) == (0, False)
+
+
 def test_a_tree_that_is_up_to_date_is_judged_too(project: Path) -> None:
     done = _generate(project)
     assert done.stdout.startswith("generated/ is up to date\n")
@@ -541,6 +558,15 @@ def test_drift_fails_for_a_breaking_change_until_it_is_versioned_or_overruled(pr
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("words", [[], ["--check"]])
+def test_what_the_system_refuses_is_one_line(project: Path, words: list[str]) -> None:
+    (project / codegen.PINS).unlink()  # a folder that is read-only, a full disk: the same to generate.py
+    done = _generate(project, *words)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0].startswith("[Errno 2] No such file or directory: ")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
@@ -556,6 +582,17 @@ def test_drift_from_no_spec_is_one_line(project: Path, old: str, new: str, says:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"spec/enkash-auth.yaml: {says}")
+
+
+def test_a_clone_that_git_refuses_is_not_taken_for_one_without_a_release(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "tag", "v0.1.0"], cwd=project, check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as in a container, on a checkout of another user
+    for words in ((), ("--check",), ("--against", "v0.1.0")):
+        done = _generate(project, *words)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "git config --global --add safe.directory " in done.stderr
 
 
 def test_ctrl_c_while_the_tools_load_is_quiet(project: Path) -> None:
@@ -583,6 +620,13 @@ def test_the_wrapper_is_judged_by_its_public_api(project: Path) -> None:
         "- `enkash_auth.TokenProvider.clear` added",
     ]
     assert "### Bump of the package's `version`: major" in done.stdout
+
+
+def test_another_client_is_another_version_of_the_package(project: Path) -> None:
+    (project / "generated" / "enkash_auth_client" / "new.py").touch()
+    done = _run(project, "tools/judge.py")
+    assert "\n- `enkash_auth_client` changed: nox -s generate says how\n" in done.stdout
+    assert "### Bump of the package's `version`: patch" in done.stdout
 
 
 SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}}

@@ -49,6 +49,7 @@ def test_a_line_says_what_was_and_what_is() -> None:
 
 
 Q = {"name": "q", "in": "query", "schema": {"type": "string"}}
+R = {"name": "r", "required": True}
 SPEC: dict[str, Any] = {
     "info": {"version": "1.0.0"},
     "paths": {
@@ -105,7 +106,15 @@ def _edited(path: tuple[str, ...], name: str, value: object) -> str:
         (OPERATION, "security", [{"k": []}], [(MINOR, "POST /a", "security", "added")]),
         (OPERATION, "parameters", None, [(MAJOR, "POST /a", "parameters", "removed")]),
         (OPERATION, "parameters", [Q, {"name": "r"}], [(MINOR, "POST /a", "parameters.r", "added")]),
-        (OPERATION, "parameters", [Q, {"name": "r", "required": True}], [(MAJOR, "POST /a", "parameters.r", "added")]),
+        (OPERATION, "parameters", [Q, R], [(MAJOR, "POST /a", "parameters.r", "added")]),
+        (OPERATION, "parameters", [Q, {"$ref": "#/info"}], [(MAJOR, "POST /a", "parameters.1", "added")]),
+        (("paths", "/a"), "parameters", [R], [(MAJOR, "/a", "parameters", "added")]),
+        (("paths", "/a"), "parameters", [Q], [(MINOR, "/a", "parameters", "added")]),
+        (OPERATION, "tags", ["x", "y"], [(MAJOR, "POST /a", "tags", "added")]),
+        (FIELDS, "x", {"type": "string", "nullable": True}, [(MAJOR, "schema S", "properties.x.nullable", "added")]),
+        (FIELDS[:-1], "title", "T", [(MAJOR, "schema S", "title", "added")]),
+        (FIELDS[:-1], "allOf", [{"$ref": "#/info"}], [(MAJOR, "schema S", "allOf", "added")]),
+        (FIELDS[:-1], "anyOf", [{}, {}], [(MAJOR, "schema S", "anyOf", "added")]),
         ((*OPERATION, "requestBody", "content"), "text/plain", None, [
             (MAJOR, "POST /a", "requestBody.content.text/plain", "removed"),
         ]),
@@ -119,6 +128,34 @@ def test_an_edit_of_the_spec_is_named(path: tuple[str, ...], name: str, value: o
     found = [change for change in found if change.item != "info" or name == "info"]
     assert [(c.level, c.owner, c.item) for c in found] == [row[:3] for row in expected]
     assert all(row[3] in c.what for c, row in zip(found, expected, strict=True))
+
+
+def test_a_first_parameter_breaks_callers_if_it_is_required() -> None:
+    for required, level in ((True, MAJOR), (False, MINOR)):
+        new = _edited(OPERATION, "parameters", [{**Q, "required": required}])
+        (change,) = spec_facts.changes(_edited(OPERATION, "parameters", None), new)
+        assert (change.level, change.item) == (level, "parameters")
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [(("paths",), "/b", {"get": None}), (("components",), "parameters", None), (("components",), "x-note", "text")],
+)
+def test_what_is_begun_and_still_empty_is_read(path: tuple[str, ...], name: str, value: object) -> None:
+    before = _edited((), "info", SPEC["info"])
+    after = _edited(path, name, value) if value else _edited(path, name, {}).replace(f"{name}: {{}}", f"{name}:")
+    assert bump(spec_facts.changes(before, after)) < MAJOR
+
+
+def test_the_first_tag_is_a_name_in_the_client() -> None:
+    old, more, moved = (_edited(OPERATION, "tags", tags) for tags in (["x"], ["x", "y"], ["y", "x"]))
+    assert [(c.level, c.item) for c in spec_facts.changes(old, more)] == [(MINOR, "tags.'y'")]
+    assert [(c.level, c.item, c.new) for c in spec_facts.changes(old, moved)] == [(MAJOR, "tags", "y")]
+
+
+def test_another_shape_of_an_answer_breaks_whoever_reads_it() -> None:
+    old, new = (_edited(FIELDS, "x", {"oneOf": [{"type": kind} for kind in kinds]}) for kinds in (["a"], ["a", "b"]))
+    assert [(c.level, c.item) for c in spec_facts.changes(old, new)] == [(MAJOR, "properties.x.oneOf.1")]
 
 
 def _x(field: object) -> str:
@@ -161,14 +198,23 @@ def test_what_only_requests_hold_is_no_risk() -> None:
     [
         ("a: [\nb: 1", "invalid YAML: line 2"),
         ("a: \x01", "invalid YAML"),
+        ("a: 2026-02-30", "invalid YAML: day is out of range"),
         ("- a", "not a mapping"),
         ("a: &a [*a]", "nested"),
+        (
+            "paths: {/a: {get: {operationId: getA}}, /b: {put: {operationId: get_a}}}",
+            "get_a.* of 'put /b' is taken by 'get /a'",
+        ),
         ("a: {$ref: '#/b/c~1d'}", r"#/a: \$ref '#/b/c~1d' names nothing"),
     ],
 )
 def test_what_is_no_document_is_refused_by_its_place(text: str, message: str) -> None:
     with pytest.raises(spec_facts.SpecError, match=message):
         spec_facts.load(text)
+
+
+def test_what_an_example_holds_is_no_reference() -> None:
+    assert spec_facts.load("a: {examples: [{$ref: '#/b'}]}")
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])

@@ -293,6 +293,18 @@ def test_a_tree_that_is_no_clone_is_one_line(repository: Path, tmp_path: Path, p
     assert says in one_line(releasing(repository, "build", GIT_CEILING_DIRECTORIES=str(tmp_path.parent), **path))
 
 
+@pytest.mark.parametrize(("error", "ended"), [(PermissionError(13, "no", "dist"), 1), (KeyboardInterrupt(), 130)])
+def test_what_cuts_a_release_short_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, ended: int
+) -> None:
+    def cut_short(root: Path) -> list[str]:
+        raise error
+
+    monkeypatch.setattr(release, "check_commit", cut_short)
+    assert release.main(BUILD) == ended
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_an_unfinished_changelog_is_not_published(repository: Path) -> None:
     (repository / "changes").mkdir(exist_ok=True)
     (repository / "changes" / "+word.added.md").write_text("Text.\n")
@@ -404,6 +416,17 @@ def test_a_refused_upload_says_what_the_index_said(
             indexing.Index(index.url, None, {}).upload([*(tagged / "dist").glob("*.tar.gz")])
     to = f"to the upload of enkash_auth-{VERSION}.tar.gz at {KINDS['gitlab'].upload}"
     assert str(raised.value).partition(" answered ")[2] == says.format(to)
+
+
+def test_credentials_of_any_letters_are_sent_and_hidden(tmp_path: Path, credentials: pytest.MonkeyPatch) -> None:
+    credentials.setenv("TWINE_USERNAME", "jürgen €")
+    with standing_in(KINDS["nexus"], tmp_path / "files") as index:
+        assert indexing.Index(index.url, None, {}).listed() == {}
+        assert {seen.partition("simple/")[2] for seen in index.seen} == {" jürgen €", "enkash-auth/ jürgen €"}
+        credentials.setenv("TWINE_PASSWORD", "pässword")
+        index.answers.append(lambda method, path, name: Answer(400, "you sent pässword"))
+        with pytest.raises(indexing.Refused, match=r"you sent \*\*\*"):
+            indexing.Index(index.url, None, {}).listed()
 
 
 @pytest.mark.parametrize(

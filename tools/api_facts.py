@@ -7,13 +7,12 @@ from typing import Any
 
 import griffe
 
-from changes import Change, Level, in_order
+from changes import Change, Fact, Facts, Level, compare
+from codegen import differences
 
 logging.getLogger("griffe").setLevel(logging.CRITICAL)  # it also logs the errors that it raises, with a traceback
 _SAME = {f"{package}.{name}": "dataclasses.dataclass" for package in ("attr", "attrs") for name in ("define", "frozen")}
 _SAME |= {"attrs.field": "dataclasses.field"}
-# a public path, what belongs to it, its text and if callers must pass it
-Facts = dict[str, dict[str, tuple[str, bool]]]
 
 
 class _Attrs(griffe.Extension):
@@ -61,65 +60,49 @@ def facts(root: Path, package: str) -> Facts:
 
 
 def _look(thing: Any, path: str, package: str, found: Facts) -> None:
-    own = found[path] = {"": (thing.kind.value, False)}
+    def say(item: str, text: str, needed: bool = False) -> None:
+        new = {"added": Level.MAJOR, "how": "added, and required"} if needed else {}
+        found[(*path.split("."), *([item] if item else []))] = Fact(path, item, text, text if item else "", **new)
+
+    say("", thing.kind.value)
     if thing.is_function:
-        own |= {"returns": (f"{'async ' * ('async' in thing.labels)}{thing.returns}", False), **_parameters(thing)}
+        say("returns", f"{'async ' * ('async' in thing.labels)}{thing.returns}")
+        for parameter in _parameters(thing):
+            say(*parameter)
         return
     for name, member in thing.all_members.items():
         if member.is_alias and not member.target_path.startswith(f"{package}."):
             continue  # another package's
         inner = member.final_target if member.is_alias else member
         if name == "__init__" and inner.is_function:
-            own |= _parameters(inner)
+            for parameter in _parameters(inner):
+                say(*parameter)
         elif not member.is_public or name.startswith("__"):
             continue
         elif inner.is_attribute:
             if not str(inner.value).startswith("TypeVar("):
                 fixed = "class-attribute" in inner.labels or thing.is_module  # an enum's member, an alias of a type
-                own[f".{name}"] = (str(inner.annotation or (f"= {inner.value}" if fixed else "attribute")), False)
+                say(f".{name}", str(inner.annotation or (f"= {inner.value}" if fixed else "attribute")))
         elif not (inner.is_module and member.is_alias and inner.is_public):  # that is reported under its own path
             _look(inner, f"{path}.{name}", package, found)
-    bases = [getattr(base, "canonical_path", str(base)) for base in getattr(thing, "bases", [])]
-    own |= {f"base {base}": ("", False) for base in bases if "._" not in f".{base}"}
+    for base in (getattr(base, "canonical_path", str(base)) for base in getattr(thing, "bases", [])):
+        if "._" not in f".{base}":
+            say(f"base {base}", "")
 
 
-def _parameters(function: griffe.Function) -> dict[str, tuple[str, bool]]:
+def _parameters(function: griffe.Function) -> Iterator[tuple[str, str, bool]]:
+    """Yield each parameter's name, text, and if callers must pass it."""
     skipped = function.parent is not None and function.parent.is_class and "staticmethod" not in function.labels
-    found = {}
+    kinds = griffe.ParameterKind
     for place, one in enumerate([*function.parameters][skipped:], 1):
-        kinds = griffe.ParameterKind
         star = {kinds.var_positional: "*", kinds.var_keyword: "**"}.get(one.kind, "")
         where = f"no. {place}: " if one.kind in (kinds.positional_only, kinds.positional_or_keyword) else ""
         default = f" = {one.default}" if one.default is not None and not star else ""
-        needed = not star and one.default is None
-        found[f"({star}{one.name.lstrip('_')})"] = (f"{where}{one.annotation}{default}", needed)
-    return found
-
-
-def _texts(root: Path) -> dict[Path, bytes]:
-    return {path.relative_to(root): path.read_bytes() for path in root.rglob("*.py")}
+        yield f"({star}{one.name.lstrip('_')})", f"{where}{one.annotation}{default}", not star and one.default is None
 
 
 def changes(old: Path, new: Path, package: str) -> list[Change]:
     """Return what changed in the public API of a package between two source roots, largest first."""
-    before, after, found = facts(old, package), facts(new, package), []
-    for owner in before.keys() | after.keys():
-        mine, theirs = before.get(owner, {}), after.get(owner, {})
-        if not mine or not theirs:
-            above = owner.rpartition(".")[0]
-            if (above in before) == (above in after):  # else the line of what it belonged to says it
-                level, what = (Level.MAJOR, "removed") if mine else (Level.MINOR, "added")
-                found.append(Change(level, owner, "", what))
-            continue
-        for item in mine.keys() | theirs.keys():
-            (was, _), (now, needed) = mine.get(item, ("", False)), theirs.get(item, ("", False))
-            if item not in theirs:
-                found.append(Change(Level.MAJOR, owner, item, "removed", old=was))
-            elif item not in mine:
-                level, what = (Level.MAJOR, "added, and required") if needed else (Level.MINOR, "added")
-                found.append(Change(level, owner, item, what, new=now))
-            elif was != now:
-                found.append(Change(Level.MAJOR, owner, item, "changed", was, now))
-    if not found and _texts(old / package) != _texts(new / package):
-        found = [Change(Level.PATCH, package, "", "changed inside; its API did not")]
-    return in_order(found)
+    inside = [Change(Level.PATCH, package, "", "changed inside; its API did not")]
+    other = differences(old / package, new / package)
+    return compare(facts(old, package), facts(new, package), inside if other else [])

@@ -1,4 +1,4 @@
-"""A change, how much of it breaks callers, and the version bump that follows."""
+"""A fact that callers rely on, a change of one, how much of it breaks them, and the version bump that follows."""
 
 from collections.abc import Iterable
 from enum import IntEnum
@@ -16,6 +16,22 @@ class Level(IntEnum):
 
 
 @frozen
+class Fact:
+    """What is said of `item` of `owner`: its value, how a line shows that, and what it means if it is new."""
+
+    owner: str
+    item: str
+    value: str
+    shown: str = ""
+    added: Level = Level.MINOR
+    otherwise: Level = Level.MAJOR
+    how: str = "added"
+
+
+Facts = dict[tuple[str, ...], Fact]  # by a path: what a fact belongs to has the path without the last part
+
+
+@frozen
 class Change:
     """A change of `item` of `owner`; of the owner itself if `item` is empty."""
 
@@ -27,9 +43,17 @@ class Change:
     new: str = ""
 
 
-def in_order(changes: Iterable[Change]) -> list[Change]:
-    """Return the changes, largest first."""
-    return sorted(changes, key=lambda change: (-change.level, change.owner, change.item, change.what))
+def compare(before: Facts, after: Facts, rest: list[Change]) -> list[Change]:
+    """Return what changed, largest first, but what belongs to a thing that changed itself; if nothing did, `rest`."""
+    old, new = ({path: one.value for path, one in facts.items()} for facts in (before, after))
+    found = []
+    for path in old.keys() | new.keys():
+        if old.get(path) != new.get(path) and old.get(path[:-1]) == new.get(path[:-1]):
+            was, now = before.get(path), after.get(path)
+            one = now or before[path]
+            level, what = (one.otherwise, "changed" if now else "removed") if was else (one.added, one.how)
+            found.append(Change(level, one.owner, one.item, what, was.shown if was else "", now.shown if now else ""))
+    return sorted(found, key=lambda change: (-change.level, change.owner, change.item, change.what)) or rest
 
 
 def bump(changes: Iterable[Change]) -> Level:

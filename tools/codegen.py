@@ -34,7 +34,7 @@ def _pin(requirements: str, name: str) -> str:
 
 def _spec_version(spec: str) -> str:
     # Not parsed as YAML: nox runs this, and may have no parser.
-    found = re.search(r"""^info:\n(?:(?: .*)?\n)*?  version: *["']?([\w.+-]+)""", spec, re.MULTILINE)
+    found = re.search(r"""^info:\n(?:(?:[ #].*)?\n)*?  version: *["']?([\w.+-]+)""", spec, re.MULTILINE)
     if found is None:
         raise GenerationError(f"{SPEC} has no info.version")
     return found.group(1)

@@ -48,7 +48,8 @@ def check(root: Path) -> tuple[bool, str]:
     """Return whether the tree may pass, compared with the last release, and what there is to say."""
     release = judge.reference(root, None)
     if release in (None, "HEAD"):
-        return True, "not gated: without a release's tag nobody knows whether info.version must be raised"
+        todo = "where there was a release, fetch its tag and the history: git fetch --tags --unshallow"
+        return True, f"not gated: without a release's tag nobody knows whether info.version must be raised; {todo}"
     with tempfile.TemporaryDirectory() as scratch:
         judge.unpack(root, release, old := Path(scratch))
         try:

@@ -15,6 +15,9 @@ try:  # these imports take most of a second; Ctrl-C must be quiet then, too
 except KeyboardInterrupt:
     sys.exit(130)
 
+# the last: a read-only folder, a full disk
+FAILURES = spec_facts.SpecError, codegen.GenerationError, judge.JudgementError, OSError
+
 
 def once(root: Path, against: str | None) -> int:
     """Update generated/. Return 0 if the wrapper fits it; if not, print why."""
@@ -25,7 +28,7 @@ def once(root: Path, against: str | None) -> int:
         else:
             codegen.regenerate(root, Path(sys.executable).parent)
             print("generated/ is new", flush=True)
-    except (spec_facts.SpecError, codegen.GenerationError) as error:
+    except FAILURES as error:
         print(f"{_text(error)}\ngenerated/ is unchanged", file=sys.stderr)
         return 1
     return judge.tell(root, against, client=True)
@@ -33,22 +36,21 @@ def once(root: Path, against: str | None) -> int:
 
 def check(root: Path) -> int:
     """Return 0 if generated/ is what the spec generates and `info.version` allows it; if not, print why."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        fresh = Path(scratch, "fresh")
-        try:
+    try:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             spec_facts.read(root / codegen.SPEC)
-            codegen.generate_into(root, Path(sys.executable).parent, fresh)
-        except (spec_facts.SpecError, codegen.GenerationError) as error:
-            print(_text(error), file=sys.stderr)
-            return 1
-        wrong = codegen.differences(fresh, root / codegen.TARGET)
-    if wrong:
-        lines = ["generated/ is not what the spec generates:", *wrong, "run nox -s generate, and commit what it writes"]
-        print("\n".join(lines), file=sys.stderr)
-        return 1
-    passes, said = gate.check(root)
+            codegen.generate_into(root, Path(sys.executable).parent, fresh := Path(scratch, "fresh"))
+            wrong = codegen.differences(fresh, root / codegen.TARGET)
+        passes, said = (False, _drifted(wrong)) if wrong else gate.check(root)
+    except FAILURES as error:
+        passes, said = False, _text(error)
     print(said, file=sys.stdout if passes else sys.stderr)
     return 0 if passes else 1
+
+
+def _drifted(wrong: list[str]) -> str:
+    lines = ["generated/ is not what the spec generates:", *wrong, "run nox -s generate, and commit what it writes"]
+    return "\n".join(lines)
 
 
 def _text(error: Exception) -> str:

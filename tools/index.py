@@ -134,7 +134,8 @@ class Index:
         if package.digests.get("sha256"):
             return package.digests["sha256"]
         login = self._reader if _origin(package.url) == _origin(self.simple) else None
-        answer = requests.get(package.url, auth=login, timeout=30)  # may be sent on to a storage host, without login
+        # may be sent on to a storage host, without login
+        answer = requests.get(package.url, auth=_bytes(login), timeout=30)
         if not answer.ok:
             raise Refused(_refusal(answer, f"the download of {package.filename}"))
         return _digest(answer.content)
@@ -213,9 +214,13 @@ def _login(url: str, user: str | None, password: str | None) -> Login | None:
     return None
 
 
+def _bytes(login: Login | None) -> tuple[bytes, bytes] | None:
+    return (login[0].encode(), login[1].encode()) if login else None  # requests would take Latin-1, uv takes UTF-8
+
+
 def _session(login: Login | None) -> requests.Session:
     session = requests.Session()
-    session.auth = login or (lambda request: request)  # not None, with which requests would look into ~/.netrc
+    session.auth = _bytes(login) or (lambda request: request)  # not None, with which requests would look into ~/.netrc
     session.cert = ENVIRONMENT.get("TWINE_CLIENT_CERT")
     session.hooks["response"] = [_stay]
     return session
@@ -236,7 +241,7 @@ def _good(answer: requests.Response) -> bool:
 
 def _refusal(answer: requests.Response, to: str) -> str:
     """Say in one line what the index said, without the credentials that it may repeat, and what to do."""
-    like, said, path = shape(answer.url), answer.text, urlsplit(answer.url).path
+    like, said, path = shape(answer.url), answer.content.decode(errors="replace"), urlsplit(answer.url).path
     right, fits = like.simple, answer.url.startswith(like.simple)
     if answer.request.method == "POST":
         right, fits = like.upload, answer.url == like.upload

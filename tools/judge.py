@@ -1,11 +1,10 @@
 """Reports what changed since a git ref: `python tools/judge.py [--against REF]`, for the wrapper's public API."""
 
 import argparse
-import io
 import re
+import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from griffe import GriffeError
 import api_facts
 import changes
 import spec_facts
-from changes import Change
-from codegen import PACKAGE, SPEC, TARGET
+from changes import Change, Level
+from codegen import PACKAGE, SPEC, TARGET, differences
 
 ROOT = Path(__file__).resolve().parents[1]
 WRAPPER = "enkash_auth"
@@ -24,7 +23,7 @@ NUMBERS = {"The spec": "the spec's `info.version`", "The wrapper's public API": 
 
 
 class JudgementError(Exception):
-    """The tree to compare with is missing."""
+    """The tree to compare with is missing, or git refuses to give it."""
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:
@@ -32,6 +31,9 @@ def _git(root: Path, *arguments: str) -> bytes | None:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
     except FileNotFoundError:
         return None
+    if b"safe.directory" in done.stderr:  # in every language
+        todo = f"git config --global --add safe.directory {root.resolve()}"
+        raise JudgementError(f"git refuses this clone, because another user owns it: {todo}")
     return done.stdout if done.returncode == 0 else None
 
 
@@ -50,12 +52,9 @@ def reference(root: Path, wanted: str | None) -> str | None:
 
 def unpack(root: Path, ref: str, folder: Path) -> None:
     """Put the tree of `ref` into `folder`."""
-    archive = _git(root, "archive", "--format=tar", ref)
-    if archive is None:
+    if _git(root, "archive", "--output", str(folder / "tree.zip"), ref) is None:
         raise JudgementError(f"git cannot give the tree of {ref!r}")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 brought filters; git wrote this
-        tar.extractall(folder)
+    shutil.unpack_archive(folder / "tree.zip", folder)
 
 
 def type_errors(root: Path) -> list[str]:
@@ -110,6 +109,8 @@ def report(root: Path, against: str | None, *, client: bool) -> tuple[str, bool]
                     raise JudgementError(f"{SPEC} as it was: {error}") from None
             else:
                 found = api_facts.changes(old / "wrapper", root / "wrapper", WRAPPER)
+                if not found and differences(old / TARGET, root / TARGET):  # a wheel with another client in it
+                    found = [Change(Level.PATCH, PACKAGE, "", "changed: nox -s generate says how")]
     errors = type_errors(root)
     return render(since(ref, against) if ref else None, title, found, errors, risks), not errors
 

@@ -262,7 +262,7 @@ def _install(scratch: Path, words: list[str], environment: dict[str, str]) -> No
 
 
 def main(words: list[str]) -> int:
-    """Do what is asked; return 1 after one line on stderr if it cannot be done."""
+    """Do what is asked; return 1 after one line on stderr if it cannot be done, 130 after Ctrl-C."""
     try:
         given = arguments(words)
         with tempfile.TemporaryDirectory() as scratch:
@@ -273,9 +273,12 @@ def main(words: list[str]) -> int:
             else:
                 check_commit(ROOT)
                 build(ROOT, Path(scratch))
-    except ReleaseError as error:
+    except (ReleaseError, OSError) as error:  # the latter: a read-only folder, a full disk
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from there", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -22,7 +22,9 @@ from enkash_auth._runtime import NoThreadError, Runtime
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth.errors import ConfigurationError, ProtocolError
 from enkash_auth_client import Client
-from enkash_auth_client.api.authentication import get_authentication_token
+
+# the module's whole name: mypy's cache overlooks a submodule that is imported as a name of its package
+from enkash_auth_client.api.authentication.get_authentication_token import sync_detailed as get_authentication_token
 from enkash_auth_client.models import SnakeTokenResponse, TokenRequest, TokenResponse
 from enkash_auth_client.types import UNSET, Unset
 
@@ -127,7 +129,7 @@ class Gateway:
                 password=self._credentials.password.reveal(),
                 client_id=self._credentials.client_id,
             )
-            answer = get_authentication_token.sync_detailed(client=self._client, body=body).parsed
+            answer = get_authentication_token(client=self._client, body=body).parsed
             assert isinstance(answer, SnakeTokenResponse | TokenResponse)  # a 200; _on_response ends all else
             # typed as the spec has them (a server may differ), so that mypy finds these lines when the spec changes
             access_token: str | Unset = answer.access_token
