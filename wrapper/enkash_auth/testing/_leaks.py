@@ -68,8 +68,9 @@ class _Copy:
         self._stream, self.name, self.texts = stream, name, list[str]()
 
     def write(self, text: str) -> int:
+        written = self._stream.write(text)  # click tries bytes first, which a text stream refuses
         self.texts.append(text)
-        return self._stream.write(text)
+        return written
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
