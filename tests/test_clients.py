@@ -14,6 +14,7 @@ import httpx2
 import pytest
 import requests
 import requests.adapters
+from yarl import URL
 
 from api_server import Asked, serving
 from conftest import REFUSAL, Clock, Server, credentials, issued
@@ -285,6 +286,37 @@ def test_a_prepared_request_that_is_sent_again_gives_up_what_was_rejected(
             assert [one.status_code for one in answer.history] == [401] * (status == 401)
             clock.passes(1)
     assert api.tokens == ["2", "2", "3"]
+
+
+def test_a_prepared_request_of_requests_that_is_signed_again_elsewhere_leaves_the_token_behind(
+    provider: TokenProvider, api: Api, url: str, elsewhere: str
+) -> None:
+    auth = EnkashRequestsAuth(provider)
+    request = requests.Request("GET", f"{url}/a", auth=auth).prepare()
+    with requests.Session() as session:
+        for base in (url, elsewhere, url):
+            request.prepare_url(f"{base}/a", None)
+            request.prepare_auth(auth)
+            session.send(request)
+    assert api.tokens == ["1", "none", "1"]
+
+
+def test_a_request_of_aiohttp_that_another_middleware_sends_again_elsewhere_leaves_the_token_behind(
+    provider: TokenProvider, api: Api, url: str, elsewhere: str
+) -> None:
+    async def all_hosts(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        (await send(request)).release()
+        request.url = URL(f"{elsewhere}/a")
+        return await send(request)
+
+    async def main(*auths: EnkashMiddleware) -> None:
+        async with aiohttp.ClientSession(middlewares=[all_hosts, *auths]) as session:
+            await session.get(f"{url}/a")
+
+    asyncio.run(main(EnkashMiddleware(provider)))
+    assert api.tokens == ["1", "none"]
+    asyncio.run(main(EnkashMiddleware(provider), EnkashMiddleware(provider, ["https://other.example"])))
+    assert api.tokens == ["1", "none"] * 2  # an auth for other origins takes none of another's away
 
 
 async def by_aiohttp(auth: EnkashMiddleware, url: str) -> Any:
