@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import pickle
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -317,6 +318,18 @@ def test_a_request_of_aiohttp_that_another_middleware_sends_again_elsewhere_leav
     assert api.tokens == ["1", "none"]
     asyncio.run(main(EnkashMiddleware(provider), EnkashMiddleware(provider, ["https://other.example"])))
     assert api.tokens == ["1", "none"] * 2  # an auth for other origins takes none of another's away
+
+
+def test_an_answer_of_requests_and_its_error_can_be_pickled(provider: TokenProvider, api: Api, url: str) -> None:
+    api.answer = says(500)
+    answer = requests.get(f"{url}/a", auth=EnkashRequestsAuth(provider), timeout=10)
+    with pytest.raises(requests.HTTPError) as caught:
+        answer.raise_for_status()
+    error = pickle.loads(pickle.dumps(caught.value))  # as a pool of processes does
+    assert error.response.status_code == 500
+    with requests.Session() as session:
+        session.send(error.request)
+    assert len(api.seen) == 2
 
 
 async def by_aiohttp(auth: EnkashMiddleware, url: str) -> Any:

@@ -1,5 +1,6 @@
 """EnkashRequestsAuth: the `auth` of a session of requests."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from urllib.parse import urljoin
@@ -8,6 +9,23 @@ import requests
 from requests.auth import AuthBase
 
 from enkash_auth._calls import Call, Pinned, origin_of
+
+
+class _Hook:
+    """What requests calls with an answer. The answer holds it: pickled or copied with that, it does nothing."""
+
+    def __init__(self, on_response: Callable[..., requests.Response]) -> None:
+        self._on_response = on_response
+
+    def __call__(self, response: requests.Response, **options: Any) -> requests.Response:
+        return self._on_response(response, **options)
+
+    def __reduce__(self) -> tuple[type["_Hook"], tuple[object]]:
+        return _Hook, (_unchanged,)
+
+
+def _unchanged(response: requests.Response, **_: Any) -> requests.Response:
+    return response
 
 
 class EnkashRequestsAuth(Pinned, AuthBase):
@@ -20,7 +38,7 @@ class EnkashRequestsAuth(Pinned, AuthBase):
         call = self._call(request.url or "")
         call.sign(request.headers, self._provider.token() if call.gets_token() else None)
         if call.signed:
-            request.register_hook("response", partial(self._on_response, call))
+            request.register_hook("response", _Hook(partial(self._on_response, call)))
         return request
 
     def _on_response(self, call: Call, response: requests.Response, **options: Any) -> requests.Response:
