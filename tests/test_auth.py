@@ -101,6 +101,14 @@ def test_wrong_origins_are_refused(provider: TokenProvider, origins: Any) -> Non
         EnkashAuth(provider, origins=origins)
 
 
+def test_an_origin_may_be_a_url_of_another_package(api: Api, provider: TokenProvider) -> None:
+    urls: list[Any] = [httpx.URL("https://token.example"), httpx.URL("http://api.example")]
+    api.send(auth=EnkashAuth(provider, urls[:1]))
+    assert api.tokens == [FIRST]
+    with pytest.raises(ConfigurationError, match="origin 2 must be https"):
+        EnkashAuth(provider, urls)
+
+
 def test_a_token_minted_in_this_call_is_not_replaced(api: Api, server: Server, clock: Clock) -> None:
     server.answer = lambda _: clock.passes(0.1) or issued("t")
     api.answer = unauthorized
