@@ -69,6 +69,7 @@ SLIPS: dict[str, tuple[Callable[[str], object], str]] = {
     "stderr": (lambda secret: print("got", secret, file=sys.stderr), "stderr"),
     "pieces": (lambda secret: [sys.stdout.write(letter) for letter in secret], "stdout"),
     "click": (click.echo, "stdout"),
+    "bytes": (lambda secret: sys.stdout.buffer.writelines([b"got ", secret.encode()]), "stdout"),
     "lines": (lambda secret: sys.stdout.writelines(["got ", secret]), "stdout"),
     "error": (lambda secret: raise_(ValueError(f"got {secret}")), "a ValueError"),
     "cause": (lambda secret: raise_(ValueError("it failed"), KeyError(secret)), "a ValueError"),
