@@ -87,6 +87,16 @@ def test_a_request_that_is_sent_again_elsewhere_leaves_the_token_behind(api: Api
     assert api.tokens == [FIRST, None, FIRST]
 
 
+def test_the_callers_own_extensions_get_no_token(api: Api) -> None:
+    request, own = httpx.Request("POST", URL), {"mine": 1}
+    request.extensions = own  # as httpx 0.27 makes a request
+    for url in (URL, "https://other.example/a"):
+        request.url = httpx.URL(url)
+        api.send(request)
+    assert api.tokens == [FIRST, None]
+    assert own == {"mine": 1}
+
+
 def test_a_401_to_a_request_without_the_token_costs_nothing(api: Api, provider: TokenProvider, server: Server) -> None:
     api.answer = redirecting("https://api.example/a")  # httpx takes no token along to another origin, listed or not
     provider.token()
