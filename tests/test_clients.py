@@ -306,13 +306,13 @@ def test_a_request_of_aiohttp_that_another_middleware_sends_again_elsewhere_leav
     provider: TokenProvider, api: Api, url: str, elsewhere: str
 ) -> None:
     async def all_hosts(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        (await send(request)).release()
+        await (await send(request)).read()
         request.url = URL(f"{elsewhere}/a")
         return await send(request)
 
     async def main(*auths: EnkashMiddleware) -> None:
         async with aiohttp.ClientSession(middlewares=[all_hosts, *auths]) as session:
-            await session.get(f"{url}/a")
+            await (await session.get(f"{url}/a")).read()
 
     asyncio.run(main(EnkashMiddleware(provider)))
     assert api.tokens == ["1", "none"]
