@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 _ROW_GAP = 0.05  # seconds: a JDBC token store deletes a living token at each sign-in, and inserts it again
 
 
-class _Signed(str):
-    """An `Authorization` header, and which auth has set it: a request may be sent again, and then to another origin."""
-
-    by: tuple[Engine, frozenset[Origin]]
-
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (str(self),)  # a client's answer is pickled with its request
-
-
 class Pinned:
     """A provider, and the origins that get its token: what the auths of all HTTP clients have in common."""
 
@@ -80,16 +71,9 @@ class Call:
         """Add the token if the origin gets it; else remove the one that this package has added."""
         if token and self.gets_token():
             self._token = token
-            self.signed = _Signed(f"Bearer {token.access_token}")
-            self.signed.by = self._engine, self._listed
-            headers["Authorization"] = self.signed
-        elif self._has_set(headers.get("Authorization")):
+            self.signed = headers["Authorization"] = f"Bearer {token.access_token}"
+        elif self.signed and headers.get("Authorization") == self.signed:
             del headers["Authorization"]  # the request is sent again, now to another origin
-
-    def _has_set(self, header: object) -> bool:
-        # httpx makes bytes of a header, so its requests carry `signed`
-        by = getattr(header, "by", None)
-        return by == (self._engine, self._listed) or (self.signed != "" and header == self.signed)
 
     def rejected(self, status: int, headers: MutableMapping[str, Any]) -> bool:
         """Whether an answer is a 401 to the token, which was sent in `headers`; the token is given up then."""

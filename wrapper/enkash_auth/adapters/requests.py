@@ -1,7 +1,6 @@
 """EnkashRequestsAuth: the `auth` of a session of requests."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 from urllib.parse import urljoin
 
@@ -14,18 +13,22 @@ from enkash_auth._calls import Call, Pinned, origin_of
 class _Hook:
     """What requests calls with an answer. The answer holds it: pickled or copied with that, it does nothing."""
 
-    def __init__(self, on_response: Callable[..., requests.Response]) -> None:
-        self._on_response = on_response
+    def __init__(self, call: Call, on_response: Callable[..., requests.Response]) -> None:
+        self.call, self._on_response = call, on_response
 
     def __call__(self, response: requests.Response, **options: Any) -> requests.Response:
-        return self._on_response(response, **options)
+        return self._on_response(self.call, response, **options)
 
-    def __reduce__(self) -> tuple[type["_Hook"], tuple[object]]:
-        return _Hook, (_unchanged,)
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return _no_hook, ()
 
 
-def _unchanged(response: requests.Response, **_: Any) -> requests.Response:
-    return response
+def _no_hook() -> Callable[..., None]:
+    return _nothing
+
+
+def _nothing(response: requests.Response, **_: Any) -> None:
+    pass
 
 
 class EnkashRequestsAuth(Pinned, AuthBase):
@@ -35,10 +38,11 @@ class EnkashRequestsAuth(Pinned, AuthBase):
     """
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        call = self._call(request.url or "")
+        before = [hook.call.signed for hook in request.hooks["response"] if isinstance(hook, _Hook)]
+        call = self._call(request.url or "", before[-1] if before else "")
         call.sign(request.headers, self._provider.token() if call.gets_token() else None)
         if call.signed:
-            request.register_hook("response", _Hook(partial(self._on_response, call)))
+            request.register_hook("response", _Hook(call, self._on_response))
         return request
 
     def _on_response(self, call: Call, response: requests.Response, **options: Any) -> requests.Response:
