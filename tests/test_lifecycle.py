@@ -208,8 +208,8 @@ def test_while_the_interpreter_exits_a_caller_has_a_token_or_an_error(run: Run) 
         assert finish(run(sandbox, script)).strip()
 
 
-@pytest.mark.parametrize(("latency", "why"), [(0, "no thread could be started"), (60, "the interpreter exits")])
-def test_a_finalizer_at_exit_waits_for_no_sign_in(run: Run, latency: float, why: str) -> None:
+@pytest.mark.parametrize("under_way", ["", "a sign-in", "a step"])
+def test_a_finalizer_at_exit_waits_for_no_sign_in(run: Run, under_way: str) -> None:
     """Its own cannot start, and the thread of one under way has stopped: on Python 3.11 the process hung for ever."""
     script = """
         from enkash_auth.errors import UnavailableError
@@ -220,13 +220,17 @@ def test_a_finalizer_at_exit_waits_for_no_sign_in(run: Run, latency: float, why:
                 except kind as error:
                     write(1, str(error).encode())
         late = Late()
-        if sys.argv[1] != "0":
+        if sys.argv[1] == "a sign-in":
             threading.Thread(target=provider.token, daemon=True).start()
             while not any(thread.name == "enkash-auth-call" for thread in threading.enumerate()):
                 time.sleep(0.001)
+        if sys.argv[1] == "a step":
+            from enkash_auth._provider import engine_of
+            threading.Thread(target=engine_of(provider).held.lock.acquire, daemon=True).start()
     """
-    with Sandbox(latency=latency) as sandbox:
-        assert why in finish(run(sandbox, script, str(latency)))
+    with Sandbox(latency=60) as sandbox:
+        said = finish(run(sandbox, script, under_way))
+    assert "the interpreter exits" in said or "no thread could be started" in said
 
 
 def test_an_interrupt_gets_a_waiting_thread_out_at_once(run: Run) -> None:

@@ -66,7 +66,7 @@ _steps = _Steps()
 def exclusively(lock: threading.RLock, step: Callable[[], T]) -> T:
     """Run a step under a lock that sign-ins need, too; `in_a_step` is true on this thread meanwhile."""
     outer, depth, entered = _steps.locks, _steps.depth, False
-    if lock in outer:
+    if lock in outer or sys.is_finalizing():  # no other thread runs then, but one may have stopped with the lock
         return step()
     try:
         _steps.depth = depth + 1
