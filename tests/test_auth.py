@@ -87,6 +87,16 @@ def test_a_request_that_is_sent_again_elsewhere_leaves_the_token_behind(api: Api
     assert api.tokens == [FIRST, None, FIRST]
 
 
+def test_the_callers_own_extensions_get_no_token(api: Api) -> None:
+    request, own = httpx.Request("POST", URL), {"timeout": httpx.Timeout(5).as_dict()}
+    request.extensions = own  # as httpx 0.27 makes a request
+    for url in (URL, "https://other.example/a"):
+        request.url = httpx.URL(url)
+        api.send(request)
+    assert api.tokens == [FIRST, None]
+    assert list(own) == ["timeout"]
+
+
 def test_a_401_to_a_request_without_the_token_costs_nothing(api: Api, provider: TokenProvider, server: Server) -> None:
     api.answer = redirecting("https://api.example/a")  # httpx takes no token along to another origin, listed or not
     provider.token()
@@ -99,6 +109,14 @@ def test_a_401_to_a_request_without_the_token_costs_nothing(api: Api, provider: 
 def test_wrong_origins_are_refused(provider: TokenProvider, origins: Any) -> None:
     with pytest.raises(ConfigurationError, match="origin"):
         EnkashAuth(provider, origins=origins)
+
+
+def test_an_origin_may_be_a_url_of_another_package(api: Api, provider: TokenProvider) -> None:
+    urls: list[Any] = [httpx.URL("https://token.example"), httpx.URL("http://api.example")]
+    api.send(auth=EnkashAuth(provider, urls[:1]))
+    assert api.tokens == [FIRST]
+    with pytest.raises(ConfigurationError, match="origin 2 must be https"):
+        EnkashAuth(provider, urls)
 
 
 def test_a_token_minted_in_this_call_is_not_replaced(api: Api, server: Server, clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import pickle
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +15,7 @@ import httpx2
 import pytest
 import requests
 import requests.adapters
+from yarl import URL
 
 from api_server import Asked, serving
 from conftest import REFUSAL, Clock, Server, credentials, issued
@@ -285,6 +287,49 @@ def test_a_prepared_request_that_is_sent_again_gives_up_what_was_rejected(
             assert [one.status_code for one in answer.history] == [401] * (status == 401)
             clock.passes(1)
     assert api.tokens == ["2", "2", "3"]
+
+
+def test_a_prepared_request_of_requests_that_is_signed_again_elsewhere_leaves_the_token_behind(
+    provider: TokenProvider, api: Api, url: str, elsewhere: str
+) -> None:
+    auth = EnkashRequestsAuth(provider)
+    request = requests.Request("GET", f"{url}/a", auth=auth).prepare()
+    with requests.Session() as session:
+        for base in (url, elsewhere, url):
+            request.prepare_url(f"{base}/a", None)
+            request.prepare_auth(auth)
+            session.send(request)
+    assert api.tokens == ["1", "none", "1"]
+
+
+def test_a_request_of_aiohttp_that_another_middleware_sends_again_elsewhere_leaves_the_token_behind(
+    provider: TokenProvider, api: Api, url: str, elsewhere: str
+) -> None:
+    async def all_hosts(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        await (await send(request)).read()
+        request.url = URL(f"{elsewhere}/a")
+        return await send(request)
+
+    async def main(*auths: EnkashMiddleware) -> None:
+        async with aiohttp.ClientSession(middlewares=[all_hosts, *auths]) as session:
+            await (await session.get(f"{url}/a")).read()
+
+    asyncio.run(main(EnkashMiddleware(provider)))
+    assert api.tokens == ["1", "none"]
+    asyncio.run(main(EnkashMiddleware(provider), EnkashMiddleware(provider, ["https://other.example"])))
+    assert api.tokens == ["1", "none"] * 2  # an auth for other origins takes none of another's away
+
+
+def test_an_answer_of_requests_and_its_error_can_be_pickled(provider: TokenProvider, api: Api, url: str) -> None:
+    api.answer = says(500)
+    answer = requests.get(f"{url}/a", auth=EnkashRequestsAuth(provider), timeout=10)
+    with pytest.raises(requests.HTTPError) as caught:
+        answer.raise_for_status()
+    error = pickle.loads(pickle.dumps(caught.value))  # as a pool of processes does
+    assert error.response.status_code == 500
+    with requests.Session() as session:
+        session.send(error.request)
+    assert len(api.seen) == 2
 
 
 async def by_aiohttp(auth: EnkashMiddleware, url: str) -> Any:

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 
+import click
 import httpx
 import pytest
 
@@ -67,6 +68,8 @@ SLIPS: dict[str, tuple[Callable[[str], object], str]] = {
     "stdout": (lambda secret: print(secret), "stdout"),
     "stderr": (lambda secret: print("got", secret, file=sys.stderr), "stderr"),
     "pieces": (lambda secret: [sys.stdout.write(letter) for letter in secret], "stdout"),
+    "click": (click.echo, "stdout"),
+    "bytes": (lambda secret: sys.stdout.buffer.writelines([b"got ", secret.encode()]), "stdout"),
     "lines": (lambda secret: sys.stdout.writelines(["got ", secret]), "stdout"),
     "error": (lambda secret: raise_(ValueError(f"got {secret}")), "a ValueError"),
     "cause": (lambda secret: raise_(ValueError("it failed"), KeyError(secret)), "a ValueError"),

@@ -208,6 +208,31 @@ def test_while_the_interpreter_exits_a_caller_has_a_token_or_an_error(run: Run) 
         assert finish(run(sandbox, script)).strip()
 
 
+@pytest.mark.parametrize("under_way", ["", "a sign-in", "a step"])
+def test_a_finalizer_at_exit_waits_for_no_sign_in(run: Run, under_way: str) -> None:
+    """Its own cannot start, and the thread of one under way has stopped: on Python 3.11 the process hung for ever."""
+    script = """
+        from enkash_auth.errors import UnavailableError
+        class Late:
+            def __del__(self, provider=provider, kind=UnavailableError, write=os.write):
+                try:
+                    provider.token()
+                except kind as error:
+                    write(1, str(error).encode())
+        late = Late()
+        if sys.argv[1] == "a sign-in":
+            threading.Thread(target=provider.token, daemon=True).start()
+            while not any(thread.name == "enkash-auth-call" for thread in threading.enumerate()):
+                time.sleep(0.001)
+        if sys.argv[1] == "a step":
+            from enkash_auth._provider import engine_of
+            threading.Thread(target=engine_of(provider).held.lock.acquire, daemon=True).start()
+    """
+    with Sandbox(latency=60) as sandbox:
+        said = finish(run(sandbox, script, under_way))
+    assert "the interpreter exits" in said or "no thread could be started" in said
+
+
 def test_an_interrupt_gets_a_waiting_thread_out_at_once(run: Run) -> None:
     script = """
         print("waiting", flush=True)

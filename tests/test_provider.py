@@ -283,7 +283,7 @@ def test_a_closed_provider_says_so(provider: TokenProvider, ask: Ask) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"timeout": wrong} for wrong in (0, float("inf"), float("nan"), 3601, "3", None)]
-    + [{"store": "x"}, {"on_store_error": "x"}],
+    + [{"store": "x"}, {"on_store_error": "x"}, {"transport": httpx.AsyncHTTPTransport()}],
 )
 def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):

@@ -35,6 +35,25 @@ def test_another_name_is_an_attribute_error() -> None:
         enkash_auth.Tokn  # noqa: B018
 
 
+WITHOUT_METADATA = """
+import importlib.metadata
+def missing(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+importlib.metadata.distribution = missing
+import enkash_auth
+from enkash_auth.testing import Sandbox
+sandbox = Sandbox()
+enkash_auth.TokenProvider(sandbox.credentials(), transport=sandbox.transport, verify=False).token()
+print(enkash_auth.__version__)
+"""
+
+
+def test_a_sign_in_needs_no_metadata() -> None:
+    """PyInstaller and slim archives for AWS Lambda leave it out."""
+    command = [sys.executable, "-c", WITHOUT_METADATA]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "unknown\n"
+
+
 def test_an_import_does_not_pay_for_them() -> None:
     code = "import sys, enkash_auth; sys.exit('enkash_auth._versions' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -76,7 +76,7 @@ def _origin(url: Any) -> Origin:
 
 def _signed(request: Any, call: Call, token: Token | None) -> Any:
     call.sign(request.headers, token)
-    request.extensions[_SIGNED] = call.signed
+    request.extensions = {**request.extensions, _SIGNED: call.signed}  # up to httpx 0.27 it may be the caller's own
     return request
 
 

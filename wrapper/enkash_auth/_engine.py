@@ -3,7 +3,7 @@
 import threading
 from functools import partial
 
-from ._flight import Flight
+from ._flight import REENTRANT, Flight
 from ._held import Held
 from ._policy.cache import Fail, Join, Serve, Start, TokenCache
 from ._policy.lifetime import LONG_AGO
@@ -41,7 +41,7 @@ class Engine:
         """
         check_threads()
         if in_a_step():
-            raise self._reentrant().to_exception()
+            raise Unavailable(REENTRANT, self.held.account.identity.host).to_exception()
         flight = self.held.flight
         running = flight and flight.launched and flight.outcome is None
         if flight and running and self.held.serving[1] == LONG_AGO and self.runtime.monotonic() < flight.end:
@@ -86,8 +86,8 @@ class Engine:
 
     def after_wait(self, flight: Flight, deadline: float) -> Token | Flight:
         """Return what a caller gets that has waited: the token, an error, or the next flight to wait for."""
-        if flight.outcome is None and flight.runs_here():
-            raise self._reentrant().to_exception()
+        if flight.outcome is None and (why := flight.in_vain()):
+            raise Unavailable(why, self.held.account.identity.host).to_exception()
         now = self.runtime.now()
         got = decide_after_wait(flight.outcome, now, deadline=deadline, end=flight.deadline, extra=flight.extra)
         if isinstance(got, Again):
@@ -193,7 +193,3 @@ class Engine:
         exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.afresh()))
         if not self.held.inherited:  # the parent's connections
             self.held.account.gateway.close()
-
-    def _reentrant(self) -> Unavailable:
-        reason = "token() was called re-entrantly, from a signal handler or finalizer"
-        return Unavailable(reason, self.held.account.identity.host)

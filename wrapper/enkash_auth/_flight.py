@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     Loop = asyncio.AbstractEventLoop
     Waiter = asyncio.Future[None]
 
+REENTRANT = "token() was called re-entrantly, from a signal handler or finalizer"
 _under_way: ContextVar[Flight | None] = ContextVar("enkash_auth_flight", default=None)
 _WOKEN_PER_TURN = 500  # waking 10,000 waiters in one turn of a loop stalls it for tens of ms
 
@@ -62,7 +64,7 @@ class Flight:
 
     def wait(self, deadline: float) -> None:
         """Return when there is an outcome, at `deadline` or at the flight's end."""
-        if not self.runs_here():
+        if not self.in_vain():
             self._finished.wait(max(0.0, self.bound(deadline) - self._monotonic()))
 
     def bound(self, deadline: float) -> float:
@@ -82,7 +84,7 @@ class Flight:
         if waiters is None:
             waiters = self._waiters[loop] = []  # either `finish` sees this loop, or the next lines see the outcome
             loop.call_later(max(0.0, self.end - self._monotonic()), self._wake_loop, loop)  # one timer for all of them
-        if self.outcome is not None or self.runs_here():
+        if self.outcome is not None or self.in_vain():
             waiter.set_result(None)
             return waiter
         waiters.append(waiter)
@@ -94,6 +96,12 @@ class Flight:
     def runs_here(self) -> bool:
         """Whether the sign-in itself asks: a finalizer or a transport, which must not wait for its own end."""
         return _under_way.get() is self
+
+    def in_vain(self) -> str | None:
+        """Return why the caller must not wait, None if it may."""
+        if self.runs_here():
+            return REENTRANT
+        return "the interpreter exits" if sys.is_finalizing() else None  # and has stopped the thread that signs in
 
     def _wake_loop(self, loop: Loop) -> None:
         _wake(loop, self._waiters.pop(loop, []))

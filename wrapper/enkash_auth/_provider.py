@@ -64,6 +64,8 @@ class TokenProvider:
             raise ConfigurationError('on_store_error must be "continue" or "raise"')
         if not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
             raise ConfigurationError("timeout must be a positive number of seconds, an hour at most")
+        if transport is not None and not callable(getattr(transport, "handle_request", None)):
+            raise ConfigurationError("transport must be a sync one of httpx, with handle_request()")
         check_threads()
         source = None if isinstance(credentials, Credentials) else credentials
         given = credentials if isinstance(credentials, Credentials) else read_source(credentials)

@@ -8,6 +8,7 @@ import logging
 import random
 import re
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,8 @@ class NoThreadError(RuntimeError):
 
 def start_thread(run: Callable[[], None], name: str = "enkash-auth-grant") -> None:
     """Run on a thread, a daemon if it may be, with the caller's context; raise `NoThreadError` if none can start."""
+    if sys.is_finalizing():  # Python 3.11 would wait for ever until the thread runs
+        raise NoThreadError("no thread could be started")
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(run,), name=name)
     with suppress(RuntimeError):  # an isolated subinterpreter forbids it, and before Python 3.12 all threads
@@ -63,7 +66,7 @@ _steps = _Steps()
 def exclusively(lock: threading.RLock, step: Callable[[], T]) -> T:
     """Run a step under a lock that sign-ins need, too; `in_a_step` is true on this thread meanwhile."""
     outer, depth, entered = _steps.locks, _steps.depth, False
-    if lock in outer:
+    if lock in outer or sys.is_finalizing():  # no other thread runs then, but one may have stopped with the lock
         return step()
     try:
         _steps.depth = depth + 1

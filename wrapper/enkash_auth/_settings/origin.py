@@ -61,7 +61,7 @@ def parse_origins(urls: Iterable[str]) -> frozenset[Origin]:
     """Return the origins of URLs; raise `ConfigurationError`, which names each bad URL by its number."""
     if isinstance(urls, str):
         raise ConfigurationError("origins must be a list of URLs, not one string")
-    listed = list(urls)
+    listed = [str(url) for url in urls]  # pydantic, httpx and yarl have types of their own for a URL
     if bad := [f"origin {number} {why}" for number, url in enumerate(listed, 1) if (why := check_url(url))]:
         raise ConfigurationError("; ".join(bad))
     return frozenset(map(parse_origin, listed))

@@ -7,7 +7,6 @@ import zlib
 from contextlib import suppress
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
-from importlib.metadata import version
 
 import httpx
 from attrs import evolve
@@ -20,6 +19,7 @@ from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
 from enkash_auth._policy.token import read_access_token, read_life
 from enkash_auth._runtime import NoThreadError, Runtime
 from enkash_auth._settings.credentials import Credentials
+from enkash_auth._versions import version
 from enkash_auth.errors import ConfigurationError, ProtocolError
 from enkash_auth_client import Client
 
@@ -33,7 +33,7 @@ from .call import BoundedStream, Call, Form, Reply, StoppedError, current_call
 from .tls import certificates, tls_context
 
 _LEAD = 1.0  # seconds to connect in
-_USER_AGENT = f"enkash-auth/{version('enkash-auth')}"  # read once: a forked child may have no file descriptor left
+_USER_AGENT = f"enkash-auth/{version()}"  # read once: a forked child may have no file descriptor left
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from aiohttp import MultipartWriter
 from aiohttp.payload import BytesIOPayload, BytesPayload
 
-from enkash_auth._calls import Pinned
+from enkash_auth._calls import Call, Pinned
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+
+    from enkash_auth import Token, TokenProvider
 
 
 class EnkashMiddleware(Pinned):
@@ -20,9 +25,14 @@ class EnkashMiddleware(Pinned):
     A 401 after a redirect repeats the request that was redirected to.
     """
 
+    def __init__(self, provider: TokenProvider, origins: Iterable[str] = ()) -> None:
+        super().__init__(provider, origins)
+        # what was set: another middleware may send a request again, and then to another origin
+        self._signed: WeakKeyDictionary[ClientRequest, str] = WeakKeyDictionary()
+
     async def __call__(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
-        call = self._call(str(request.url))
-        call.sign(request.headers, await self._provider.atoken() if call.gets_token() else None)
+        call = self._call(str(request.url), self._signed.get(request, ""))
+        self._sign(request, call, await self._provider.atoken() if call.gets_token() else None)
         response = await send(request)
         if call.rejected(response.status, request.headers) and _in_memory(request.body):
             try:
@@ -34,9 +44,13 @@ class EnkashMiddleware(Pinned):
                 raise
             if call.gets_token():
                 response.release()
-                call.sign(request.headers, fresh)
+                self._sign(request, call, fresh)
                 response = await send(request)
         return response
+
+    def _sign(self, request: ClientRequest, call: Call, token: Token | None) -> None:
+        call.sign(request.headers, token)
+        self._signed[request] = call.signed
 
 
 def _in_memory(body: object) -> bool:

@@ -1,6 +1,6 @@
 """EnkashRequestsAuth: the `auth` of a session of requests."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urljoin
 
@@ -10,6 +10,27 @@ from requests.auth import AuthBase
 from enkash_auth._calls import Call, Pinned, origin_of
 
 
+class _Hook:
+    """What requests calls with an answer. The answer holds it: pickled or copied with that, it does nothing."""
+
+    def __init__(self, call: Call, on_response: Callable[..., requests.Response]) -> None:
+        self.call, self._on_response = call, on_response
+
+    def __call__(self, response: requests.Response, **options: Any) -> requests.Response:
+        return self._on_response(self.call, response, **options)
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return _no_hook, ()
+
+
+def _no_hook() -> Callable[..., None]:
+    return _nothing
+
+
+def _nothing(response: requests.Response, **_: Any) -> None:
+    pass
+
+
 class EnkashRequestsAuth(Pinned, AuthBase):
     """The `auth` of a session or a request of requests; takes, does and raises what `EnkashAuth` does.
 
@@ -17,10 +38,11 @@ class EnkashRequestsAuth(Pinned, AuthBase):
     """
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        call = self._call(request.url or "")
+        before = [hook.call.signed for hook in request.hooks["response"] if isinstance(hook, _Hook)]
+        call = self._call(request.url or "", before[-1] if before else "")
         call.sign(request.headers, self._provider.token() if call.gets_token() else None)
         if call.signed:
-            request.register_hook("response", partial(self._on_response, call))
+            request.register_hook("response", _Hook(call, self._on_response))
         return request
 
     def _on_response(self, call: Call, response: requests.Response, **options: Any) -> requests.Response:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from ._sandbox import Sandbox
@@ -62,16 +62,21 @@ class LeakCheck:
 
 
 class _Copy:
-    """A text stream that passes everything on and remembers what was written."""
+    """A stream that passes everything on and remembers what was written, to its `buffer`, too."""
 
-    def __init__(self, stream: TextIO, name: str) -> None:
-        self._stream, self.name, self.texts = stream, name, list[str]()
+    def __init__(self, stream: Any, name: str, texts: list[str] | None = None) -> None:
+        self._stream, self.name, self.texts = stream, name, [] if texts is None else texts
 
-    def write(self, text: str) -> int:
-        self.texts.append(text)
-        return self._stream.write(text)
+    @property
+    def buffer(self) -> _Copy:
+        return _Copy(self._stream.buffer, self.name, self.texts)
 
-    def writelines(self, lines: Iterable[str]) -> None:
+    def write(self, text: Any) -> int:
+        written: int = self._stream.write(text)  # click tries bytes first, which a text stream refuses
+        self.texts.append(text if isinstance(text, str) else bytes(text).decode(errors="replace"))
+        return written
+
+    def writelines(self, lines: Iterable[Any]) -> None:
         for line in lines:
             self.write(line)
 
