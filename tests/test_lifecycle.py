@@ -21,6 +21,7 @@ from conftest import REFUSAL, Clock, Server, credentials, failure, grant, issued
 from enkash_auth import TokenProvider
 from enkash_auth._policy.outcome import Issued
 from enkash_auth._provider import engine_of
+from enkash_auth._runtime import NoThreadError, start_thread
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 from enkash_auth.stores import FileStore, MemoryStore, Store
 from enkash_auth.testing import Sandbox
@@ -231,6 +232,12 @@ def test_a_finalizer_at_exit_waits_for_no_sign_in(run: Run, under_way: str) -> N
     with Sandbox(latency=60) as sandbox:
         said = finish(run(sandbox, script, under_way))
     assert "the interpreter exits" in said or "no thread could be started" in said
+
+
+def test_no_thread_starts_while_the_interpreter_exits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.is_finalizing", lambda: True)
+    with pytest.raises(NoThreadError, match="no thread could be started"):
+        start_thread(lambda: None)
 
 
 def test_an_interrupt_gets_a_waiting_thread_out_at_once(run: Run) -> None:

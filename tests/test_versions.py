@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from importlib.metadata import requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -33,6 +34,11 @@ def test_a_preview_of_httpx_1_is_not_taken() -> None:
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'enkash_auth' has no attribute 'Tokn'"):
         enkash_auth.Tokn  # noqa: B018
+
+
+def test_without_metadata_the_version_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("enkash_auth._versions.distribution", Mock(side_effect=PackageNotFoundError))
+    assert enkash_auth.__version__ == "unknown"
 
 
 WITHOUT_METADATA = """
