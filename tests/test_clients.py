@@ -194,6 +194,7 @@ def test_a_foreign_request_keeps_an_authorization_of_its_own(client: Client, api
     assert api.tokens == ["Basic b3Ro"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("body", SYNC)
 def test_a_401_fetches_once_and_repeats_once_what_can_be_repeated(
     client: Client, server: Server, api: Api, body: str

@@ -51,6 +51,7 @@ def ask(sandbox: Sandbox, *, socket: bool = False, patience: float = 0.05, **cha
         return answer.status_code, answer.text
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", DIALECTS)
 def test_a_refusal_is_the_same_on_a_socket_and_without(served: Sandbox, name: str) -> None:
     served.unlock()
