@@ -8,13 +8,14 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from email.utils import formatdate
 from importlib.metadata import requires
 from pathlib import Path
@@ -476,6 +477,22 @@ def test_that_passwords_are_not_counted_is_said(
     assert (ended, out) == (code, "") and why in err and "restart them" in err
     assert why in call("status")[1] and json.loads(call("status", "--json")[1])["attempts"]["trouble"] == why
     assert doctor()["attempts"][1].startswith(why)
+
+
+def test_a_file_of_attempts_that_is_locked_is_said_and_not_taken_for_no_refusal(
+    env: Env, call: Call, doctor: Doctor, tmp_path: Path
+) -> None:
+    env.setenv("ENKASH_ATTEMPTS", str(path := tmp_path / "attempts.db"))
+    refuse(env, call)
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("BEGIN IMMEDIATE")
+        code, out, err = call("reset")
+        assert (code, out) == (5, "") and f"another process keeps {path} locked" in err
+        assert json.loads(call("status", "--json")[1])["refusal"] == "unknown"
+        found = doctor("--sign-in")
+        assert found["attempts"][0] == "fail" and "no password leaves" in found["attempts"][1]
+        assert not found.keys() & {"refusal", "sign-in"}
+    assert call("status")[0] == 4
 
 
 def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: Env, call: Call) -> None:

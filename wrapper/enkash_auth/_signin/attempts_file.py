@@ -85,14 +85,14 @@ class Attempts:
         self._change(fingerprint, lambda ledger: (ledger.answered(attempt), None), _PATIENCE)
         return self._memory(fingerprint).ledger.decide(self._runtime.now())
 
-    def reset(self, fingerprint: str) -> None:
-        """Leave room for one more password."""
+    def reset(self, fingerprint: str) -> bool:
+        """Leave room for one more password; return whether that was done: another process may keep the file locked."""
         now, id = self._runtime.now(), self._runtime.new_id()
-        self._change(fingerprint, lambda ledger: (ledger.after_reset(id, now), None), _PATIENCE, read=True)
+        return bool(self._change(fingerprint, lambda ledger: (ledger.after_reset(id, now), True), _PATIENCE, read=True))
 
-    def look(self, fingerprint: str) -> Ledger:
-        """Return the ledger, and find out whether the file works."""
-        return self._change(fingerprint, lambda ledger: (ledger, ledger), _PATIENCE) or Ledger()
+    def look(self, fingerprint: str) -> Ledger | None:
+        """Return the ledger, None if another process keeps the file locked, and find out whether the file works."""
+        return self._change(fingerprint, lambda ledger: (ledger, ledger), _PATIENCE)
 
     def inherit(self) -> None:
         """In a forked child: leave the parent's attempts to it, also where no file says how they end."""

@@ -125,8 +125,9 @@ def reset(profile: str | None) -> None:
     credentials first.
     """
     with opened(profile, "raise") as (provider, store):
-        if store is None and (lost := state_of(provider.credentials, None).uncounted):
-            text = f"{lost}: nothing was reset, for each process counts passwords by itself; restart them"
+        state = state_of(provider.credentials, None) if store is None else None
+        if state and state.uncounted and not state.locked:  # a reset says that itself
+            text = f"{state.uncounted}: nothing was reset, for each process counts passwords by itself; restart them"
             raise click.ClickException(text) if attempts_path() else ConfigurationError(text)
         provider.reset()
         host = provider.credentials.origin[1]

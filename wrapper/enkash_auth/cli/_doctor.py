@@ -147,6 +147,10 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
     state = state_of(provider.credentials, store)
     if state.store is None:
         yield Finding("warn", "store", "ENKASH_TOKEN_STORE is not set: processes share no token; set it for several")
+        if state.locked:
+            text = f"{state.uncounted}, so no password leaves: end it (it may be stopped, or an open sqlite3 shell)"
+            yield Finding("fail", "attempts", text)
+            return
         if state.uncounted:
             text = f"{state.uncounted}: each restart may send one password more; set ENKASH_ATTEMPTS to a writable file"
             yield Finding("warn", "attempts", text)

@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from enkash_auth._policy.attempts import Decision, Ledger
 from enkash_auth._policy.backoff import Backoff
@@ -23,7 +23,10 @@ _NO_STORE = "ENKASH_TOKEN_STORE is not set: processes share no token"
 
 @frozen
 class State:
-    """`answers`: whether store or file could be read; if not, `trouble` says why, or `uncounted` of the file."""
+    """`answers`: whether store or file could be read; if not, `trouble` says why, or `uncounted` of the file.
+
+    `locked`: another process keeps the file locked, so that no password leaves.
+    """
 
     credentials: Credentials
     store: str | None
@@ -34,6 +37,7 @@ class State:
     ledger: Ledger = Ledger()
     backoff: Backoff = Backoff()
     uncounted: str | None = None
+    locked: bool = False
 
     @property
     def token(self) -> TokenRecord | None:
@@ -135,8 +139,9 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
     if store is None:
         attempts = Attempts(attempts_path(), runtime)
         ledger = attempts.look(credentials.fingerprint())
-        lost = attempts.trouble or None
-        return State(credentials, None, _NO_STORE, runtime.now(), not lost, ledger=ledger, uncounted=lost)
+        lost = attempts.trouble or (None if ledger else f"another process keeps {attempts.path} locked")
+        state = State(credentials, None, _NO_STORE, runtime.now(), not lost, uncounted=lost, locked=ledger is None)
+        return evolve(state, ledger=ledger or Ledger())
     from enkash_auth._fleet.shared import look  # needs an extra, whose presence the provider has checked
 
     try:
