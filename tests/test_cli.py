@@ -220,6 +220,14 @@ def test_a_stream_that_takes_nothing_ends_the_command(env: Env, call: Call, stre
     full.close()  # what it held went nowhere
 
 
+@pytest.mark.parametrize("words", [["status"], ["doctor"]])
+def test_a_path_that_is_no_text_can_be_shown(sandbox: Sandbox, env: Env, words: list[str]) -> None:
+    env.setenv("ENKASH_ATTEMPTS", os.fsdecode(b"/dev/null/\xff/attempts.db"))
+    env.setenv("PYTHONIOENCODING", "utf-8:strict")  # as in every locale but C
+    code, out, err = piped(*words)
+    assert (code, err) == (0, "") and r"/dev/null/\udcff/attempts.db cannot be written" in out
+
+
 def test_a_token_for_a_closed_stdout_is_not_asked_for(env: Env, sandbox: Sandbox, call: Call) -> None:
     env.setattr(sys, "stdout", None)
     assert call("token")[0] == 1
