@@ -581,6 +581,17 @@ def test_the_doctor_never_signs_in_while_it_cannot_see_refusals(
     assert sandbox.token_requests == 1
 
 
+def test_the_doctor_says_that_no_thread_can_start(doctor: Doctor, env: Env) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with env.context() as limited:
+        limited.setattr(threading.Thread, "start", start)
+        found = doctor("--sign-in")
+    assert found["threads"][0] == "fail" and "raise the limit" in found["threads"][1]
+    assert found["sign-in"][0] == "fail"
+
+
 def test_the_doctor_warns_of_processes_that_share_no_token(doctor: Doctor) -> None:
     assert doctor()["store"][0] == "warn"
 

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, distribution, requires
 import httpx
 
 from enkash_auth._provider import TokenProvider
+from enkash_auth._runtime import NoThreadError
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth._settings.environment import all_places, load_origins
 from enkash_auth._settings.origin import parse_origins
@@ -57,8 +58,12 @@ def _examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
             yield Finding("fail", "configuration", f"{error}; fix this first, the rest was not checked")
             return
         yield from _shape(provider.credentials)
-        yield from look_at_host(provider.credentials)
-        yield from _origins(profile, provider.credentials)
+        try:
+            yield from look_at_host(provider.credentials)
+            yield from _origins(profile, provider.credentials)
+        except NoThreadError as error:
+            text = f"{error}, and a sign-in needs some: raise the limit of this user or container, or end processes"
+            yield Finding("fail", "threads", text)
         yield from _refusal(provider, store, sign_in)
 
 
