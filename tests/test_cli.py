@@ -446,11 +446,11 @@ def test_status_without_a_token(
     assert call("status", "--json")[2].startswith("Error: " if code else "")
 
 
-def break_store(env: Env) -> None:
+def break_store(env: Env, method: str = "_read") -> None:
     def fails(*_: object) -> None:
         raise OSError
 
-    env.setattr("enkash_auth.stores.FileStore._read", fails)
+    env.setattr(f"enkash_auth.stores.FileStore.{method}", fails)
 
 
 def test_a_store_that_fails_is_reported_and_forbids_nothing(
@@ -579,6 +579,18 @@ def test_the_doctor_never_signs_in_while_it_cannot_see_refusals(
     break_store(env)
     assert doctor("--sign-in")["store"][0] == "fail"
     assert sandbox.token_requests == 1
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
+def test_the_doctor_says_that_the_store_cannot_be_written(
+    sandbox: Sandbox, store: Path, call: Call, doctor: Doctor, env: Env, used: bool
+) -> None:
+    if used:
+        call("token")
+    break_store(env, "_write")
+    level, text = doctor(*([] if used else ["--sign-in"]))["store"]
+    assert level == "fail" and text.startswith(f"the token store {store} failed") and "check its space" in text
+    assert sandbox.token_requests == used
 
 
 def test_the_doctor_says_that_no_thread_can_start(doctor: Doctor, env: Env) -> None:

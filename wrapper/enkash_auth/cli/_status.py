@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 from attrs import evolve, frozen
@@ -12,12 +13,13 @@ from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
 from enkash_auth._provider import TokenProvider
-from enkash_auth._runtime import current_runtime
+from enkash_auth._runtime import call_within, current_runtime
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth._settings.environment import attempts_path, load_token_store
 from enkash_auth._signin.attempts_file import Attempts
 from enkash_auth.stores import Store, StoreError
 
+_PATIENCE = 2.0  # seconds with a store
 _NO_STORE = "ENKASH_TOKEN_STORE is not set: processes share no token"
 
 
@@ -149,6 +151,16 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
     except StoreError as error:
         return State(credentials, type(store).__name__, str(error), runtime.now())
     return State(credentials, type(store).__name__, None, runtime.now(), True, *found)
+
+
+def cannot_be_written(store: Store) -> str | None:
+    """Return why a store takes nothing (a full disk), None if it does: take a lease that no sign-in needs."""
+    try:
+        if lease := call_within(_PATIENCE, partial(store.lock, "doctor", _PATIENCE)):
+            lease.release()
+    except Exception as error:
+        return str(error) if isinstance(error, StoreError) else f"the token store failed ({type(error).__name__})"
+    return None
 
 
 def _masked(text: str) -> str:
