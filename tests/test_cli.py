@@ -797,6 +797,7 @@ def test_the_doctor_explains_a_sign_in_that_brings_no_token(sandbox: Sandbox, do
     [
         pytest.param(1, True, ("TLS", "warn", "tell the operator of the host"), id="expires soon"),
         pytest.param(90, True, ("TLS", "ok", "expires in"), id="good"),
+        pytest.param(-1, True, ("connection", "fail", "expired.*check the clock of this machine"), id="expired"),
         pytest.param(
             90, False, ("connection", "fail", "certificate verify failed.*set SSL_CERT_FILE"), id="not trusted"
         ),

@@ -91,7 +91,9 @@ def _software(answer: httpx.Response) -> Finding:
 def _trouble(error: Exception, host: str, port: int) -> str:
     cause = cause_of(error)
     advice = "check firewall, proxy and EnKash's allow-list"
-    if cause.startswith("certificate"):
+    if cause.endswith(("has expired)", "not yet valid)")):
+        advice = "check the clock of this machine; if it is right, tell the operator of the host"
+    elif cause.startswith("certificate"):
         advice = "set SSL_CERT_FILE if your proxy re-signs, else tell the operator of the host"
     elif cause.startswith("TLS"):
         advice = "check that ENKASH_BASE_URL names an https port"
