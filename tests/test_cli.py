@@ -294,6 +294,18 @@ echo "${COMPREPLY[@]}"
     assert subprocess.check_output(["bash", "-c", script], text=True) == "status\n"
 
 
+def test_ctrl_c_while_it_loads_is_one_line(env: Env) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "enkash_auth.cli._commands":
+                raise KeyboardInterrupt
+
+    env.delitem(sys.modules, "enkash_auth.cli._commands", raising=False)
+    env.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit, match="Aborted!"):
+        main()
+
+
 def test_without_click_it_names_the_extra_in_one_line(env: Env) -> None:
     env.setitem(sys.modules, "click", None)
     with pytest.raises(SystemExit, match=re.escape("Error: the command needs the extra enkash-auth[cli]")):
