@@ -853,7 +853,8 @@ def test_the_doctor_leaves_names_to_a_proxy(env: Env, doctor: Doctor, host: Host
     change(env, {"https_proxy": host(), "ENKASH_BASE_URL": "https://token.example"})
     found = doctor()
     assert "proxy" in found["DNS"][1]
-    assert found["connection"][0] == "fail"  # this one carries no TLS
+    level, text = found["connection"]  # this one carries no TLS
+    assert level == "fail" and "token.example:443, through the proxy that is set: the proxy refused" in text
 
 
 def test_the_doctor_lists_the_extras(env: Env, doctor: Doctor) -> None:
