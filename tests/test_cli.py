@@ -5,6 +5,7 @@ import logging
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -497,6 +498,23 @@ def test_that_passwords_are_not_counted_is_said(
     assert (ended, out) == (code, "") and why in err and "restart them" in err
     assert why in call("status")[1] and json.loads(call("status", "--json")[1])["attempts"]["trouble"] == why
     assert doctor()["attempts"][1].startswith(why)
+
+
+def test_a_file_of_attempts_on_a_full_disk_is_said_and_not_taken_for_reset(
+    env: Env, call: Call, doctor: Doctor, tmp_path: Path
+) -> None:
+    env.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+    refuse(env, call)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        code, out, err = call("reset")
+        found, status = doctor(), call("status")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (code, out) == (1, "") and "nothing was reset" in err
+    assert "cannot be written" in found["attempts"][1] and found["refusal"][0] == "fail"
+    assert status[0] == 4 and "final" in status[1]
 
 
 def test_a_file_of_attempts_that_is_locked_is_said_and_not_taken_for_no_refusal(

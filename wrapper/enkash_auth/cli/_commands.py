@@ -127,7 +127,8 @@ def reset(profile: str | None) -> None:
     with opened(profile, "raise") as (provider, store):
         state = state_of(provider.credentials, None) if store is None else None
         if state and state.uncounted and not state.locked:  # a reset says that itself
-            text = f"{state.uncounted}: nothing was reset, for each process counts passwords by itself; restart them"
+            advice = "set ENKASH_ATTEMPTS to a writable file and restart them" if attempts_path() else "restart them"
+            text = f"{state.uncounted}: nothing was reset, for each process counts passwords by itself; {advice}"
             raise click.ClickException(text) if attempts_path() else ConfigurationError(text)
         provider.reset()
         host = provider.credentials.origin[1]

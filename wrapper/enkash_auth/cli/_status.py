@@ -61,7 +61,7 @@ class State:
     @property
     def refusal(self) -> str:
         """`final` if these credentials must not be sent again, `limited` if they must not be sent now."""
-        if not self.answers:
+        if not (self.answers or self.decision.row):
             return "unknown"
         return "final" if self.decision.final else "limited" if self.decision.row else "none"
 
