@@ -5,16 +5,18 @@ import logging
 import os
 import pty
 import re
+import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from email.utils import formatdate
 from importlib.metadata import requires
 from pathlib import Path
@@ -219,6 +221,14 @@ def test_a_stream_that_takes_nothing_ends_the_command(env: Env, call: Call, stre
     full.close()  # what it held went nowhere
 
 
+@pytest.mark.parametrize("words", [["status"], ["doctor"]])
+def test_a_path_that_is_no_text_can_be_shown(sandbox: Sandbox, env: Env, words: list[str]) -> None:
+    env.setenv("ENKASH_ATTEMPTS", os.fsdecode(b"/dev/null/\xff/attempts.db"))
+    env.setenv("PYTHONIOENCODING", "utf-8:strict")  # as in every locale but C
+    code, out, err = piped(*words)
+    assert (code, err) == (0, "") and r"/dev/null/\udcff/attempts.db cannot be written" in out
+
+
 def test_a_token_for_a_closed_stdout_is_not_asked_for(env: Env, sandbox: Sandbox, call: Call) -> None:
     env.setattr(sys, "stdout", None)
     assert call("token")[0] == 1
@@ -283,6 +293,18 @@ $(complete -p enkash-auth | sed 's/.*-F \\([^ ]*\\).*/\\1/') enkash-auth
 echo "${COMPREPLY[@]}"
 """
     assert subprocess.check_output(["bash", "-c", script], text=True) == "status\n"
+
+
+def test_ctrl_c_while_it_loads_is_one_line(env: Env) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "enkash_auth.cli._commands":
+                raise KeyboardInterrupt
+
+    env.delitem(sys.modules, "enkash_auth.cli._commands", raising=False)
+    env.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit, match="Aborted!"):
+        main()
 
 
 def test_without_click_it_names_the_extra_in_one_line(env: Env) -> None:
@@ -437,11 +459,11 @@ def test_status_without_a_token(
     assert call("status", "--json")[2].startswith("Error: " if code else "")
 
 
-def break_store(env: Env) -> None:
+def break_store(env: Env, method: str = "_read") -> None:
     def fails(*_: object) -> None:
         raise OSError
 
-    env.setattr("enkash_auth.stores.FileStore._read", fails)
+    env.setattr(f"enkash_auth.stores.FileStore.{method}", fails)
 
 
 def test_a_store_that_fails_is_reported_and_forbids_nothing(
@@ -476,6 +498,39 @@ def test_that_passwords_are_not_counted_is_said(
     assert (ended, out) == (code, "") and why in err and "restart them" in err
     assert why in call("status")[1] and json.loads(call("status", "--json")[1])["attempts"]["trouble"] == why
     assert doctor()["attempts"][1].startswith(why)
+
+
+def test_a_file_of_attempts_on_a_full_disk_is_said_and_not_taken_for_reset(
+    env: Env, call: Call, doctor: Doctor, tmp_path: Path
+) -> None:
+    env.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+    refuse(env, call)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        code, out, err = call("reset")
+        found, status = doctor(), call("status")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (code, out) == (1, "") and "nothing was reset" in err
+    assert "cannot be written" in found["attempts"][1] and found["refusal"][0] == "fail"
+    assert status[0] == 4 and "final" in status[1]
+
+
+def test_a_file_of_attempts_that_is_locked_is_said_and_not_taken_for_no_refusal(
+    env: Env, call: Call, doctor: Doctor, tmp_path: Path
+) -> None:
+    env.setenv("ENKASH_ATTEMPTS", str(path := tmp_path / "attempts.db"))
+    refuse(env, call)
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("BEGIN IMMEDIATE")
+        code, out, err = call("reset")
+        assert (code, out) == (5, "") and f"another process keeps {path} locked" in err
+        assert json.loads(call("status", "--json")[1])["refusal"] == "unknown"
+        found = doctor("--sign-in")
+        assert found["attempts"][0] == "fail" and "no password leaves" in found["attempts"][1]
+        assert not found.keys() & {"refusal", "sign-in"}
+    assert call("status")[0] == 4
 
 
 def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: Env, call: Call) -> None:
@@ -554,6 +609,29 @@ def test_the_doctor_never_signs_in_while_it_cannot_see_refusals(
     break_store(env)
     assert doctor("--sign-in")["store"][0] == "fail"
     assert sandbox.token_requests == 1
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
+def test_the_doctor_says_that_the_store_cannot_be_written(
+    sandbox: Sandbox, store: Path, call: Call, doctor: Doctor, env: Env, used: bool
+) -> None:
+    if used:
+        call("token")
+    break_store(env, "_write")
+    level, text = doctor(*([] if used else ["--sign-in"]))["store"]
+    assert level == "fail" and text.startswith(f"the token store {store} failed") and "check its space" in text
+    assert sandbox.token_requests == used
+
+
+def test_the_doctor_says_that_no_thread_can_start(doctor: Doctor, env: Env) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with env.context() as limited:
+        limited.setattr(threading.Thread, "start", start)
+        found = doctor("--sign-in")
+    assert found["threads"][0] == "fail" and "raise the limit" in found["threads"][1]
+    assert found["sign-in"][0] == "fail"
 
 
 def test_the_doctor_warns_of_processes_that_share_no_token(doctor: Doctor) -> None:
@@ -749,6 +827,7 @@ def test_the_doctor_explains_a_sign_in_that_brings_no_token(sandbox: Sandbox, do
     [
         pytest.param(1, True, ("TLS", "warn", "tell the operator of the host"), id="expires soon"),
         pytest.param(90, True, ("TLS", "ok", "expires in"), id="good"),
+        pytest.param(-1, True, ("connection", "fail", "expired.*check the clock of this machine"), id="expired"),
         pytest.param(
             90, False, ("connection", "fail", "certificate verify failed.*set SSL_CERT_FILE"), id="not trusted"
         ),
@@ -792,7 +871,8 @@ def test_the_doctor_leaves_names_to_a_proxy(env: Env, doctor: Doctor, host: Host
     change(env, {"https_proxy": host(), "ENKASH_BASE_URL": "https://token.example"})
     found = doctor()
     assert "proxy" in found["DNS"][1]
-    assert found["connection"][0] == "fail"  # this one carries no TLS
+    level, text = found["connection"]  # this one carries no TLS
+    assert level == "fail" and "token.example:443, through the proxy that is set: the proxy refused" in text
 
 
 def test_the_doctor_lists_the_extras(env: Env, doctor: Doctor) -> None:

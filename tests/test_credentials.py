@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -112,6 +113,25 @@ def test_a_profile_of_a_user_without_a_home_is_named(environment: pytest.MonkeyP
         environment.delenv(name, raising=False)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Credentials.load()
+
+
+@pytest.mark.parametrize(
+    "named", [{"ENKASH_PASSWORD_FILE": "place"}, {"ENKASH_CONFIG": "place", "ENKASH_PROFILE": "p"}]
+)
+def test_that_no_file_can_be_opened_is_said(
+    environment: pytest.MonkeyPatch, tmp_path: Path, named: dict[str, str]
+) -> None:
+    (tmp_path / "place").touch()
+    environment.chdir(tmp_path)
+    for name, value in named.items():
+        environment.setenv(name, value)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        with pytest.raises(ConfigurationError, match=r"cannot be read \(too many open files\)"):
+            Credentials.load()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize(

@@ -305,12 +305,28 @@ class TestFiles:
         assert caught.value.__context__ is None
 
     @pytest.mark.parametrize(("seconds", "found"), [(60.0, None), (1e8, (b"1", 1e8))], ids=["a token", "a refusal"])
-    def test_what_is_from_the_future_counts_only_if_it_is_kept_for_years(
-        self, store: FileStore, monkeypatch: pytest.MonkeyPatch, seconds: float, found: object
+    def test_after_a_boot_what_is_from_the_future_counts_only_if_it_is_kept_for_years(
+        self, store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, found: object
     ) -> None:
         store.save("token-1", b"1", seconds)
+        head, _, rest = (directory / "token-1").read_bytes().partition(b"\n")
+        (directory / "token-1").write_bytes(head.rpartition(b" ")[0] + b" another-boot\n" + rest)
         monkeypatch.setattr("enkash_auth.stores._file.time.time", lambda: 1e9)  # the clock is set back
         assert store.load("token-1") == found
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="another system tells no id of its boot")
+    @pytest.mark.parametrize("step", [-1e6, -70.0, 0.0], ids=["set back far", "set back", "suspended"])
+    def test_an_entry_is_as_old_as_the_clock_says_that_ran_on(
+        self, store: FileStore, monkeypatch: pytest.MonkeyPatch, step: float
+    ) -> None:
+        store.save("token-1", b"1", 300.0)
+        store.lock("grant-1", 300.0)
+        wall, monotonic = time.time(), time.monotonic()
+        monkeypatch.setattr("enkash_auth.stores._file.time.time", lambda: wall + 100 + step)
+        monkeypatch.setattr("enkash_auth.stores._file.time.monotonic", lambda: monotonic + (100 if step else 1))
+        _, left = store.load("token-1") or (b"", 0.0)
+        assert left == pytest.approx(200, abs=1)
+        assert store.lock("grant-1", 300.0) is None
 
     def test_a_directory_that_cannot_be_made_is_trouble(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

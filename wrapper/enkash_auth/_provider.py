@@ -139,7 +139,8 @@ class TokenProvider:
         """Forget a refusal, the held token and what is known of the server, in the store, too: the next call asks.
 
         The credentials' source is read first; if that fails, nothing is reset. Raises `ConfigurationError`, and
-        `UnavailableError`, also if `on_store_error="raise"` and the store does not answer.
+        `UnavailableError`, also if `on_store_error="raise"` and the store does not answer, or if there is no store and
+        another process keeps the file of attempts locked.
         """
         self._engine.reset()
 

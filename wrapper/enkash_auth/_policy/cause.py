@@ -6,6 +6,7 @@ import ssl
 
 _WORDS = {  # for what httpx and redis-py raise without a cause
     "RemoteProtocolError": "closed without an answer, or no HTTP",
+    "ProxyError": "the proxy refused; it may want a user and password",
     "AuthenticationError": "wrong user or password",
     "NoPermissionError": "its ACL forbids a command that docs/fleet.md lists",
     "OutOfMemoryError": "its memory is full",

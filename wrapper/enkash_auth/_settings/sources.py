@@ -65,7 +65,9 @@ def _read(path: Path, setting: str) -> str:
 def _why(error: OSError) -> str:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "does not exist"
-    return "is forbidden to this user" if isinstance(error, PermissionError) else "is no regular file"
+    if isinstance(error, PermissionError):
+        return "is forbidden to this user"
+    return f"cannot be read ({os.strerror(error.errno).lower()})" if error.errno else "is no regular file"
 
 
 def _regular(path: Path) -> Path:

@@ -85,14 +85,21 @@ class Attempts:
         self._change(fingerprint, lambda ledger: (ledger.answered(attempt), None), _PATIENCE)
         return self._memory(fingerprint).ledger.decide(self._runtime.now())
 
-    def reset(self, fingerprint: str) -> None:
-        """Leave room for one more password."""
+    def reset(self, fingerprint: str) -> bool:
+        """Leave room for one more password; return whether that was done: another process may keep the file locked."""
         now, id = self._runtime.now(), self._runtime.new_id()
-        self._change(fingerprint, lambda ledger: (ledger.after_reset(id, now), None), _PATIENCE, read=True)
+        return bool(self._change(fingerprint, lambda ledger: (ledger.after_reset(id, now), True), _PATIENCE, read=True))
 
-    def look(self, fingerprint: str) -> Ledger:
-        """Return the ledger, and find out whether the file works."""
-        return self._change(fingerprint, lambda ledger: (ledger, ledger), _PATIENCE) or Ledger()
+    def look(self, fingerprint: str) -> Ledger | None:
+        """Return the ledger, None if another process keeps the file locked, and find out whether the file works."""
+        seen = list[Ledger]()  # first what the file says, also if it cannot be written
+
+        def see(ledger: Ledger) -> tuple[Ledger, None]:
+            seen.append(ledger)
+            return ledger, None
+
+        self._change(fingerprint, see, _PATIENCE, probe=True)
+        return seen[0] if seen else None
 
     def inherit(self) -> None:
         """In a forked child: leave the parent's attempts to it, also where no file says how they end."""
@@ -107,14 +114,16 @@ class Attempts:
         memory = partial(self._memory, fingerprint)
         exclusively(forks.transaction, lambda: self._memories.update({fingerprint: memory().keeping(attempt)}))
 
-    def _change(self, fingerprint: str, change: Change[T], left: float, *, read: bool = False) -> T | None:
-        """Apply `change` in the file, or else in memory; return what it returns, None if the file is busy."""
+    def _change(
+        self, fingerprint: str, change: Change[T], left: float, *, read: bool = False, probe: bool = False
+    ) -> T | None:
+        """Apply `change` in the file, or else in memory; return its value, None if busy. `probe`: write in any case."""
 
         def apply() -> T | None:
             memory, saved = self._memory(fingerprint), True
             try:
                 ledger, value = (
-                    self._in_file(self.path, fingerprint, change, left) if self.path else change(memory.ledger)
+                    self._in_file(self.path, fingerprint, change, left, probe) if self.path else change(memory.ledger)
                 )
             except _ERRORS as error:
                 if getattr(error, "sqlite_errorname", None) == "SQLITE_BUSY":
@@ -129,7 +138,7 @@ class Attempts:
             _warn(self.trouble)
         return value
 
-    def _in_file(self, path: Path, fingerprint: str, change: Change[T], left: float) -> tuple[Ledger, T]:
+    def _in_file(self, path: Path, fingerprint: str, change: Change[T], left: float, probe: bool) -> tuple[Ledger, T]:
         now, path = self._runtime.now(), path.expanduser()
         if sqlite3 is None:
             raise OSError("this Python has no sqlite3")
@@ -148,6 +157,8 @@ class Attempts:
             if ledger != found:
                 values = (fingerprint, _place(), *now, json.dumps(ledger.to_entry(now)))
                 file.execute("REPLACE INTO ledgers VALUES (?, ?, ?, ?, ?)", values)
+            elif probe:  # on a full or read-only disk all the rest works
+                file.execute("PRAGMA user_version = 0")
             file.execute("COMMIT")
         self.trouble = ""
         return ledger, value

@@ -71,8 +71,13 @@ class Direct:
         return record, reply.answer
 
     def reset(self, account: Account) -> None:
-        """Let one more password of these credentials through, for every process of this machine's user."""
-        self.attempts.reset(account.identity.fingerprint)
+        """Let one more password of these credentials through, for every process of this machine's user.
+
+        Raises `UnavailableError` if another process keeps the file locked.
+        """
+        if not self.attempts.reset(account.identity.fingerprint):
+            reason = f"nothing was reset, for another process keeps {self.attempts.path} locked: end that process"
+            raise Unavailable(reason, account.identity.host).to_exception()
 
     def inherit(self) -> None:
         self.attempts.inherit()

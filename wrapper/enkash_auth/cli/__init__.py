@@ -6,9 +6,12 @@ import sys
 def main() -> None:
     """Run the command and exit with a code of `--help`."""
     try:
-        import click  # noqa: F401
-    except ImportError:
-        sys.exit("Error: the command needs the extra enkash-auth[cli]")
-    from ._commands import cli
+        try:
+            import click  # noqa: F401
+        except ImportError:
+            sys.exit("Error: the command needs the extra enkash-auth[cli]")
+        from ._commands import cli
 
-    cli(prog_name="enkash-auth")
+        cli(prog_name="enkash-auth")
+    except KeyboardInterrupt:  # while it loads, for half a second; after that click says the same
+        sys.exit("Aborted!")

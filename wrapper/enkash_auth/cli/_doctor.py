@@ -7,7 +7,9 @@ from importlib.metadata import PackageNotFoundError, distribution, requires
 
 import httpx
 
+from enkash_auth._policy.attempts import Ledger
 from enkash_auth._provider import TokenProvider
+from enkash_auth._runtime import NoThreadError
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth._settings.environment import all_places, load_origins
 from enkash_auth._settings.origin import parse_origins
@@ -17,7 +19,7 @@ from enkash_auth.stores import Store
 
 from ._finding import Finding
 from ._host import look_at_host, look_up
-from ._status import opened, state_of
+from ._status import cannot_be_written, opened, state_of
 
 _SECRET = {"ENKASH_PASSWORD", "ENKASH_CLIENT_SECRET", "ENKASH_TOKEN_STORE"}
 
@@ -57,8 +59,12 @@ def _examine(profile: str | None, sign_in: bool) -> Iterator[Finding]:
             yield Finding("fail", "configuration", f"{error}; fix this first, the rest was not checked")
             return
         yield from _shape(provider.credentials)
-        yield from look_at_host(provider.credentials)
-        yield from _origins(profile, provider.credentials)
+        try:
+            yield from look_at_host(provider.credentials)
+            yield from _origins(profile, provider.credentials)
+        except NoThreadError as error:
+            text = f"{error}, and a sign-in needs some: raise the limit of this user or container, or end processes"
+            yield Finding("fail", "threads", text)
         yield from _refusal(provider, store, sign_in)
 
 
@@ -145,14 +151,22 @@ def _origins(profile: str | None, credentials: Credentials) -> Iterator[Finding]
 
 def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Iterator[Finding]:
     state = state_of(provider.credentials, store)
-    if state.store is None:
+    if store is None:
         yield Finding("warn", "store", "ENKASH_TOKEN_STORE is not set: processes share no token; set it for several")
+        if state.locked:
+            text = f"{state.uncounted}, so no password leaves: end it (it may be stopped, or an open sqlite3 shell)"
+            yield Finding("fail", "attempts", text)
+            return
         if state.uncounted:
             text = f"{state.uncounted}: each restart may send one password more; set ENKASH_ATTEMPTS to a writable file"
             yield Finding("warn", "attempts", text)
     elif not state.answers:
         yield Finding("fail", "store", f"{state.trouble}: until it answers, each process signs in by itself")
         return  # the credentials may have been refused: send no password
+    elif (sign_in or state.ledger != Ledger()) and (why := cannot_be_written(store)):  # else it may not be made yet
+        text = f"{why}. It can be read, but keeps no new token and no refusal: check its space and permissions"
+        yield Finding("fail", "store", text)
+        sign_in = False
     else:
         yield Finding("ok", "store", f"{state.store} answers")
     if state.failure and state.refusal == "final":

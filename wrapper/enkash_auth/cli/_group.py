@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 import click
@@ -13,6 +14,8 @@ CODES = {ConfigurationError: 3, RefusedError: 4, UnavailableError: 5, ProtocolEr
 
 class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+            sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold bytes that are no text; as stderr does
         try:
             return super().main(*args, **kwargs)
         except OSError as error:  # for example a full disk; click handles a closed pipe

@@ -39,7 +39,7 @@ _EXPIRES = 14 * 86_400.0  # seconds before expiry at which a certificate becomes
 
 def look_at_host(credentials: Credentials) -> Iterator[Finding]:
     """Look up the host, connect, send one HEAD to the token endpoint, without credentials."""
-    _, host, port = credentials.origin
+    scheme, host, port = credentials.origin
     looked = look_up(credentials.origin, "ENKASH_BASE_URL")
     yield looked
     if looked.level == "fail":
@@ -47,7 +47,8 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
     try:  # a server that drips headers outlasts every timeout of httpx
         yield from call_within(3 * _PATIENCE, partial(_ask, f"{credentials.base_url}/oauth/token"))
     except (httpx.HTTPError, TimeoutError) as error:
-        yield Finding("fail", "connection", _trouble(error, host, port))
+        target = f"{host}:{port}" + (", through the proxy that is set" if _proxied(scheme, host) else "")
+        yield Finding("fail", "connection", _trouble(error, target))
 
 
 def _ask(url: str) -> list[Finding]:
@@ -66,14 +67,18 @@ def _ask(url: str) -> list[Finding]:
 def look_up(origin: Origin, setting: str) -> Finding:
     """Look up the host that a setting names, unless a proxy will."""
     scheme, host, port = origin
-    proxies = getproxies()
-    if scheme == "https" and (proxies.get("https") or proxies.get("all")) and not proxy_bypass(host):
+    if _proxied(scheme, host):
         return Finding("ok", "DNS", f"an https proxy is set, which looks up {host}")
     try:
         found = call_within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError):  # TimeoutError is an OSError
         return Finding("fail", "DNS", f"{host} has no address: check {setting} and this machine's resolver")
     return Finding("ok", "DNS", f"{host} is {', '.join(sorted({str(entry[4][0]) for entry in found}))}")
+
+
+def _proxied(scheme: str, host: str) -> bool:
+    proxies = getproxies()
+    return scheme == "https" and bool(proxies.get("https") or proxies.get("all")) and not proxy_bypass(host)
 
 
 def _software(answer: httpx.Response) -> Finding:
@@ -88,14 +93,16 @@ def _software(answer: httpx.Response) -> Finding:
     return Finding(level, "server", f"answers {status} to a request without credentials: {text}")
 
 
-def _trouble(error: Exception, host: str, port: int) -> str:
+def _trouble(error: Exception, target: str) -> str:
     cause = cause_of(error)
     advice = "check firewall, proxy and EnKash's allow-list"
-    if cause.startswith("certificate"):
+    if cause.endswith(("has expired)", "not yet valid)")):
+        advice = "check the clock of this machine; if it is right, tell the operator of the host"
+    elif cause.startswith("certificate"):
         advice = "set SSL_CERT_FILE if your proxy re-signs, else tell the operator of the host"
     elif cause.startswith("TLS"):
         advice = "check that ENKASH_BASE_URL names an https port"
-    return f"no answer from {host}:{port}: {cause}; {advice}"
+    return f"no answer from {target}: {cause}; {advice}"
 
 
 def _certificate(connection: Any) -> Finding:

@@ -3,27 +3,32 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from enkash_auth._policy.attempts import Decision, Ledger
 from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
 from enkash_auth._provider import TokenProvider
-from enkash_auth._runtime import current_runtime
+from enkash_auth._runtime import call_within, current_runtime
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth._settings.environment import attempts_path, load_token_store
 from enkash_auth._signin.attempts_file import Attempts
 from enkash_auth.stores import Store, StoreError
 
+_PATIENCE = 2.0  # seconds with a store
 _NO_STORE = "ENKASH_TOKEN_STORE is not set: processes share no token"
 
 
 @frozen
 class State:
-    """`answers`: whether store or file could be read; if not, `trouble` says why, or `uncounted` of the file."""
+    """`answers`: whether store or file could be read; if not, `trouble` says why, or `uncounted` of the file.
+
+    `locked`: another process keeps the file locked, so that no password leaves.
+    """
 
     credentials: Credentials
     store: str | None
@@ -34,6 +39,7 @@ class State:
     ledger: Ledger = Ledger()
     backoff: Backoff = Backoff()
     uncounted: str | None = None
+    locked: bool = False
 
     @property
     def token(self) -> TokenRecord | None:
@@ -55,7 +61,7 @@ class State:
     @property
     def refusal(self) -> str:
         """`final` if these credentials must not be sent again, `limited` if they must not be sent now."""
-        if not self.answers:
+        if not (self.answers or self.decision.row):
             return "unknown"
         return "final" if self.decision.final else "limited" if self.decision.row else "none"
 
@@ -135,8 +141,9 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
     if store is None:
         attempts = Attempts(attempts_path(), runtime)
         ledger = attempts.look(credentials.fingerprint())
-        lost = attempts.trouble or None
-        return State(credentials, None, _NO_STORE, runtime.now(), not lost, ledger=ledger, uncounted=lost)
+        lost = attempts.trouble or (None if ledger else f"another process keeps {attempts.path} locked")
+        state = State(credentials, None, _NO_STORE, runtime.now(), not lost, uncounted=lost, locked=ledger is None)
+        return evolve(state, ledger=ledger or Ledger())
     from enkash_auth._fleet.shared import look  # needs an extra, whose presence the provider has checked
 
     try:
@@ -144,6 +151,16 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
     except StoreError as error:
         return State(credentials, type(store).__name__, str(error), runtime.now())
     return State(credentials, type(store).__name__, None, runtime.now(), True, *found)
+
+
+def cannot_be_written(store: Store) -> str | None:
+    """Return why a store takes nothing (a full disk), None if it does: take a lease that no sign-in needs."""
+    try:
+        if lease := call_within(_PATIENCE, partial(store.lock, "doctor", _PATIENCE)):
+            lease.release()
+    except Exception as error:
+        return str(error) if isinstance(error, StoreError) else f"the token store failed ({type(error).__name__})"
+    return None
 
 
 def _masked(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from enkash_auth._policy.cause import cause_of
+from enkash_auth._policy.lifetime import Moment
 from enkash_auth.errors import ConfigurationError
 
 from ._directory import make_directory
@@ -29,10 +30,12 @@ _store_errors = store_errors(OSError, Timeout)
 class FileStore:
     """Keeps entries in `directory`, which it creates as 0700, in files of mode 0600.
 
-    Time is the machine's wall clock. An entry from the future counts as missing, unless it is kept for years: a refusal
-    must survive a clock that is set back. Links, other users' files and anything but regular files count as missing.
-    A directory that is a link or that others may enter raises `ConfigurationError`, as does a system without POSIX's
-    users and modes; later trouble raises `StoreError`.
+    An entry is as old as the wall clock says, or as the monotonic clock says if that is more and the machine was not
+    booted since: the first may be set back, the second stops while the machine is suspended. After a boot an entry from
+    the future counts as missing, unless it is kept for years: a refusal must survive a clock that is set back. Links,
+    other users' files and anything but regular files count as missing. A directory that is a link or that others may
+    enter raises `ConfigurationError`, as does a system without POSIX's users and modes; later trouble raises
+    `StoreError`.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -57,7 +60,7 @@ class FileStore:
 
     @_store_errors
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
-        saved = time.time()
+        saved = _now()
         self._make()
         if lock is None:
             self._write(key, value, saved, seconds)
@@ -82,7 +85,7 @@ class FileStore:
         with self._alone(lease.key):
             if self._read(lease.key):
                 return None
-            self._write(lease.key, lease.owner, time.time(), seconds)
+            self._write(lease.key, lease.owner, _now(), seconds)
             return lease
 
     def close(self) -> None:
@@ -136,20 +139,22 @@ class FileStore:
                 return None
             head, _, value = file.read(_LARGEST).partition(b"\n")
         try:
-            saved, seconds = map(float, head.split())
+            *times, boot = head.split(b" ")
+            monotonic, wall, seconds = map(float, times)
         except ValueError:
             return None  # cut off or foreign: the next save replaces it
-        now = time.time()
-        left = min(seconds, saved + seconds - now)
-        return (value, left) if left > 0 and (saved <= now or seconds > _LONG) else None
+        now = _now()
+        ages = [now.wall - wall, now.monotonic - monotonic if boot and boot == _boot() else float("-inf")]
+        left = min(seconds, seconds - max(ages))
+        return (value, left) if left > 0 and (max(ages) >= 0 or seconds > _LONG) else None
 
-    def _write(self, key: str, value: bytes, saved: float, seconds: float) -> None:
+    def _write(self, key: str, value: bytes, saved: Moment, seconds: float) -> None:
         """Replace the file in one step: even if this process is killed, readers see the old entry or the new one."""
         self._sweep()
         descriptor, name = tempfile.mkstemp(_NEW, f".{key}.", self._directory)  # 0600, never a link
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(b"%.6f %.6f\n" % (saved, seconds) + value)
+                file.write(b"%.6f %.6f %.6f %s\n" % (*saved, seconds, _boot()) + value)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(self._directory / key)
@@ -164,3 +169,15 @@ class FileStore:
             with suppress(FileNotFoundError):  # another process sweeps, too
                 if time.time() - path.lstat().st_mtime > _DEAD:
                     path.unlink()
+
+
+def _now() -> Moment:
+    return Moment(time.monotonic(), time.time())
+
+
+def _boot() -> bytes:
+    """Return an id of this boot of the machine, nothing where the system has none (only Linux has)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+    except OSError:
+        return b""
