@@ -32,6 +32,8 @@ from enkash_auth.cli import main
 from enkash_auth.testing import Sandbox
 from proxy import certificate
 
+pytestmark = pytest.mark.once  # click runs on each interpreter alike
+
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 COMMAND = Path(sys.executable).with_name("enkash-auth")
 Ended = tuple[int, str, str]  # exit code, stdout, stderr
@@ -176,7 +178,6 @@ def running_sandbox(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 # as a person drives it
 
 
-@pytest.mark.once
 def test_a_pipe_gets_the_token_alone(sandbox: Sandbox) -> None:
     code, out, err = piped("token")
     assert (code, err) == (0, "")
@@ -188,7 +189,6 @@ def test_a_pipe_gets_the_token_alone(sandbox: Sandbox) -> None:
 FULL = "the output cannot be written: No space left on device"
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -235,7 +235,6 @@ def test_a_token_for_a_closed_stdout_is_not_asked_for(env: Env, sandbox: Sandbox
     assert sandbox.token_requests == 0
 
 
-@pytest.mark.once
 def test_a_terminal_gets_the_token_and_a_warning_on_stderr(sandbox: Sandbox) -> None:
     code, shown, err = on_terminal("token")
     assert code == 0
@@ -244,20 +243,17 @@ def test_a_terminal_gets_the_token_and_a_warning_on_stderr(sandbox: Sandbox) -> 
     assert err.count("\n") == 1
 
 
-@pytest.mark.once
 def test_colour_is_for_a_terminal(sandbox: Sandbox) -> None:
     assert "\x1b[" in on_terminal("doctor")[1]
     assert "\x1b[" not in piped("doctor")[1]
 
 
-@pytest.mark.once
 def test_a_terminal_without_colour_is_respected(sandbox: Sandbox, env: Env) -> None:
     assert "\x1b[" not in on_terminal("--no-color", "doctor")[1]
     env.setenv("NO_COLOR", "1")
     assert "\x1b[" not in on_terminal("doctor")[1]
 
 
-@pytest.mark.once
 def test_the_sandbox_serves_a_shell_that_reads_its_exports(env: Env) -> None:
     words = ("--life", "60", "--fresh", "--casing", "camel", "--fault", "server_error")
     with running_sandbox(*words) as (_, exports):
@@ -268,7 +264,6 @@ def test_the_sandbox_serves_a_shell_that_reads_its_exports(env: Env) -> None:
     assert "requests 2" in asked.stderr  # the fault, then the token
 
 
-@pytest.mark.once
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
 def test_the_pages_examples_run(env: Env, tmp_path: Path) -> None:
     ask, reset, serve, use_it = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -283,7 +278,6 @@ def test_the_pages_examples_run(env: Env, tmp_path: Path) -> None:
     assert asked.stdout.count('{"ok": true}') == 2
 
 
-@pytest.mark.once
 def test_bash_completes_commands(env: Env) -> None:
     env.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
     script = """
@@ -313,7 +307,6 @@ def test_without_click_it_names_the_extra_in_one_line(env: Env) -> None:
         main()
 
 
-@pytest.mark.once
 def test_verbose_logs_to_stderr(sandbox: Sandbox) -> None:
     code, out, err = piped("-v", "token")
     assert code == 0
@@ -541,7 +534,6 @@ def test_reset_reports_a_store_that_does_not_answer(sandbox: Sandbox, env: Env, 
     assert "canary" not in err
 
 
-@pytest.mark.once
 def test_the_sandbox_speaks_a_dialect_and_has_an_outage(env: Env) -> None:
     with running_sandbox("--dialect", "keycloak", "--outage", "lost", "--fault", "503") as (process, exports):
         settings = dict(line.removeprefix("export ").split("=", 1) for line in exports.splitlines())

@@ -39,9 +39,10 @@ def test_attempts_are_kept_in_the_users_state_folder(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("ENKASH_ATTEMPTS")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert attempts_path() == tmp_path / "enkash-auth" / "attempts.db"
-    monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert attempts_path() == tmp_path / ".local" / "state" / "enkash-auth" / "attempts.db"
+    for unset in ("", "relative"):  # the second by the XDG specification
+        monkeypatch.setenv("XDG_STATE_HOME", unset)
+        assert attempts_path() == tmp_path / ".local" / "state" / "enkash-auth" / "attempts.db"
 
 
 def test_without_a_home_attempts_are_kept_in_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,5 +90,7 @@ def attempts_path() -> Path | None:
     """Return the file that counts passwords if no store is set, None if `ENKASH_ATTEMPTS` is `off`."""
     if named := os.environ.get("ENKASH_ATTEMPTS"):
         return None if named == "off" else Path(named)
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111  # without a home: ~
-    return Path(state, "enkash-auth", "attempts.db")
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():  # the XDG specification: then it counts as unset
+        state = Path(os.path.expanduser("~/.local/state"))  # noqa: PTH111  # without a home: ~
+    return state / "enkash-auth" / "attempts.db"
