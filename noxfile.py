@@ -177,8 +177,9 @@ def types(session: nox.Session) -> None:
 
 
 OF_TOOLS = [f"tests/test_{name}.py" for name in ("generate", "indexes", "judge", "release")]
-# several processes, whole programs, simulated fleets: no line of the package is reached by them alone
-SYSTEMS = "contract", "demo", "examples", "explore", "fleet_simulation", "processes", "recipes", "testing_guide"
+# several processes, whole programs, simulated worlds: no line of the package is reached by them alone
+SYSTEMS = "contract", "demo", "examples", "explore", "processes", "recipes", "testing_guide"
+SYSTEMS += "cache_simulation", "fleet_simulation", "simulation"
 OF_SYSTEMS = [f"tests/test_{name}.py" for name in SYSTEMS]
 # what `make test` runs of the package's tests
 QUICK = "not thorough and not alone"
@@ -206,7 +207,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PRESENT[:1] or False)
 def systems(session: nox.Session) -> None:
-    """Test several processes, whole programs and simulated fleets, without coverage; `-- FILE` as pytest takes it."""
+    """Test several processes, whole programs and simulated worlds, without coverage; `-- FILE` as pytest takes it."""
     _install(session, "package", "test", wheel=True)
     session.run("pytest", *(session.posargs or [*OF_SYSTEMS, "-m", QUICK]))
 

@@ -29,6 +29,7 @@ from api_server import Asked, serving
 from conftest import CANARIES
 from enkash_auth import TokenProvider
 from enkash_auth.cli import main
+from enkash_auth.stores import FileStore
 from enkash_auth.testing import Sandbox
 from proxy import certificate
 
@@ -613,6 +614,12 @@ def test_the_doctor_says_that_the_store_cannot_be_written(
     level, text = doctor(*([] if used else ["--sign-in"]))["store"]
     assert level == "fail" and text.startswith(f"the token store {store} failed") and "check its space" in text
     assert sandbox.token_requests == used
+
+
+def test_two_doctors_at_once_find_that_the_store_can_be_written(store: Path, call: Call, doctor: Doctor) -> None:
+    call("token")
+    assert FileStore(store).lock("doctor", 60)
+    assert doctor()["store"][0] == "ok"
 
 
 def test_the_doctor_says_that_no_thread_can_start(doctor: Doctor, env: Env) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -327,6 +328,16 @@ class TestFiles:
         _, left = store.load("token-1") or (b"", 0.0)
         assert left == pytest.approx(200, abs=1)
         assert store.lock("grant-1", 300.0) is None
+
+    def test_where_no_boot_has_an_id_an_entry_is_as_old_as_the_wall_clock_says(
+        self, store: FileStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("enkash_auth.stores._file.Path.read_bytes", Mock(side_effect=FileNotFoundError))
+        store.save("token-1", b"1", 300.0)
+        wall = time.time()
+        monkeypatch.setattr("enkash_auth.stores._file.time.time", lambda: wall + 100)
+        monkeypatch.setattr("enkash_auth.stores._file.time.monotonic", lambda: 1e9)
+        assert (store.load("token-1") or (b"", 0.0))[1] == pytest.approx(200, abs=1)
 
     def test_a_directory_that_cannot_be_made_is_trouble(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
