@@ -178,7 +178,7 @@ def types(session: nox.Session) -> None:
 
 OF_TOOLS = [f"tests/test_{name}.py" for name in ("generate", "indexes", "judge", "release")]
 # several processes, whole programs, simulated worlds: no line of the package is reached by them alone
-SYSTEMS = "contract", "demo", "examples", "explore", "processes", "recipes", "testing_guide"
+SYSTEMS = "availability", "contract", "demo", "examples", "explore", "processes", "recipes", "testing_guide"
 SYSTEMS += "cache_simulation", "fleet_simulation", "simulation"
 OF_SYSTEMS = [f"tests/test_{name}.py" for name in SYSTEMS]
 # what `make test` runs of the package's tests
