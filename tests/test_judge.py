@@ -198,7 +198,7 @@ def test_what_only_requests_hold_is_no_risk() -> None:
     [
         ("a: [\nb: 1", "invalid YAML: line 2"),
         ("a: \x01", "invalid YAML"),
-        ("a: 2026-02-30", "invalid YAML: day is out of range"),
+        ("a: 2026-02-30", "invalid YAML: day "),
         ("- a", "not a mapping"),
         ("a: &a [*a]", "nested"),
         (
