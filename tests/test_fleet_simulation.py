@@ -310,7 +310,7 @@ class Fleets(Processes, RuleBasedStateMachine):
         named = world.credentials().fingerprint()
         held = {one: one.held.account.identity.fingerprint for one in self.engines}
         book = world.book(named)
-        kinds = [one.kind for one in (*book.cleared, *book.passwords)]
+        kinds = [one.kind for one in (*book.cleared, *book.passwords, *book.forgotten)]
         if book.saved and not book.final(kinds):
             self.served.clear()
             # who holds other credentials sends those once more before it reads the source again

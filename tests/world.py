@@ -84,6 +84,7 @@ class Book:
 
     passwords: list[Password] = field(default_factory=list)
     cleared: list[Password] = field(default_factory=list)  # by a success or a reset that siblings may not know of
+    forgotten: list[Password] = field(default_factory=list)  # but not if a store in trouble can be read
     proven: bool = False
     saved: bool = False  # that it is proven
     torn: bool = False  # the store was in trouble since: each process knows its own only
@@ -116,12 +117,12 @@ class Book:
 
     def answered(self, password: Password, kind: Kind) -> None:
         password.kind = kind
-        seen = [one for one in self.passwords if not self.torn or one.by & password.by]
-        doubt = any(one.left and one.kind in (Kind.MAYBE, Kind.CLIENT) for one in seen)
-        if password in self.passwords and (
-            kind is Kind.REMOVED or (kind is Kind.UNKNOWN and self.proven and not doubt)
-        ):
+        refusals = [one for one in self.passwords if one.left and one.kind in (Kind.MAYBE, Kind.CLIENT)]
+        doubt = any(not self.torn or one.by & password.by for one in refusals)
+        outage = kind is Kind.UNKNOWN and self.proven and not doubt
+        if password in self.passwords and (kind is Kind.REMOVED or outage):
             self.passwords.remove(password)
+            self.forgotten += [password] if outage and refusals else []
 
     def loses(self, *, all: bool = False) -> None:
         """The store is in trouble, or loses all."""
@@ -137,13 +138,15 @@ class Book:
             password.by &= self.aware
 
     def succeeds(self, *, well: bool = True) -> None:
-        self.cleared += self.passwords
+        self.cleared += [*self.passwords, *self.forgotten]
         self.passwords.clear()
+        self.forgotten.clear()
         self.proven, self.torn = True, not well
 
     def resets(self, now: float, by: Hashable, fleet: Iterable[Hashable], *, well: bool = True) -> None:
         """While the store is in trouble, nobody knows which siblings hear of a reset."""
-        self.cleared = [] if well else [*self.cleared, *self.passwords]
+        self.cleared = [] if well else [*self.cleared, *self.passwords, *self.forgotten]
+        self.forgotten.clear()
         self.passwords[:] = [Password(now, set(fleet), kind=Kind.RESET, known=True)]
         self.not_before.clear()
         self.torn, self.aware, self.lost = not well, {by} if well else set(), not well
