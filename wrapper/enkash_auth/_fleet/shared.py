@@ -39,7 +39,7 @@ def look(store: Store, credentials: Credentials, runtime: Runtime) -> tuple[Toke
         found: tuple[TokenRecord | None, Ledger, Backoff] = end.value
         return found
     except Exception as error:
-        why = _named(error)
+        why = named(error)
     raise StoreError(why)
 
 
@@ -102,9 +102,9 @@ class Shared:
                         value, answered = self._done(command, sealed, given), True
                     except Exception as error:
                         failed = True
-                        self._store_failed(_named(error), host)
+                        self._store_failed(named(error), host)
                         kind = TooSlowError if isinstance(error, TooSlowError) else StoreError
-                        command = steps.throw(kind(_named(error)))
+                        command = steps.throw(kind(named(error)))
                         continue
                 command = steps.send((self._runtime.now(), value))
         except StopIteration as end:
@@ -148,5 +148,6 @@ class Shared:
         self._down_until = self._runtime.monotonic() + _DOWN
 
 
-def _named(error: Exception) -> str:
+def named(error: Exception) -> str:
+    """Return why a store failed; the text of an exception that is not ours may hold secrets."""
     return str(error) if isinstance(error, StoreError) else f"the token store failed ({type(error).__name__})"

@@ -141,9 +141,10 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
     if store is None:
         attempts = Attempts(attempts_path(), runtime)
         ledger = attempts.look(credentials.fingerprint())
-        lost = attempts.trouble or (None if ledger else f"another process keeps {attempts.path} locked")
-        state = State(credentials, None, _NO_STORE, runtime.now(), not lost, uncounted=lost, locked=ledger is None)
-        return evolve(state, ledger=ledger or Ledger())
+        locked = ledger is None
+        lost = f"another process keeps {attempts.path} locked" if locked else attempts.trouble or None
+        state = State(credentials, None, _NO_STORE, runtime.now(), not lost, uncounted=lost, locked=locked)
+        return state if ledger is None else evolve(state, ledger=ledger)
     from enkash_auth._fleet.shared import look  # needs an extra, whose presence the provider has checked
 
     try:
@@ -155,11 +156,13 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
 
 def cannot_be_written(store: Store) -> str | None:
     """Return why a store takes nothing (a full disk), None if it does: take a lease that no sign-in needs."""
+    from enkash_auth._fleet.shared import named  # as above
+
     try:
         if lease := call_within(_PATIENCE, partial(store.lock, "doctor", _PATIENCE)):
             lease.release()
     except Exception as error:
-        return str(error) if isinstance(error, StoreError) else f"the token store failed ({type(error).__name__})"
+        return named(error)
     return None
 
 
