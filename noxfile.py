@@ -176,10 +176,10 @@ def types(session: nox.Session) -> None:
     session.run("pyright", "--pythonpath", str(Path(session.bin) / "python"))
 
 
-OF_TOOLS = [f"tests/test_{name}.py" for name in ("generate", "indexes", "judge", "release")]
+OF_TOOLS = [f"tests/test_{name}.py" for name in ("generate", "indexes", "judge", "release", "spec_fuzz")]
 # several processes, whole programs, simulated worlds: no line of the package is reached by them alone
 SYSTEMS = "availability", "contract", "demo", "examples", "explore", "processes", "recipes", "testing_guide"
-SYSTEMS += "cache_simulation", "fleet_simulation", "simulation"
+SYSTEMS += "arrows", "docs", "valkey_sets", "scale", "sticky", "cache_simulation", "fleet_simulation", "simulation"
 OF_SYSTEMS = [f"tests/test_{name}.py" for name in SYSTEMS]
 # what `make test` runs of the package's tests
 QUICK = "not thorough and not alone"

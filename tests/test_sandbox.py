@@ -1,6 +1,5 @@
 import asyncio
 import base64
-import pathlib
 import re
 import sys
 import time
@@ -8,12 +7,8 @@ from functools import partial
 
 import httpx
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, settings
 
 from enkash_auth.testing import Sandbox
-
-SPEC = pathlib.Path(__file__).parent.parent / "spec" / "enkash-auth.yaml"
 
 
 class Clock:
@@ -258,32 +253,6 @@ def test_repr_holds_no_secret():
     sandbox = Sandbox()
     token = grant(sandbox).json()["access_token"]
     assert not any(secret in repr(sandbox) for secret in (sandbox.password, sandbox.client_secret, token))
-
-
-def against_the_spec():
-    sandbox = Sandbox(lock_after=10**9)
-    config = schemathesis.Config.from_dict(
-        {
-            "auth": {"basic": {"username": sandbox.basic_client_id, "password": sandbox.client_secret}},
-            "checks": {
-                # Well-formed but wrong credentials are rightly answered with 400 invalid_grant.
-                "positive_data_acceptance": {"expected-statuses": ["2xx", 400, 401]},
-                # As recorded, stock Spring answers GET with 405 and no `Allow`, and PUT with one that names GET.
-                "unsupported_method": {"enabled": False},
-                "allow_header_conformance": {"enabled": False},
-            },
-        }
-    )
-    schema = schemathesis.openapi.from_path(SPEC, config=config)
-    schema.app = sandbox.app
-    return schema
-
-
-@pytest.mark.once
-@against_the_spec().parametrize()
-@settings(max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-def test_schemathesis_finds_nothing(case):
-    case.call_and_validate()
 
 
 def test_an_unknown_casing_is_refused() -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -25,7 +26,7 @@ from redis.crc import key_slot
 from enkash_auth import stores
 from enkash_auth.errors import ConfigurationError
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, Store, StoreError, from_url
-from enkash_auth.stores._redis_clients import client_from_url
+from enkash_auth.stores._redis_clients import client_from_url, place_of
 from enkash_auth.testing import StoreContract
 from proxy import Proxy, certificate
 from test_secrets import assert_clean
@@ -165,6 +166,17 @@ def test_a_sentinel_url_has_accounts_of_server_and_sentinels_and_one_tls(scheme:
     for one in sentinels:
         assert (one["username"], one["password"]) == (("b", "c ") if tls else (None, "c"))
     assert all(("SSL" in one.connection_class.__name__) == tls for one in (pool, *pools))
+
+
+def test_a_message_names_the_place_of_any_client() -> None:
+    cluster = SimpleNamespace(nodes_manager=SimpleNamespace(startup_nodes={"a:6379": None, "b:6379": None}))
+    places = {
+        "db:6380": redis.Redis(host="db", port=6380),
+        "/run/valkey.sock": redis.Redis(unix_socket_path="/run/valkey.sock"),
+        "service tokens of a Sentinel": client_from_url("redis+sentinel://host/tokens"),
+        "cluster at a:6379, b:6379": cluster,
+    }
+    assert [place_of(client) for client in places.values()] == [*places]
 
 
 @pytest.mark.parametrize(
