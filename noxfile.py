@@ -177,7 +177,7 @@ def types(session: nox.Session) -> None:
 
 
 OF_TOOLS = [f"tests/test_{name}.py" for name in ("generate", "indexes", "judge", "release", "spec_fuzz")]
-# several processes, whole programs, simulated worlds: no line of the package is reached by them alone
+# several processes, whole programs, simulated worlds, pages: no line of the package is reached by them alone
 SYSTEMS = "availability", "contract", "demo", "examples", "explore", "processes", "recipes", "testing_guide"
 SYSTEMS += "arrows", "docs", "valkey_sets", "scale", "sticky", "cache_simulation", "fleet_simulation", "simulation"
 OF_SYSTEMS = [f"tests/test_{name}.py" for name in SYSTEMS]
@@ -420,7 +420,6 @@ def minimums(session: nox.Session) -> None:
         "aiohttp",
         "requests",
         "hypothesis",
-        "schemathesis",
         "httpx2",
         "opentelemetry-sdk",
         "pytest",
