@@ -429,5 +429,6 @@ def minimums(session: nox.Session) -> None:
     )
     session.install("-r", lowest, *tools)
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
-    # Not the project's own pages; nor, among whole systems, the frameworks, which want newer versions.
-    session.run("pytest", *GATE, "--ignore=tests/test_docs.py", *session.posargs)
+    # Not whole systems: the frameworks among them want newer versions. But redis-py's clients of several servers.
+    measured = [argument for argument in GATE if "valkey_sets" not in argument]
+    session.run("pytest", *measured, *session.posargs)
