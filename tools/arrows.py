@@ -21,7 +21,7 @@ ROOMS = (
     ("_signin",),
     ("_settings", "_runtime", "otel"),
     ("events", "stores", "_versions"),
-    ("_policy", "_forks"),
+    ("_policy", "_forks", "_machine"),
     ("errors",),
 )
 FLOORS = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}

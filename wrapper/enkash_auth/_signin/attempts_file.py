@@ -17,12 +17,12 @@ from typing import TypeVar
 from attrs import evolve
 
 from enkash_auth._forks import forks
+from enkash_auth._machine import boot_id, make_directory
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._policy.memory import Memory
 from enkash_auth._runtime import Runtime, exclusively
-from enkash_auth.stores._directory import make_directory
 
 try:
     import sqlite3  # here, for a sign-in must not import: a fork may come
@@ -184,8 +184,7 @@ def _runs(attempt: Attempt, now: Moment) -> bool:
 def _place() -> int:
     """Return a number for this boot of this machine, and for the namespace of its process ids; 0 without /proc."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-        return zlib.crc32(boot + bytes(Path("/proc/self/ns/pid").readlink()))
+        return zlib.crc32(boot_id() + bytes(Path("/proc/self/ns/pid").readlink()))
     except OSError:
         return 0
 

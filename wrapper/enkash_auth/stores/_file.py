@@ -11,11 +11,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from enkash_auth._machine import boot_id, make_directory
 from enkash_auth._policy.cause import cause_of
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth.errors import ConfigurationError
 
-from ._directory import make_directory
 from ._protocol import Lease, Lock, StoreError, store_errors
 
 _LARGEST = 64 * 1024
@@ -144,7 +144,7 @@ class FileStore:
         except ValueError:
             return None  # cut off or foreign: the next save replaces it
         now = _now()
-        ages = [now.wall - wall, now.monotonic - monotonic if boot and boot == _boot() else float("-inf")]
+        ages = [now.wall - wall, now.monotonic - monotonic if boot and boot == boot_id() else float("-inf")]
         left = min(seconds, seconds - max(ages))
         return (value, left) if left > 0 and (max(ages) >= 0 or seconds > _LONG) else None
 
@@ -154,7 +154,7 @@ class FileStore:
         descriptor, name = tempfile.mkstemp(_NEW, f".{key}.", self._directory)  # 0600, never a link
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(b"%.6f %.6f %.6f %s\n" % (*saved, seconds, _boot()) + value)
+                file.write(b"%.6f %.6f %.6f %s\n" % (*saved, seconds, boot_id()) + value)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(self._directory / key)
@@ -173,11 +173,3 @@ class FileStore:
 
 def _now() -> Moment:
     return Moment(time.monotonic(), time.time())
-
-
-def _boot() -> bytes:
-    """Return an id of this boot of the machine, nothing where the system has none (only Linux has)."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
-    except OSError:
-        return b""
