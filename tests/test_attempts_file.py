@@ -177,8 +177,8 @@ def test_without_proc_a_process_counts_as_running_for_its_time(
     def missing(*_: object) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr(Path, "read_bytes", missing)
-    monkeypatch.setattr(Path, "read_text", missing)
+    for look in ("read_bytes", "read_text", "readlink"):
+        monkeypatch.setattr(Path, look, missing)
     for _ in range(2):
         assert begun(make(path, clock), clock).owner[:1] == (0,)
     assert blocked(make(path, clock), clock, 1.0) == Decision(2, Kind.OPEN)
