@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import logging
 import re
 import sys
 import time
@@ -273,3 +274,21 @@ def test_serving_and_closing_twice_does_no_harm() -> None:
     assert sandbox.serve().base_url == url
     sandbox.close()
     sandbox.close()
+
+
+def test_a_service_on_uvicorn_keeps_its_logs_and_the_sandbox_adds_none(caplog):
+    access = logging.getLogger("uvicorn.access")
+    access.addHandler(handler := logging.NullHandler())
+    with caplog.at_level(logging.DEBUG, "uvicorn"), Sandbox() as sandbox:
+        httpx.get(sandbox.base_url, trust_env=False)
+        assert access.handlers == [handler]
+        assert access.isEnabledFor(logging.INFO)
+        access.info("mine")
+    access.removeHandler(handler)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == ["mine"]
+
+
+def test_an_option_of_a_wrong_type_is_logged(caplog):
+    with Sandbox(life="60") as sandbox, httpx.Client(base_url=sandbox.base_url, trust_env=False) as client:
+        assert grant(sandbox, client).status_code == 500
+    assert "unsupported operand" in caplog.text
