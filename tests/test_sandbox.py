@@ -292,3 +292,15 @@ def test_an_option_of_a_wrong_type_is_logged(caplog):
     with Sandbox(life="60") as sandbox, httpx.Client(base_url=sandbox.base_url, trust_env=False) as client:
         assert grant(sandbox, client).status_code == 500
     assert "unsupported operand" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("POST", "/oauth/token/"), ("DELETE", "/api/echo"), ("PUT", "/api/echo/")]
+)
+def test_a_socket_answers_as_the_transport_does(method, path):
+    sandbox = Sandbox()
+    with sandbox, httpx.Client(base_url=sandbox.base_url, trust_env=False) as client:
+        served = client.request(method, path)
+    with httpx.Client(base_url=sandbox.base_url, transport=sandbox.transport) as client:
+        direct = client.request(method, path)
+    assert (served.status_code, served.text) == (direct.status_code, direct.text)
