@@ -252,6 +252,15 @@ def test_an_observation_is_saved_read_by_the_next_report_and_on_the_page(run: Ru
     assert observations.on_page(page, observations.read(root)) == page
 
 
+def test_a_refusal_of_the_same_day_is_kept_beside_the_success(run: Run, root: Path, clock: Clock) -> None:
+    run(sandbox(clock).transport)
+    refused = run(answered({"error": "invalid_grant"}, 400))
+    assert not [line for line in refused if line.startswith("changed since")]
+    assert [one["answers"][0]["status"] for one in observations.read(root)] == [400, 200]
+    page = (root / "docs" / "server.md").read_text()
+    assert page.count(f"| `{HOST}` | 2001-09-09 | ") == 2
+
+
 def test_the_spec_is_asked_until_it_says_what_was_observed(run: Run, root: Path, clock: Clock) -> None:
     title = f"spec/enkash-auth.yaml leaves this open; add 'observed on {HOST}' to these lines:"
     lines = run(sandbox(clock).transport)

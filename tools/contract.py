@@ -138,7 +138,8 @@ def report(root: Path, credentials: Credentials, client: httpx.Client) -> Iterat
 def _kept(root: Path, spec: Spec, seen: Observation) -> Iterator[str]:
     if found := spec.open_questions(seen):
         yield from _named(f"{SPEC} leaves this open; add 'observed on {seen['host']}' to these lines:", found)
-    before = [one for one in observations.read(root) if one["host"] == seen["host"]]
+    kept = [one for one in observations.read(root) if one["host"] == seen["host"]]
+    before = [one for one in kept if observations.issued(one) == observations.issued(seen)]
     if before and (changed := observations.changes(before[-1], seen)):
         yield from (f"changed since {before[-1]['date']}:", *(f"  {line}" for line in changed))
     yield f"saved as {observations.save(root, seen)} and on {observations.PAGE}: commit both"

@@ -109,12 +109,18 @@ def to_toml(seen: Observation) -> str:
 def read(root: Path) -> list[Observation]:
     """Return the saved observations, by host, oldest first."""
     found = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (root / FOLDER).glob("*.toml")]
-    return sorted(found, key=lambda one: (one["host"], one["date"]))
+    return sorted(found, key=lambda one: (one["host"], one["date"], issued(one)))
+
+
+def issued(seen: Observation) -> bool:
+    """Whether the first sign-in brought a token; a refusal is an observation beside it."""
+    return bool({"access_token", "accessToken"} & seen["answers"][0]["fields"].keys())
 
 
 def save(root: Path, seen: Observation) -> Path:
     """Write an observation into its file, and all of them into docs/server.md."""
-    path = root / FOLDER / f"{seen['host'].replace(':', '_')}-{seen['date']}.toml"
+    refused = "" if issued(seen) else "-refused"
+    path = root / FOLDER / f"{seen['host'].replace(':', '_')}-{seen['date']}{refused}.toml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(to_toml(seen), encoding="utf-8")
     page = (root / PAGE).read_text(encoding="utf-8")
