@@ -152,6 +152,7 @@ def test_an_answer_as_the_spec_has_it_differs_in_nothing(run: Run, transport: ht
 
 def test_no_value_is_shown_or_saved_even_as_a_name(run: Run, root: Path, caplog: pytest.LogCaptureFixture) -> None:
     leaky = {**TOKEN, "canary-user": {"canary-token-of-some-length": "canary-deep"}, "a b": 1, "x" * 41: 1}
+    leaky["n4canary-drawn-at-random"] = 1
     lines = run(answered(leaky, X_Canary_Pass="canary-value", WWW_Authenticate='Bearer realm="canary-realm"'))
     assert "(hidden)" in "".join(lines)
     saved = "".join(path.read_text() for path in [*root.rglob("*.toml"), root / "docs" / "server.md"])

@@ -84,9 +84,10 @@ def _fields(node: Any, hidden: list[str], inside: str = "") -> Iterator[tuple[st
 
 
 def _name(name: str, hidden: Iterable[str]) -> str:
-    """Return a name unless it is, or holds, a value: a server may use a user's name as a key."""
-    plain = re.fullmatch(r"[A-Za-z_][\w-]{0,39}", name) and not any(text in name for text in hidden)
-    return name if plain else "(hidden)"
+    """Return a name unless it is, or holds, a value: a server may use a user's name or a token as a key."""
+    plain = re.fullmatch(r"[A-Za-z_][\w-]{0,39}", name, re.ASCII) and not any(text in name for text in hidden)
+    drawn = len(name) > 15 and re.search(r"\d", name)  # as a token is, that is no value of another field
+    return name if plain and not drawn else "(hidden)"
 
 
 def _casing(names: Iterable[str]) -> str | None:
