@@ -208,6 +208,7 @@ def test_revoked_token_is_not_handed_out_again():
         ("rate_limited", {"retry_after": 7}, 429, ("retry-after", "7")),
         ("html_502", {}, 502, ("content-type", "text/html;charset=utf-8")),
         ("raw", {"status": 520, "body": b"\0", "headers": {"X-A": "b"}}, 520, ("x-a", "b")),
+        ("raw", {"status": 429, "body": '{"wait": 1}'}, 429, ("content-length", "11")),
         ("slow", {"seconds": 0.001}, 200, ("cache-control", "no-store")),
     ],
 )
