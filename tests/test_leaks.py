@@ -1,6 +1,8 @@
 """The leak check sees a secret wherever a service may let it slip, and nothing else."""
 
 import base64
+import contextlib
+import io
 import logging
 import sys
 import warnings
@@ -235,11 +237,40 @@ def test_a_failed_assertion_is_the_tests_own(sandbox: Sandbox) -> None:
         raise AssertionError(f"mine: {sandbox.password}")
 
 
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_is_seen_that_pytest_puts_back(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(AssertionError, match=f"the password shows in {name}"), LeakCheck(sandbox):
+        with capsys.disabled():  # as for each record of a live log, and between a fixture and its test
+            pass
+        print(sandbox.password, file=getattr(sys, name))
+
+
+def test_a_stream_is_seen_that_a_handler_has_kept(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    print(sandbox.password)
+    kept = sys.stdout
+    with pytest.raises(AssertionError, match="the password shows in stdout"), LeakCheck(sandbox):
+        kept.write(f"{sandbox.password}\n")
+    with LeakCheck(sandbox):
+        print("mine")
+    assert capsys.readouterr().out == f"{sandbox.password}\n{sandbox.password}\nmine\n"
+
+
+def test_a_stream_of_text_alone_is_seen(sandbox: Sandbox) -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as kept:
+        with pytest.raises(AssertionError, match="the password shows in stdout"), LeakCheck(sandbox):
+            print(sandbox.password)
+        assert kept.getvalue() == f"{sandbox.password}\n"
+
+
 def test_it_leaves_nothing_behind(sandbox: Sandbox) -> None:
     def state() -> tuple[object, ...]:
-        return logging.getLogRecordFactory(), logging.getLogger().level, sys.stdout, sys.stderr, warnings.showwarning
+        streams = [vars(stream.buffer).get("write") for stream in (sys.stdout, sys.stderr)]
+        return logging.getLogRecordFactory(), logging.getLogger().level, streams, warnings.showwarning
 
     before = state()
-    with LeakCheck(sandbox):
+    check = LeakCheck(sandbox)
+    with check, check:  # a fixture's and a test's
         assert state() != before
     assert state() == before

@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +29,7 @@ class LeakCheck:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._seen: list[tuple[str, str]] = []  # place, text
+        self._blocks: list[_Block] = []  # a fixture's around a test's
 
     def look_at(self, *things: object) -> None:
         """Look at more, when the block ends: an error that was caught in it, an answer's text, any object."""
@@ -36,23 +38,24 @@ class LeakCheck:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._records = stack.enter_context(_kept_records())
-            self._streams = [stack.enter_context(_copied(name)) for name in ("stdout", "stderr")]
-            self._warned = stack.enter_context(warnings.catch_warnings(record=True))
-            self._stack = stack.pop_all()
+            records = stack.enter_context(_kept_records())
+            streams = {name: stack.enter_context(_copied(getattr(sys, name))) for name in ("stdout", "stderr")}
+            warned = stack.enter_context(warnings.catch_warnings(record=True))
+            self._blocks.append(_Block(records, streams, warned, stack.pop_all()))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         __tracebackhide__ = True
-        self._stack.close()
-        for warned in self._warned:
+        block = self._blocks.pop()
+        block.stack.close()
+        for warned in block.warned:
             self._seen.append((f"a warning ({warned.filename}:{warned.lineno})", _text(warned.message)))
             told = (warned.message, warned.category, warned.filename, warned.lineno, warned.file, warned.line)
             warnings.showwarning(*told)  # to whom it would have gone
-        for made in self._records:
+        for made in block.records:
             place = f"a log record of {made.record.name!r} ({made.record.filename}:{made.record.lineno})"
             self._seen.append((place, made.text()))
-        self._seen += [(copy.name, "".join(copy.texts)) for copy in self._streams]
+        self._seen += [(name, text()) for name, text in block.streams.items()]
         if isinstance(error, AssertionError):
             return  # the test's own: a comparison of tokens may well show them
         if error is not None:
@@ -64,38 +67,28 @@ class LeakCheck:
             raise AssertionError("\n".join(dict.fromkeys(leaks))) from error
 
 
-class _Copy:
-    """A stream that passes everything on and remembers what was written, to its `buffer`, too."""
+@contextmanager
+def _copied(stream: Any) -> Iterator[Callable[[], str]]:
+    """Remember what a stream gets, in the stream itself: handlers have kept it, and pytest puts it back at will."""
+    place = getattr(stream, "buffer", stream)  # text ends there, too
+    parts, write, before = list[bytes](), place.write, vars(place).get("write")
+    encoding = getattr(stream, "encoding", None) or "utf-8"
 
-    def __init__(self, stream: Any, name: str, texts: list[str] | None = None) -> None:
-        self._stream, self.name, self.texts = stream, name, [] if texts is None else texts
-
-    @property
-    def buffer(self) -> _Copy:
-        return _Copy(self._stream.buffer, self.name, self.texts)
-
-    def write(self, text: Any) -> int:
-        written: int = self._stream.write(text)  # click tries bytes first, which a text stream refuses
-        self.texts.append(text if isinstance(text, str) else bytes(text).decode(errors="replace"))
+    def copy(text: Any) -> Any:
+        written = write(text)  # click tries bytes first, which a text stream refuses
+        parts.append(text.encode(encoding, "replace") if isinstance(text, str) else bytes(text))
         return written
 
-    def writelines(self, lines: Iterable[Any]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-@contextmanager
-def _copied(name: str) -> Iterator[_Copy]:
-    before = getattr(sys, name)
-    copy = _Copy(before, name)
-    setattr(sys, name, copy)
+    stream.flush()  # what was written before is not the block's
+    place.write = copy
     try:
-        yield copy
+        yield lambda: b"".join(parts).decode(encoding, "replace")
     finally:
-        setattr(sys, name, before)
+        stream.flush()
+        if before is None:
+            del place.write
+        else:
+            place.write = before
 
 
 class _Made:
@@ -112,6 +105,14 @@ class _Made:
         if record.exc_info and record.exc_info[1]:
             texts.append(_text(record.exc_info[1]))
         return "\n".join(texts)
+
+
+@dataclass
+class _Block:
+    records: list[_Made]
+    streams: dict[str, Callable[[], str]]
+    warned: list[warnings.WarningMessage]
+    stack: ExitStack
 
 
 @contextmanager
