@@ -1,6 +1,7 @@
 """What the sandbox remembers and how it decides: no sockets, no threads, no web framework."""
 
 import base64
+import codecs
 import secrets
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class State(Traffic):
         basic_client_id: str | None = None,
     ) -> None:
         super().__init__(clock)
+        codecs.lookup(form_charset)  # a misspelt one would be taken for UTF-8
         self.life, self.sticky, self.latency, self.lock_after = life, sticky, latency, lock_after
         self.casing = choose(casing, dict.fromkeys(["snake", "camel"]), "casing")
         self.dialect, self.disabled, self.row_gap = dialect, disabled, row_gap
