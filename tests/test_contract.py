@@ -1,5 +1,6 @@
 """`nox -s contract`: what it says of a server, where it keeps that, and that it shows no value."""
 
+import itertools
 import json
 import os
 import shutil
@@ -187,6 +188,11 @@ def test_after_a_reset_one_more_password_may_leave(run: Run, server: Server, roo
         provider.reset()
     run(server.transport)
     assert len(server.requests) == 2
+
+
+def test_an_answer_without_end_is_cut(run: Run) -> None:
+    (said,) = run(httpx.MockTransport(lambda _: httpx.Response(200, content=itertools.repeat(b" " * 1000))))
+    assert "larger than 64 KiB" in said
 
 
 def test_an_outage_is_no_observation(run: Run, root: Path) -> None:
