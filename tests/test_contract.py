@@ -1,5 +1,6 @@
 """`nox -s contract`: what it says of a server, where it keeps that, and that it shows no value."""
 
+import itertools
 import json
 import os
 import shutil
@@ -152,6 +153,7 @@ def test_an_answer_as_the_spec_has_it_differs_in_nothing(run: Run, transport: ht
 
 def test_no_value_is_shown_or_saved_even_as_a_name(run: Run, root: Path, caplog: pytest.LogCaptureFixture) -> None:
     leaky = {**TOKEN, "canary-user": {"canary-token-of-some-length": "canary-deep"}, "a b": 1, "x" * 41: 1}
+    leaky["n4canary-drawn-at-random"] = 1
     lines = run(answered(leaky, X_Canary_Pass="canary-value", WWW_Authenticate='Bearer realm="canary-realm"'))
     assert "(hidden)" in "".join(lines)
     saved = "".join(path.read_text() for path in [*root.rglob("*.toml"), root / "docs" / "server.md"])
@@ -186,6 +188,11 @@ def test_after_a_reset_one_more_password_may_leave(run: Run, server: Server, roo
         provider.reset()
     run(server.transport)
     assert len(server.requests) == 2
+
+
+def test_an_answer_without_end_is_cut(run: Run) -> None:
+    (said,) = run(httpx.MockTransport(lambda _: httpx.Response(200, content=itertools.repeat(b" " * 1000))))
+    assert "larger than 64 KiB" in said
 
 
 def test_an_outage_is_no_observation(run: Run, root: Path) -> None:
@@ -250,6 +257,15 @@ def test_an_observation_is_saved_read_by_the_next_report_and_on_the_page(run: Ru
     assert f"| `{HOST}` | 2001-09-09 | 200 application/json | `access_token` string, `token_type` string," in page
     assert f"| `{HOST}` | 2001-09-11 | 200 application/json | `accessToken` string," in page
     assert observations.on_page(page, observations.read(root)) == page
+
+
+def test_a_refusal_of_the_same_day_is_kept_beside_the_success(run: Run, root: Path, clock: Clock) -> None:
+    run(sandbox(clock).transport)
+    refused = run(answered({"error": "invalid_grant"}, 400))
+    assert not [line for line in refused if line.startswith("changed since")]
+    assert [one["answers"][0]["status"] for one in observations.read(root)] == [400, 200]
+    page = (root / "docs" / "server.md").read_text()
+    assert page.count(f"| `{HOST}` | 2001-09-09 | ") == 2
 
 
 def test_the_spec_is_asked_until_it_says_what_was_observed(run: Run, root: Path, clock: Clock) -> None:

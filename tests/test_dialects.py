@@ -115,6 +115,17 @@ def test_a_misspelt_option_is_answered_with_those_that_there_are(call: Callable[
         call()
 
 
+def test_a_misspelt_charset_is_refused() -> None:
+    with pytest.raises(LookupError, match="latin1x"):
+        Sandbox(form_charset="latin1x")
+
+
+def test_an_option_of_another_fault_is_refused() -> None:
+    for call in (Sandbox().fail_next, Sandbox().start_outage):
+        with pytest.raises(TypeError, match="'server_error' takes no option 'status'; 'raw' does"):
+            call("server_error", status=503)
+
+
 def test_the_guide_names_every_dialect_under_its_kind() -> None:
     rows = re.findall(
         r"^\| `(clear|client|maybe|unknown|not tried)`: [^|]*\| (.*) \|$", GUIDE.read_text(), re.MULTILINE

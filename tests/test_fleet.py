@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,25 @@ def test_a_killed_holder_delays_others_no_longer_than_its_lease_and_they_make_no
     assert fleet.ask() == ["canary-token-1"]
     assert 6 <= fleet.clock.monotonic - asked < 7
     assert fleet.store.operations < 100
+
+
+@pytest.mark.parametrize(
+    ("read", "requests", "events"),
+    [
+        (lambda value, left: (memoryview(value), Decimal(left)), 1, ["issued", "adopted"]),
+        (lambda value, left: (value.decode("latin-1"), left), 2, ["issued", "store_down", "issued"]),
+    ],
+    ids=["memoryview-Decimal", "str"],
+)
+def test_a_store_of_other_types_is_read_or_fails_but_is_never_empty(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, read: Callable[[bytes, float], Any], requests: int, events: list[str]
+) -> None:
+    load = MemoryStore.load
+    monkeypatch.setattr(MemoryStore, "load", lambda self, key: (found := load(self, key)) and read(*found))
+    fleet.ask()
+    fleet.ask()
+    assert fleet.requests == requests
+    assert fleet.heard.kinds == events
 
 
 class TestWithoutTheStore:

@@ -1,6 +1,8 @@
 """The leak check sees a secret wherever a service may let it slip, and nothing else."""
 
 import base64
+import contextlib
+import io
 import logging
 import sys
 import warnings
@@ -49,6 +51,36 @@ def noted(secret: str) -> None:
     raise error
 
 
+def changed(secret: str) -> None:
+    answer = {"access_token": secret}
+    logging.Logger("quiet").info("got %s", answer)
+    answer.clear()
+
+
+def far(secret: str) -> None:
+    try:
+        try:
+            raise_(Hidden(secret), None)
+        except Hidden as error:
+            raise KeyError("it failed") from error
+    except KeyError as error:
+        raise ValueError("it failed") from error
+
+
+class Hidden(Exception):
+    """Its text does not hold its argument."""
+
+    def __str__(self) -> str:
+        return ""
+
+
+class Unshown:
+    """It cannot be shown, as an object whose database session is over."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("detached")
+
+
 class Shown:
     """Its text differs from its repr."""
 
@@ -64,6 +96,7 @@ SLIPS: dict[str, tuple[Callable[[str], object], str]] = {
     "str": (lambda secret: log.info("got %s", Shown(secret)), "a log record of 'service'"),
     "extra": (lambda secret: log.info("got it", extra={"header": secret}), "a log record of 'service'"),
     "traceback": (logged_exception, "a log record of 'service'"),
+    "changed": (changed, "a log record of 'quiet'"),
     "unpropagated": (unpropagated, "a log record of 'quiet'"),
     "stdout": (lambda secret: print(secret), "stdout"),
     "stderr": (lambda secret: print("got", secret, file=sys.stderr), "stderr"),
@@ -71,8 +104,10 @@ SLIPS: dict[str, tuple[Callable[[str], object], str]] = {
     "click": (click.echo, "stdout"),
     "bytes": (lambda secret: sys.stdout.buffer.writelines([b"got ", secret.encode()]), "stdout"),
     "lines": (lambda secret: sys.stdout.writelines(["got ", secret]), "stdout"),
+    "broken lines": (lambda secret: print(f"got {secret[:9]}\n    {secret[9:]}"), "stdout"),
     "error": (lambda secret: raise_(ValueError(f"got {secret}")), "a ValueError"),
     "cause": (lambda secret: raise_(ValueError("it failed"), KeyError(secret)), "a ValueError"),
+    "a far cause": (far, "a ValueError"),
     "note": (noted, "a ValueError"),
     "group": (lambda secret: raise_(ExceptionGroup("two", [ValueError(secret)])), "a ExceptionGroup"),
 }
@@ -113,9 +148,46 @@ def test_each_secret_is_known(sandbox: Sandbox, provider: TokenProvider, name: s
         print(FORMS[name](sandbox, provider))
 
 
-def test_a_password_in_a_form_is_known() -> None:
-    with pytest.raises(AssertionError, match="the password shows"), LeakCheck(Sandbox(password="a b&c d%e")):
-        print("a+b%26c+d%25e")
+@pytest.mark.parametrize(
+    "shown", ["a+b%26%C3%A7+d%25%22e", "a%20b%26%C3%A7%20d%25%22e", r"a b&\u00e7 d%\"e"], ids=["form", "path", "JSON"]
+)
+def test_a_password_is_known_however_it_is_written(shown: str) -> None:
+    with pytest.raises(AssertionError, match="the password shows"), LeakCheck(Sandbox(password='a b&ç d%"e')):
+        print(shown)
+
+
+def test_a_password_is_known_after_its_rotation(sandbox: Sandbox) -> None:
+    old = sandbox.password
+    sandbox.password = "a-new-password"
+    with pytest.raises(AssertionError, match="the password shows"), LeakCheck(sandbox):
+        print(old)
+
+
+def test_logging_that_a_test_suite_has_silenced_is_seen(sandbox: Sandbox) -> None:
+    logging.disable(logging.ERROR)
+    try:
+        with pytest.raises(AssertionError, match="the password shows"), LeakCheck(sandbox):
+            log.info(sandbox.password)
+        assert not log.isEnabledFor(logging.ERROR)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def test_what_a_filter_has_struck_out_is_no_leak(sandbox: Sandbox) -> None:
+    def strike(record: logging.LogRecord) -> bool:
+        record.msg, record.args = "got ***", None
+        return True
+
+    quiet = logging.Logger("quiet")
+    quiet.addFilter(strike)
+    with LeakCheck(sandbox):
+        quiet.info("got %s", sandbox.password)
+
+
+def test_an_object_that_cannot_be_shown_hides_nothing(sandbox: Sandbox) -> None:
+    with pytest.raises(AssertionError, match="the password shows in a log record"), LeakCheck(sandbox) as check:
+        check.look_at(Unshown())
+        log.info("got it", extra={"row": Unshown(), "header": sandbox.password})
 
 
 def test_an_expired_token_is_still_a_secret(sandbox: Sandbox, provider: TokenProvider) -> None:
@@ -165,11 +237,40 @@ def test_a_failed_assertion_is_the_tests_own(sandbox: Sandbox) -> None:
         raise AssertionError(f"mine: {sandbox.password}")
 
 
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_is_seen_that_pytest_puts_back(
+    sandbox: Sandbox, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(AssertionError, match=f"the password shows in {name}"), LeakCheck(sandbox):
+        with capsys.disabled():  # as for each record of a live log, and between a fixture and its test
+            pass
+        print(sandbox.password, file=getattr(sys, name))
+
+
+def test_a_stream_is_seen_that_a_handler_has_kept(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    print(sandbox.password)
+    kept = sys.stdout
+    with pytest.raises(AssertionError, match="the password shows in stdout"), LeakCheck(sandbox):
+        kept.write(f"{sandbox.password}\n")
+    with LeakCheck(sandbox):
+        print("mine")
+    assert capsys.readouterr().out == f"{sandbox.password}\n{sandbox.password}\nmine\n"
+
+
+def test_a_stream_of_text_alone_is_seen(sandbox: Sandbox) -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as kept:
+        with pytest.raises(AssertionError, match="the password shows in stdout"), LeakCheck(sandbox):
+            print(sandbox.password)
+        assert kept.getvalue() == f"{sandbox.password}\n"
+
+
 def test_it_leaves_nothing_behind(sandbox: Sandbox) -> None:
     def state() -> tuple[object, ...]:
-        return logging.getLogRecordFactory(), logging.getLogger().level, sys.stdout, sys.stderr, warnings.showwarning
+        streams = [vars(stream.buffer).get("write") for stream in (sys.stdout, sys.stderr)]
+        return logging.getLogRecordFactory(), logging.getLogger().level, streams, warnings.showwarning
 
     before = state()
-    with LeakCheck(sandbox):
+    check = LeakCheck(sandbox)
+    with check, check:  # a fixture's and a test's
         assert state() != before
     assert state() == before

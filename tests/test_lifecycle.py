@@ -101,10 +101,12 @@ def test_a_sign_in_imports_nothing(run: Run) -> None:
     with Sandbox() as sandbox:
         process = run(sandbox, script)
         assert process.stdin and process.stdout
+        later = "Wed, 21 Oct 2065 07:28:00 GMT"
+        faults: dict[str, Any] = {"rate_limited": {"retry_after": later}, "raw": {"status": 400, "body": b"{}"}}
         for fault in ("", "html_502", "rate_limited", "raw"):
             if fault:
                 sandbox.end_outage()
-                sandbox.start_outage(fault, retry_after="Wed, 21 Oct 2065 07:28:00 GMT", status=400, body=b"{}")
+                sandbox.start_outage(fault, **faults.get(fault, {}))
             process.stdin.write("go\n")
             process.stdin.flush()
             assert process.stdout.readline() == "[]\n", fault

@@ -1,5 +1,6 @@
 import asyncio
 import base64
+import logging
 import re
 import sys
 import time
@@ -207,6 +208,7 @@ def test_revoked_token_is_not_handed_out_again():
         ("rate_limited", {"retry_after": 7}, 429, ("retry-after", "7")),
         ("html_502", {}, 502, ("content-type", "text/html;charset=utf-8")),
         ("raw", {"status": 520, "body": b"\0", "headers": {"X-A": "b"}}, 520, ("x-a", "b")),
+        ("raw", {"status": 429, "body": '{"wait": 1}'}, 429, ("content-length", "11")),
         ("slow", {"seconds": 0.001}, 200, ("cache-control", "no-store")),
     ],
 )
@@ -273,3 +275,33 @@ def test_serving_and_closing_twice_does_no_harm() -> None:
     assert sandbox.serve().base_url == url
     sandbox.close()
     sandbox.close()
+
+
+def test_a_service_on_uvicorn_keeps_its_logs_and_the_sandbox_adds_none(caplog):
+    access = logging.getLogger("uvicorn.access")
+    access.addHandler(handler := logging.NullHandler())
+    with caplog.at_level(logging.DEBUG, "uvicorn"), Sandbox() as sandbox:
+        httpx.get(sandbox.base_url, trust_env=False)
+        assert access.handlers == [handler]
+        assert access.isEnabledFor(logging.INFO)
+        access.info("mine")
+    access.removeHandler(handler)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == ["mine"]
+
+
+def test_an_option_of_a_wrong_type_is_logged(caplog):
+    with Sandbox(life="60") as sandbox, httpx.Client(base_url=sandbox.base_url, trust_env=False) as client:
+        assert grant(sandbox, client).status_code == 500
+    assert "unsupported operand" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("POST", "/oauth/token/"), ("DELETE", "/api/echo"), ("PUT", "/api/echo/")]
+)
+def test_a_socket_answers_as_the_transport_does(method, path):
+    sandbox = Sandbox()
+    with sandbox, httpx.Client(base_url=sandbox.base_url, trust_env=False) as client:
+        served = client.request(method, path)
+    with httpx.Client(base_url=sandbox.base_url, transport=sandbox.transport) as client:
+        direct = client.request(method, path)
+    assert (served.status_code, served.text) == (direct.status_code, direct.text)

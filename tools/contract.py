@@ -32,6 +32,7 @@ from observations import Answered, Observation, describe
 
 ROOT = Path(__file__).resolve().parents[1]
 DIFFERS = "differs from"
+_LARGEST = 128 * 1024  # bytes of an answer
 _PATIENCE, _BETWEEN = 10.0, 2.0  # seconds for a sign-in, and between the two
 
 
@@ -44,7 +45,13 @@ class Recorder(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         response = self._client.send(request, stream=True, follow_redirects=False)
-        self.answer = Answered(response.status_code, response.headers.multi_items(), response.read())
+        body = b""
+        for part in response.iter_bytes():
+            body += part
+            if len(body) > _LARGEST:  # more than the gateway takes
+                break
+        response.close()
+        self.answer = Answered(response.status_code, response.headers.multi_items(), body)
         headers = [pair for pair in self.answer.headers if pair[0] not in ("content-encoding", "content-length")]
         return httpx.Response(response.status_code, headers=headers, stream=httpx.ByteStream(self.answer.body))
 
@@ -138,7 +145,8 @@ def report(root: Path, credentials: Credentials, client: httpx.Client) -> Iterat
 def _kept(root: Path, spec: Spec, seen: Observation) -> Iterator[str]:
     if found := spec.open_questions(seen):
         yield from _named(f"{SPEC} leaves this open; add 'observed on {seen['host']}' to these lines:", found)
-    before = [one for one in observations.read(root) if one["host"] == seen["host"]]
+    kept = [one for one in observations.read(root) if one["host"] == seen["host"]]
+    before = [one for one in kept if observations.issued(one) == observations.issued(seen)]
     if before and (changed := observations.changes(before[-1], seen)):
         yield from (f"changed since {before[-1]['date']}:", *(f"  {line}" for line in changed))
     yield f"saved as {observations.save(root, seen)} and on {observations.PAGE}: commit both"

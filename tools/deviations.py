@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 import spec_facts
 from codegen import SPEC
-from observations import Answered, Observation
+from observations import Answered, Observation, issued
 
 _CALL = ("paths", "/oauth/token", "post")
 _SCHEMAS = ("components", "schemas")
@@ -77,8 +77,7 @@ class Spec:
         """Return the descriptions that do not say yet what was observed on this host."""
         first = seen["answers"][0]
         found: list[tuple[tuple[str, ...], str]] = [(("info", "description"), "a server of EnKash's own has answered")]
-        issued = {"access_token", "accessToken"} & first["fields"].keys()
-        says = f"the names are in {first['casing']} case" if issued else "so a sign-in was refused"
+        says = f"the names are in {first['casing']} case" if issued(seen) else "so a sign-in was refused"
         found.append(((*_CALL, "responses", str(first["status"]), "description"), says))
         if "same_token" in seen:
             says = "the same token again" if seen["same_token"] else "a new token each time"

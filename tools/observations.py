@@ -84,9 +84,10 @@ def _fields(node: Any, hidden: list[str], inside: str = "") -> Iterator[tuple[st
 
 
 def _name(name: str, hidden: Iterable[str]) -> str:
-    """Return a name unless it is, or holds, a value: a server may use a user's name as a key."""
-    plain = re.fullmatch(r"[A-Za-z_][\w-]{0,39}", name) and not any(text in name for text in hidden)
-    return name if plain else "(hidden)"
+    """Return a name unless it is, or holds, a value: a server may use a user's name or a token as a key."""
+    plain = re.fullmatch(r"[A-Za-z_][\w-]{0,39}", name, re.ASCII) and not any(text in name for text in hidden)
+    drawn = len(name) > 15 and re.search(r"\d", name)  # as a token is, that is no value of another field
+    return name if plain and not drawn else "(hidden)"
 
 
 def _casing(names: Iterable[str]) -> str | None:
@@ -109,12 +110,18 @@ def to_toml(seen: Observation) -> str:
 def read(root: Path) -> list[Observation]:
     """Return the saved observations, by host, oldest first."""
     found = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (root / FOLDER).glob("*.toml")]
-    return sorted(found, key=lambda one: (one["host"], one["date"]))
+    return sorted(found, key=lambda one: (one["host"], one["date"], issued(one)))
+
+
+def issued(seen: Observation) -> bool:
+    """Whether the first sign-in brought a token; a refusal is an observation beside it."""
+    return bool({"access_token", "accessToken"} & seen["answers"][0]["fields"].keys())
 
 
 def save(root: Path, seen: Observation) -> Path:
     """Write an observation into its file, and all of them into docs/server.md."""
-    path = root / FOLDER / f"{seen['host'].replace(':', '_')}-{seen['date']}.toml"
+    refused = "" if issued(seen) else "-refused"
+    path = root / FOLDER / f"{seen['host'].replace(':', '_')}-{seen['date']}{refused}.toml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(to_toml(seen), encoding="utf-8")
     page = (root / PAGE).read_text(encoding="utf-8")

@@ -90,7 +90,8 @@ class Sealed:
         found = self._call(partial(self._store.load, name))
         if found is None:
             return None
-        sealed, left = found
+        # a database may say memoryview and Decimal; a store that says anything else fails: the entry is not missing
+        sealed, left = bytes(found[0]), float(found[1])
         try:
             with forks.waiting():
                 text = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], name.encode())

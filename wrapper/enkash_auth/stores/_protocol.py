@@ -16,7 +16,7 @@ class StoreError(Exception):
 
 
 class Lock(Protocol):
-    """A lease on a key. It expires, so that a killed holder does not block the others."""
+    """A lease on a key. It expires, so that a killed holder does not block the others. It belongs to no thread."""
 
     def release(self) -> None:
         """Give the lease back, unless it has expired and another holder has it."""
@@ -25,13 +25,13 @@ class Lock(Protocol):
 class Store(Protocol):
     """Keeps bytes by key for some seconds. All times are relative, so machines need not have the same clock.
 
-    Keys are short text of `[a-z0-9-]`; values are already encrypted. Methods are called on threads of the engine,
-    several at once, and in forked children. If the store does not answer, they raise `StoreError` (or any other
-    exception) within a second or two.
+    Keys are up to 50 characters of `[a-z0-9-]`; values are already encrypted, and some are kept for ten years. Methods
+    are called on threads of the engine, several at once, and in forked children. If the store does not answer, they
+    raise `StoreError` (or any other exception) within a second or two.
     """
 
     def load(self, key: str) -> tuple[bytes, float] | None:
-        """Return the value and the seconds until it expires, None if it is missing."""
+        """Return the value and the seconds until it expires, not rounded up; None if it is missing."""
         ...
 
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:

@@ -64,6 +64,9 @@ class Answer:
         return {**headers, "Content-Length": str(len(self.content()) + 100)} if self.sent == "cut" else headers
 
 
+NOT_FOUND = Answer.page(404, "Not Found", {})
+
+
 @dataclass(frozen=True)
 class Fault:
     """What a token request meets: `answer` in place of its own; `seconds` of delay; the loss of its own answer."""

@@ -6,7 +6,7 @@ import asyncio
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from ._answers import Answer
+from ._answers import NOT_FOUND, Answer
 from ._asked import Asked
 
 if TYPE_CHECKING:
@@ -45,12 +45,15 @@ def make_app(state: State) -> ASGIApp:
             await request.body()
             await _send(state.call(request.headers.get("authorization", "")), request, send)
 
-    return Starlette(
-        routes=[
-            Route("/oauth/token", Token()),
-            Route("/api/echo", Echo(), methods=["GET", "POST"]),
-        ]
-    )
+    class Other:
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            request = Request(scope, receive)
+            await request.body()
+            await _send(NOT_FOUND, request, send)
+
+    # without the last, Starlette would redirect /oauth/token/, which the transport does not
+    routes = [Route("/oauth/token", Token()), Route("/api/echo", Echo()), Route("/{path:path}", Other())]
+    return Starlette(routes=routes)
 
 
 async def _send(answer: Answer, request: Request, send: Send) -> None:

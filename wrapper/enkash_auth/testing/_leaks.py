@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
     from ._sandbox import Sandbox
@@ -25,6 +29,7 @@ class LeakCheck:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._seen: list[tuple[str, str]] = []  # place, text
+        self._blocks: list[_Block] = []  # a fixture's around a test's
 
     def look_at(self, *things: object) -> None:
         """Look at more, when the block ends: an error that was caught in it, an answer's text, any object."""
@@ -33,106 +38,141 @@ class LeakCheck:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._records = stack.enter_context(_kept_records())
-            self._streams = [stack.enter_context(_copied(name)) for name in ("stdout", "stderr")]
-            self._warned = stack.enter_context(warnings.catch_warnings(record=True))
-            self._stack = stack.pop_all()
+            records = stack.enter_context(_kept_records())
+            streams = {name: stack.enter_context(_copied(getattr(sys, name))) for name in ("stdout", "stderr")}
+            warned = stack.enter_context(warnings.catch_warnings(record=True))
+            self._blocks.append(_Block(records, streams, warned, stack.pop_all()))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         __tracebackhide__ = True
-        self._stack.close()
-        for warned in self._warned:
+        block = self._blocks.pop()
+        block.stack.close()
+        for warned in block.warned:
             self._seen.append((f"a warning ({warned.filename}:{warned.lineno})", _text(warned.message)))
             told = (warned.message, warned.category, warned.filename, warned.lineno, warned.file, warned.line)
             warnings.showwarning(*told)  # to whom it would have gone
-        for record in self._records:
-            place = f"a log record of {record.name!r} ({record.filename}:{record.lineno})"
-            self._seen.append((place, _record_text(record)))
-        self._seen += [(copy.name, "".join(copy.texts)) for copy in self._streams]
+        for made in block.records:
+            place = f"a log record of {made.record.name!r} ({made.record.filename}:{made.record.lineno})"
+            self._seen.append((place, made.text()))
+        self._seen += [(name, text()) for name, text in block.streams.items()]
         if isinstance(error, AssertionError):
             return  # the test's own: a comparison of tokens may well show them
         if error is not None:
             self.look_at(error)
         seen, self._seen = self._seen, []
-        secrets = self._sandbox.canaries()
+        secrets = {name: _forms(texts) for name, texts in self._sandbox.canaries().items()}
         leaks = [f"the {name} shows in {place}" for place, text in seen for name in _found(secrets, text)]
         if leaks:
             raise AssertionError("\n".join(dict.fromkeys(leaks))) from error
 
 
-class _Copy:
-    """A stream that passes everything on and remembers what was written, to its `buffer`, too."""
+@contextmanager
+def _copied(stream: Any) -> Iterator[Callable[[], str]]:
+    """Remember what a stream gets, in the stream itself: handlers have kept it, and pytest puts it back at will."""
+    place = getattr(stream, "buffer", stream)  # text ends there, too
+    parts, write, before = list[bytes](), place.write, vars(place).get("write")
+    encoding = getattr(stream, "encoding", None) or "utf-8"
 
-    def __init__(self, stream: Any, name: str, texts: list[str] | None = None) -> None:
-        self._stream, self.name, self.texts = stream, name, [] if texts is None else texts
-
-    @property
-    def buffer(self) -> _Copy:
-        return _Copy(self._stream.buffer, self.name, self.texts)
-
-    def write(self, text: Any) -> int:
-        written: int = self._stream.write(text)  # click tries bytes first, which a text stream refuses
-        self.texts.append(text if isinstance(text, str) else bytes(text).decode(errors="replace"))
+    def copy(text: Any) -> Any:
+        written = write(text)  # click tries bytes first, which a text stream refuses
+        parts.append(text.encode(encoding, "replace") if isinstance(text, str) else bytes(text))
         return written
 
-    def writelines(self, lines: Iterable[Any]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-@contextmanager
-def _copied(name: str) -> Iterator[_Copy]:
-    before = getattr(sys, name)
-    copy = _Copy(before, name)
-    setattr(sys, name, copy)
+    stream.flush()  # what was written before is not the block's
+    place.write = copy
     try:
-        yield copy
+        yield lambda: b"".join(parts).decode(encoding, "replace")
     finally:
-        setattr(sys, name, before)
+        stream.flush()
+        if before is None:
+            del place.write
+        else:
+            place.write = before
+
+
+class _Made:
+    """A log record, and its message as it was when it was made: an argument may have changed since."""
+
+    def __init__(self, record: logging.LogRecord) -> None:
+        self.record, self._given, self._message = record, (record.msg, record.args), _shown(record.getMessage)
+
+    def text(self) -> str:
+        record = self.record
+        texts = [*map(_text, vars(record).values()), _shown(record.getMessage)]
+        if record.msg is self._given[0] and record.args is self._given[1]:  # no filter has struck anything out
+            texts.append(self._message)
+        if record.exc_info and record.exc_info[1]:
+            texts.append(_text(record.exc_info[1]))
+        return "\n".join(texts)
+
+
+@dataclass
+class _Block:
+    records: list[_Made]
+    streams: dict[str, Callable[[], str]]
+    warned: list[warnings.WarningMessage]
+    stack: ExitStack
 
 
 @contextmanager
-def _kept_records() -> Iterator[list[logging.LogRecord]]:
+def _kept_records() -> Iterator[list[_Made]]:
     # The factory, not a handler: it meets loggers that do not propagate, too. What a filter has struck out by
     # the end, or a logger has added, counts.
-    records: list[logging.LogRecord] = []
+    records: list[_Made] = []
     make, root = logging.getLogRecordFactory(), logging.getLogger()
-    level = root.level
+    level, disabled = root.level, root.manager.disable
 
     def keep(*given: Any, **more: Any) -> logging.LogRecord:
-        records.append(record := make(*given, **more))
+        record = make(*given, **more)
+        records.append(_Made(record))
         return record
 
     logging.setLogRecordFactory(keep)
     root.setLevel(logging.DEBUG)
+    logging.disable(logging.NOTSET)  # a test-suite may have silenced all logging
     try:
         yield records
     finally:
+        logging.disable(disabled)
         root.setLevel(level)
         logging.setLogRecordFactory(make)
 
 
-def _record_text(record: logging.LogRecord) -> str:
-    texts = [repr(vars(record))]
-    with suppress(Exception):  # a message that its arguments do not fit: logging has told of it
-        texts.append(record.getMessage())
-    if record.exc_info and record.exc_info[1]:
-        texts.append(_text(record.exc_info[1]))
-    return "\n".join(texts)
+def _shown(show: Callable[[], str]) -> str:
+    try:
+        return show()
+    except Exception:  # a message that its arguments do not fit, an object that cannot be shown
+        return ""
 
 
 def _text(thing: object) -> str:
     """Everything that a log, a terminal or an error tracker would show of it without its frames' locals."""
-    if not isinstance(thing, BaseException):
-        return f"{thing!s}\n{thing!r}"
-    told = traceback.format_exception(thing)
-    chain: list[BaseException | None] = [thing, thing.__cause__, thing.__context__]
-    return "\n".join([*told, *(f"{error!r}\n{error.args!r}" for error in chain if error)])
+    texts = [_shown(partial(str, thing)), _shown(partial(repr, thing))]
+    if isinstance(thing, BaseException):
+        texts += traceback.format_exception(thing)
+        for error in _with_causes(thing):
+            parts = (error, error.args, *getattr(error, "__notes__", ()))
+            texts += [_shown(partial(repr, part)) for part in parts]
+    return "\n".join(texts)
 
 
-def _found(secrets: dict[str, list[str]], text: str) -> list[str]:
-    return [name for name, forms in secrets.items() if any(form in text for form in forms)]
+def _with_causes(error: BaseException) -> list[BaseException]:
+    found = [error]
+    for one in found:  # it grows meanwhile
+        found += [more for more in (one.__cause__, one.__context__) if more and more not in found]
+    return found
+
+
+def _forms(secrets: Iterable[str]) -> set[str]:
+    """How the secrets show: as they are, in a URL or a form, in JSON, in a repr."""
+    return {
+        form
+        for text in secrets
+        for form in (text, quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1], repr(text)[1:-1])
+    }
+
+
+def _found(secrets: dict[str, set[str]], text: str) -> list[str]:
+    unwrapped = "".join(text.split())  # a narrow terminal or a table breaks lines
+    return [name for name, forms in secrets.items() if any(form in text or form in unwrapped for form in forms)]

@@ -34,8 +34,9 @@ class Complete:
 
     def __setattr__(self, name: str, value: object) -> None:
         if self._complete and not hasattr(self, name):
+            names = ["dialect", "password", *(one for one in vars(self) if one[0] != "_")]
             try:
-                choose(name, dict.fromkeys(["dialect", *(one for one in vars(self) if one[0] != "_")]), "option")
+                choose(name, dict.fromkeys(names), "option")
             except ValueError as error:
                 raise AttributeError(str(error)) from None
         super().__setattr__(name, value)

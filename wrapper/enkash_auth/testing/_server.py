@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,10 @@ from ._app import EXTRA
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
+
+
+# a service under test may run on uvicorn, too: its loggers keep their levels and handlers
+_LOGGERS = ("uvicorn.error", "uvicorn.asgi")
 
 
 class Server:
@@ -30,12 +35,17 @@ class Server:
             # The only way for an app to close its connection unanswered is to hold the transport.
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it is always one
                 super().connection_made(transport)
+                self.access_log = False
                 inner = self.app
 
                 async def app(scope: Any, receive: Any, send: Any) -> None:
                     await inner({**scope, "enkash_auth.transport": transport}, receive, send)
 
                 self.app = app
+
+        class Config(uvicorn.Config):
+            def configure_logging(self) -> None:
+                pass
 
         class Quick(uvicorn.Server):
             # Waits for the event instead of looking ten times a second: starting and stopping are quick.
@@ -47,15 +57,12 @@ class Server:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(
+        config = Config(
             app,
             http=Protocol,
             ws="none",
             loop="asyncio",
             lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
             proxy_headers=False,
             server_header=False,
             date_header=False,
@@ -72,6 +79,8 @@ class Server:
             await server.serve(sockets=[self._socket])
 
         self._thread = threading.Thread(target=asyncio.run, args=(main(),), name="enkash-sandbox", daemon=True)
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(self._passes)
         self._thread.start()
         if not started.wait(10):  # pragma: no cover - a machine that cannot run a thread for ten seconds
             raise RuntimeError("the sandbox did not start within 10 s")
@@ -79,3 +88,10 @@ class Server:
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
+        for name in _LOGGERS:
+            logging.getLogger(name).removeFilter(self._passes)
+
+    def _passes(self, record: logging.LogRecord) -> bool:
+        """Of this server only an error of the sandbox's own: an option of a wrong type is answered with a bare 500."""
+        own = threading.current_thread() is self._thread
+        return not own or bool(record.exc_info and isinstance(record.exc_info[1], Exception))

@@ -1,27 +1,20 @@
 """What the sandbox remembers and how it decides: no sockets, no threads, no web framework."""
 
 import base64
+import codecs
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
-from urllib.parse import quote_plus
 
 from ._answers import NO_STORE, Answer, Fault
 from ._asked import Asked
 from ._dialects import DIALECTS, choose
 from ._options import named
 from ._spring import Refused, check_client, refused, scope_of
-from ._tokens import Tokens
+from ._tokens import CAMEL, Tokens
 from ._traffic import Traffic
-
-_CAMEL = {
-    "access_token": "accessToken",
-    "token_type": "tokenType",
-    "refresh_token": "refreshToken",
-    "expires_in": "expiresIn",
-}
 
 
 class State(Traffic):
@@ -51,6 +44,7 @@ class State(Traffic):
         basic_client_id: str | None = None,
     ) -> None:
         super().__init__(clock)
+        codecs.lookup(form_charset)  # a misspelt one would be taken for UTF-8
         self.life, self.sticky, self.latency, self.lock_after = life, sticky, latency, lock_after
         self.casing = choose(casing, dict.fromkeys(["snake", "camel"]), "casing")
         self.dialect, self.disabled, self.row_gap = dialect, disabled, row_gap
@@ -58,7 +52,7 @@ class State(Traffic):
         if outage is not None:
             self.start_outage(outage)
         self.username = username or f"sandbox-{secrets.token_hex(4)}@example.com"
-        self.password = password or secrets.token_urlsafe(16)
+        self._passwords = [password or secrets.token_urlsafe(16)]
         self.client_id = client_id or "CEK" + secrets.token_hex(4)[:7].upper()
         self.client_secret = client_secret or secrets.token_hex(20)
         self.basic_client_id = basic_client_id or self.client_id
@@ -68,6 +62,15 @@ class State(Traffic):
         self._failures = 0
         self._tokens = Tokens(clock)
         self._complete = True
+
+    @property
+    def password(self) -> str:
+        """The account's password; a new one rotates it, and the old one stays a secret."""
+        return self._passwords[-1]
+
+    @password.setter
+    def password(self, password: str) -> None:
+        self._passwords.append(password)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(life={self.life}, sticky={self.sticky}, casing={self.casing!r})"
@@ -116,13 +119,13 @@ class State(Traffic):
         self.expire()
 
     def canaries(self) -> dict[str, list[str]]:
-        """What must not show anywhere, by name, in each form that it takes on the wire."""
+        """What must not show anywhere, by name."""
         pair = f"{self.basic_client_id}:{self.client_secret}"
         with self._guard:
             made = list(self._tokens.made.values())
         return {
-            "password": [self.password, quote_plus(self.password)],
-            "client secret": [self.client_secret, quote_plus(self.client_secret)],
+            "password": list(self._passwords),
+            "client secret": [self.client_secret],
             "Basic pair": [base64.b64encode(pair.encode()).decode()],
             "access token": [token.access for token in made],
             "refresh token": [token.refresh for token in made],
@@ -162,7 +165,7 @@ class State(Traffic):
         if not self.refresh_tokens:
             del fields["refresh_token"]
         if self.casing == "camel":
-            fields = {_CAMEL[name]: value for name, value in fields.items() if name in _CAMEL}
+            fields = {CAMEL[name]: value for name, value in fields.items() if name in CAMEL}
         return Answer(200, fields, NO_STORE, seconds=seconds)
 
     def _check_password(self, username: str, password: str) -> None:

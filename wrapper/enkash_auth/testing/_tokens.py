@@ -6,6 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SCOPE = "read write trust"
+CAMEL = {
+    "access_token": "accessToken",
+    "token_type": "tokenType",
+    "refresh_token": "refreshToken",
+    "expires_in": "expiresIn",
+}
 _READ = 0.001  # seconds between making a token and reading its life: a fresh life of 10 s reads 9
 
 

@@ -18,6 +18,7 @@ _ALIASES = {
     "user_database_down": "unauthorized-401",
     "client_database_down": "basic-401",
 }
+_TAKE = {"slow": ("seconds",), "rate_limited": ("retry_after",), "raw": ("status", "body", "headers")}
 _KINDS = dict.fromkeys([*get_args(Faults), *DIALECTS])
 _DOWN = "Could not get JDBC Connection; nested exception is java.sql.SQLException: db.internal:3306 refused"
 
@@ -28,7 +29,7 @@ class FaultOptions(TypedDict, total=False):
     seconds: float
     retry_after: float | str | None
     status: int
-    body: bytes
+    body: bytes | str
     headers: Mapping[str, str] | None
 
 
@@ -46,7 +47,7 @@ class Traffic(Complete):
 
     def fail_next(self, kind: str, times: int = 1, **options: Unpack[FaultOptions]) -> None:
         """Queue a fault for the next `times` token requests: one of `Faults`, or the answer of a dialect."""
-        fault = _fault(kind, **options)
+        fault = _asked_for(kind, **options)
         with self._guard:
             self._faults.extend([fault] * times)
 
@@ -56,7 +57,7 @@ class Traffic(Complete):
 
     def start_outage(self, kind: str, **options: Unpack[FaultOptions]) -> None:
         """Let every token request meet one fault of `fail_next` until `end_outage`."""
-        fault = _fault(kind, **options)
+        fault = _asked_for(kind, **options)
         with self._guard:
             self._outage = fault
 
@@ -91,6 +92,15 @@ class Traffic(Complete):
             raise AssertionError(f"{len(times)} token requests, not {expected}{when}")
 
 
+def _asked_for(kind: str, **options: Unpack[FaultOptions]) -> Fault:
+    fault = _fault(kind, **options)
+    for name in options:
+        if name not in _TAKE.get(kind, ()):
+            other = next(one for one, names in _TAKE.items() if name in names)
+            raise TypeError(f"the fault {kind!r} takes no option {name!r}; {other!r} does")
+    return fault
+
+
 @named
 def _fault(
     kind: str,
@@ -98,14 +108,14 @@ def _fault(
     seconds: float = 1.0,
     retry_after: float | str | None = 1,
     status: int = 500,
-    body: bytes = b"",
+    body: bytes | str = b"",
     headers: Mapping[str, str] | None = None,
 ) -> Fault:
     choose(kind, _KINDS, "fault")
     special = {
         "slow": Fault(seconds=seconds),
         "lost": Fault(lost=True),
-        "raw": Fault(Answer(status, body, headers or {})),
+        "raw": Fault(Answer(status, body.encode() if isinstance(body, str) else body, headers or {})),
         "rate_limited": Fault(_limited(retry_after)),
     }
     dialect = _ALIASES.get(kind, kind)

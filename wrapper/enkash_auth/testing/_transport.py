@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from ._answers import Answer, Fault
+from ._answers import NOT_FOUND, Answer, Fault
 from ._asked import Asked
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SandboxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             return self.sandbox.answer(fault, asked)
         if request.url.path == "/api/echo":
             return self.sandbox.call(request.headers.get("Authorization", ""))
-        return Answer(404, {"error": "not_found"})
+        return NOT_FOUND
 
     def _respond(self, request: httpx.Request, answer: Answer, spent: float) -> httpx.Response:
         if answer.sent == "silence" or spent >= _patience(request):

@@ -1,0 +1,181 @@
+"""A store that breaks a rule of `Store` fails `StoreContract`."""
+
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from enkash_auth.stores import Lock, MemoryStore
+from enkash_auth.testing import StoreContract
+from enkash_auth.testing._later import in_child
+
+pytestmark = pytest.mark.once  # what the contract demands is the same on each interpreter
+_MONTH = 30 * 86_400.0
+Found = tuple[Any, Any] | None
+
+
+class Broken(MemoryStore):
+    """Answers what `change` makes of it; knows what was saved for how long."""
+
+    def __init__(self, change: Callable[[bytes, float, float], Found] = lambda value, left, _: (value, left)) -> None:
+        super().__init__()
+        self._change, self._seconds = change, dict[str, float]()
+
+    def load(self, key: str) -> Found:
+        found = super().load(key)
+        return found and self._change(*found, self._seconds[key])
+
+    def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
+        self._seconds[key] = seconds
+        return super().save(key, value, seconds, lock)
+
+
+class Columns(Broken):
+    """A table with short keys."""
+
+    def save(self, key: str, *rest: Any) -> bool:
+        return super().save(key[:20], *rest)
+
+    def load(self, key: str) -> Found:
+        return super().load(key[:20])
+
+
+class Dates(Broken):
+    """Takes more than 30 days for a date, as memcached does."""
+
+    def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
+        return super().save(key, value, seconds if seconds <= _MONTH else 0.0, lock)
+
+
+class Timers(Broken):
+    """Deletes an entry at its end, whatever has replaced it."""
+
+    def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
+        timer = threading.Timer(seconds, self.delete, [key])
+        timer.daemon = True
+        timer.start()
+        return super().save(key, value, seconds, lock)
+
+
+class OneMap(Broken):
+    """Loads all entries, changes one and saves all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._all: dict[str, bytes] = {}
+
+    def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
+        changed = {**self._all, key: value}
+        time.sleep(0.01)
+        self._all = changed
+        return True
+
+    def load(self, key: str) -> Found:
+        return (self._all[key], 60.0) if key in self._all else None
+
+
+class OneConnection(Broken):
+    """Asks over one connection, also in a forked child."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ours, self._theirs = socket.socketpair()
+        self._server = threading.Thread(target=self._serve)
+        self._server.start()
+
+    def _serve(self) -> None:
+        while asked := self._theirs.recv(100):
+            self._theirs.sendall(asked)
+
+    def load(self, key: str) -> Found:
+        self._ours.sendall(key.encode())
+        return self._ours.recv(100), 60.0
+
+    def close(self) -> None:
+        self._ours.shutdown(socket.SHUT_RDWR)
+        self._server.join(10)
+        self._ours.close()
+        self._theirs.close()
+
+
+class Looks(Broken):
+    """Looks whether a lease is free, then takes it."""
+
+    _taken = False
+
+    def lock(self, key: str, seconds: float) -> Lock | None:
+        if self._taken:
+            return None
+        time.sleep(0.01)
+        self._taken = True
+        return super().lock(f"{key}-{threading.get_ident()}", seconds)
+
+
+class Kept:
+    """A lease of its thread's, as those of redis-py are unless told otherwise."""
+
+    def __init__(self, lease: Lock) -> None:
+        self.lease, self._thread = lease, threading.get_ident()
+
+    def release(self) -> None:
+        assert threading.get_ident() == self._thread
+        self.lease.release()
+
+
+class ThreadsLeases(Broken):
+    def lock(self, key: str, seconds: float) -> Lock | None:
+        lease = super().lock(key, seconds)
+        return lease and Kept(lease)
+
+    def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
+        return super().save(key, value, seconds, lock.lease if isinstance(lock, Kept) else None)
+
+
+class Unfenced(Broken):
+    def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
+        return super().save(key, value, seconds)
+
+
+LOADED = "what_was_saved_is_loaded_with_the_seconds_it_still_lives"
+BROKEN: dict[str, tuple[Callable[[], Broken], str]] = {
+    "never ages": (lambda: Broken(lambda value, _, seconds: (value, seconds)), LOADED),
+    "rounds up": (lambda: Broken(lambda value, left, _: (value, math.ceil(left))), LOADED),
+    "a Decimal": (lambda: Broken(lambda value, left, _: (value, Decimal(left))), LOADED),
+    "a memoryview": (lambda: Broken(lambda value, left, _: (memoryview(value), left)), LOADED),
+    "short keys": (Columns, "an_unknown_key_is_not_there"),
+    "dates": (Dates, "a_value_is_kept_for_years"),
+    "timers": (Timers, "a_value_does_not_end_with_the_one_that_it_replaced"),
+    "one map": (OneMap, "threads_find_each_what_it_saved"),
+    "one connection": (OneConnection, "a_forked_child_and_its_parent_find_each_its_own"),
+    "looks, then takes": (Looks, "a_lease_has_one_holder"),
+    "leases of threads": (ThreadsLeases, "a_lease_belongs_to_no_thread"),
+    "unfenced": (Unfenced, "a_holders_value_is_not_kept_once_its_lease_is_released"),
+}
+
+
+@pytest.mark.parametrize(("make", "rule"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_store_fails(make: Callable[[], Broken], rule: str) -> None:
+    store = make()
+    with pytest.raises(AssertionError):
+        getattr(StoreContract(), f"test_{rule}")(store)
+    store.close()
+
+
+def test_a_store_may_hold_the_entries_of_the_tests_before() -> None:
+    store = MemoryStore()
+    for name in [name for name in vars(StoreContract) if name.startswith("test_")]:
+        getattr(StoreContract(), name)(store)
+
+
+def test_a_child_that_hangs_is_killed() -> None:
+    assert not in_child(lambda: threading.Event().wait(60), 0.1)()
+
+
+def test_a_system_without_forks_has_nothing_to_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.fork")
+    StoreContract().test_a_forked_child_and_its_parent_find_each_its_own(Columns())
