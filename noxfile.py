@@ -71,8 +71,7 @@ def _skip(session: nox.Session, what: str) -> None:
 def _wheel(session: nox.Session) -> Path:
     """Build the wheel for this session."""
     dist = session.cache_dir / session.name  # its own: `make test` runs several sessions at a time
-    shutil.rmtree(dist, ignore_errors=True)
-    command = ["uv", "build", "--quiet", "--wheel", "--out-dir", str(dist)]
+    command = ["uv", "build", "--quiet", "--wheel", "--clear", "--out-dir", str(dist)]
     command += ["--require-hashes", "--build-constraints", "requirements/release.txt"]
     session.run_install(*command, external=True)
     return next(dist.glob("*.whl"))
