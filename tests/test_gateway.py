@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import re
 import socket
 import threading
 import traceback
@@ -311,7 +312,9 @@ def test_a_request_that_does_not_end_is_ended_at_the_deadline(server: Server, pr
     go = server.hold(httpx.Response(500))
     reply = grant(provider, 0.05)
     go.set()
-    assert reply.outcome == Unavailable("no answer within 0.05 s", "token.example", late=True)
+    assert isinstance(reply.outcome, Unavailable)
+    assert re.fullmatch(r"no answer within 0\.0[45]\d* s", reply.outcome.reason)  # a part of its time was over already
+    assert reply.outcome == Unavailable(reply.outcome.reason, "token.example", late=True)
     assert classify(reply.answer) is Kind.UNKNOWN
 
 
