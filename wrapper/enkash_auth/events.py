@@ -92,5 +92,7 @@ def publish(events: list[Event], on_event: OnEvent | None) -> None:
             continue
         try:
             on_event(event)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # asyncio's CancelledError is no Exception
             _log.warning("on_event raised %s", type(error).__name__)
