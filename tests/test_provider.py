@@ -280,10 +280,19 @@ def test_a_closed_provider_says_so(provider: TokenProvider, ask: Ask) -> None:
     engine_of(provider).inherit()
 
 
+async def hear(_: object) -> None: ...
+
+
+class AsyncHook:
+    async def hear(self, _: object) -> None: ...
+    async def __call__(self, _: object) -> None: ...
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"timeout": wrong} for wrong in (0, float("inf"), float("nan"), 3601, "3", None)]
-    + [{"store": "x"}, {"on_store_error": "x"}, {"transport": httpx.AsyncHTTPTransport()}],
+    + [{"store": "x"}, {"on_store_error": "x"}, {"transport": httpx.AsyncHTTPTransport()}]
+    + [{"on_event": wrong} for wrong in ("x", hear, AsyncHook().hear, AsyncHook())],
 )
 def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
