@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING
 
@@ -59,8 +58,10 @@ class Flight:
         self.outcome = outcome
         self._finished.happen()
         for loop in list(self._waiters):  # one call across threads for each loop, not one for each waiter
-            with suppress(RuntimeError):  # that loop is closed: nobody waits there
+            try:
                 loop.call_soon_threadsafe(self._wake_loop, loop)
+            except RuntimeError:  # that loop is closed: nobody waits there
+                self._waiters.pop(loop, None)
 
     def wait(self, deadline: float) -> None:
         """Return when there is an outcome, at `deadline` or at the flight's end."""
@@ -81,6 +82,7 @@ class Flight:
             raise ConfigurationError("atoken() needs asyncio; elsewhere call token() in a worker thread") from None
         waiter = loop.create_future()
         if loop not in self._waiters:  # one timer for all of them, and first: no list is without it if a handler raises
+            self._forget_closed_loops()
             loop.call_later(max(0.0, self.end - self._monotonic()), self._wake_loop, loop)
         # a finalizer's task may be in it by now; either `finish` sees this loop, or the next lines see the outcome
         waiters = self._waiters.setdefault(loop, [])  # only this loop's own thread adds to it and empties it
@@ -102,6 +104,12 @@ class Flight:
         if self.runs_here():
             return REENTRANT
         return "the interpreter exits" if sys.is_finalizing() else None  # and has stopped the thread that signs in
+
+    def _forget_closed_loops(self) -> None:
+        """Keep no loop whose tasks were cancelled: one of uvloop's holds 250 kB, and `asyncio.run` may come often."""
+        for loop in list(self._waiters):
+            if loop.is_closed():
+                self._waiters.pop(loop, None)
 
     def _wake_loop(self, loop: Loop) -> None:
         """Wake a part of a loop's waiters in each of its turns."""
