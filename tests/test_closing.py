@@ -1,5 +1,6 @@
 """Closing a provider while its sign-in runs touches nothing of others. Over TLS, on loopback."""
 
+import asyncio
 import os
 import socket
 import threading
@@ -16,7 +17,7 @@ from conftest import Server, credentials, grant, issued, wait_for_sign_ins
 from enkash_auth import TokenProvider
 from enkash_auth._policy.outcome import Unavailable
 from enkash_auth._provider import engine_of
-from enkash_auth.errors import UnavailableError
+from enkash_auth.errors import ConfigurationError, UnavailableError
 from tls_server import ANSWER, TlsServer
 
 
@@ -55,6 +56,24 @@ def test_closing_one_provider_cuts_no_others_sign_in_on_a_shared_transport(tls: 
             calls[0].result()
         tls.connections[1].sendall(ANSWER)
         assert calls[1].result().access_token == "t"
+
+
+def test_closing_keeps_nobody_waiting_for_a_request_that_cannot_be_cut(server: Server) -> None:
+    go = server.hold(issued("t"))
+    provider = TokenProvider(credentials(), transport=server.transport, timeout=60)
+
+    async def close() -> list[object]:
+        thread, task = asyncio.to_thread(provider.token), asyncio.create_task(provider.atoken())
+        asyncio.get_running_loop().call_later(0.05, provider.close)
+        return await asyncio.wait_for(asyncio.gather(thread, task, return_exceptions=True), 3)
+
+    try:
+        assert {str(error).partition(".")[0] for error in asyncio.run(close())} == {"no token from token"}
+    finally:
+        go.set()
+    wait_for_sign_ins()
+    with pytest.raises(ConfigurationError, match="closed"):
+        provider.token()
 
 
 def test_a_connection_that_many_requests_share_is_not_cut(server: Server) -> None:

@@ -1,5 +1,6 @@
 """Each thing that happens is reported once, by what it is, and without a secret."""
 
+import asyncio
 import logging
 import threading
 from contextlib import suppress
@@ -102,9 +103,9 @@ def test_seconds_are_the_grants(server: Server, provider: TokenProvider, clock: 
     assert (heard[0].seconds, heard[0].retry_after) == (2.5, 60)
 
 
-@pytest.mark.parametrize("error", [ValueError("canary"), KeyError("canary")])
+@pytest.mark.parametrize("error", [ValueError("canary"), KeyError("canary"), asyncio.CancelledError("canary")])
 def test_a_hook_that_raises_breaks_nothing(
-    server: Server, caplog: pytest.LogCaptureFixture, heard: Heard, error: Exception
+    server: Server, caplog: pytest.LogCaptureFixture, heard: Heard, error: BaseException
 ) -> None:
     def hook(event: Event) -> None:
         heard(event)

@@ -3,10 +3,11 @@
 CPython runs handlers when a Python function begins and after a C function has returned, where it calls a profiler, too.
 """
 
+import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -16,9 +17,13 @@ import httpx
 import pytest
 
 import enkash_auth
-from conftest import REFUSAL, Server, credentials, wait_for_sign_ins
+from conftest import REFUSAL, Server, credentials, issued, wait_for_sign_ins
 from enkash_auth import TokenProvider
-from enkash_auth._runtime import exclusively
+from enkash_auth._flight import Flight
+from enkash_auth._policy.lifetime import Moment
+from enkash_auth._policy.outcome import Unavailable
+from enkash_auth._policy.sign_in import Pending
+from enkash_auth._runtime import Runtime, exclusively
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 
 OURS = str(Path(enkash_auth.__file__).parent)
@@ -68,6 +73,48 @@ def test_a_handler_that_raises_at_any_moment_loses_no_sign_in(server: Server) ->
             except KeyboardInterrupt:
                 assert provider.token().access_token == "canary-token-1", number
     assert number > 20
+
+
+def test_a_handler_that_raises_while_tasks_are_woken_loses_none(server: Server) -> None:
+    """The loop runs on after it: IPython's does."""
+    for number in count():
+        go = server.hold(issued("t"))
+        with (
+            TokenProvider(credentials(), transport=server.transport, timeout=0.5) as provider,
+            closing(asyncio.new_event_loop()) as loop,
+        ):
+            tasks = [loop.create_task(provider.atoken()) for _ in range(5)]
+            loop.run_until_complete(asyncio.sleep(0))
+            interrupted = Interrupt(number, interrupt, "/_flight")
+            go.set()
+            wait_for_sign_ins()
+            with suppress(KeyboardInterrupt), interrupted.on_this_thread():
+                loop.run_until_complete(asyncio.sleep(0.01))
+            done, _ = loop.run_until_complete(asyncio.wait(tasks, timeout=5))
+            assert len(done) == 5, number
+            if interrupted.left >= 0:
+                break
+    assert number > 5
+
+
+def test_a_finalizer_that_starts_a_waiting_task_at_any_moment_loses_none() -> None:
+    """An eager task (Python 3.12) runs at once."""
+
+    async def come(number: int) -> bool:
+        flight = Flight(Runtime(), Pending(0, Moment(float("inf"), float("inf"))))
+        waiters = list[asyncio.Future[None]]()
+        interrupted = Interrupt(number, lambda: waiters.append(flight.waiter(float("inf"))), "/_flight")
+        with interrupted.on_this_thread():
+            waiters.append(flight.waiter(float("inf")))
+        flight.finish(Unavailable("down", "h"))
+        _, pending = await asyncio.wait(waiters, timeout=0.1)
+        assert not pending, number
+        return interrupted.left < 0
+
+    for number in count():
+        if not asyncio.run(come(number)):
+            break
+    assert number > 5
 
 
 STEPS = {

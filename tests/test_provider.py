@@ -1,10 +1,12 @@
 """One flight, many waiters; a refusal is final."""
 
 import asyncio
+import gc
 import os
 import re
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -280,10 +282,19 @@ def test_a_closed_provider_says_so(provider: TokenProvider, ask: Ask) -> None:
     engine_of(provider).inherit()
 
 
+async def hear(_: object) -> None: ...
+
+
+class AsyncHook:
+    async def hear(self, _: object) -> None: ...
+    async def __call__(self, _: object) -> None: ...
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"timeout": wrong} for wrong in (0, float("inf"), float("nan"), 3601, "3", None)]
-    + [{"store": "x"}, {"on_store_error": "x"}, {"transport": httpx.AsyncHTTPTransport()}],
+    + [{"store": "x"}, {"on_store_error": "x"}, {"transport": httpx.AsyncHTTPTransport()}]
+    + [{"on_event": wrong} for wrong in ("x", hear, AsyncHook().hear, AsyncHook())],
 )
 def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
@@ -484,6 +495,20 @@ class TestFlight:
         asyncio.run(self.waited(flight, 0.0))
         flight.finish(FAILED)
         assert flight.outcome
+
+    def test_a_loop_that_was_closed_is_not_kept(self, flight: Flight) -> None:
+        """One of uvloop's holds 250 kB; a service may call `asyncio.run` for each of its requests."""
+
+        async def leave() -> weakref.ref[asyncio.AbstractEventLoop]:
+            flight.waiter(float("inf"))
+            return weakref.ref(asyncio.get_running_loop())
+
+        loops = [asyncio.run(leave()) for _ in range(3)]
+        gc.collect()
+        assert [loop() is None for loop in loops] == [True, True, False]
+        flight.finish(FAILED)
+        gc.collect()
+        assert loops[2]() is None
 
     @pytest.mark.parametrize("deadline", [0.0, float("inf")])
     def test_nobody_waits_past_a_deadline_or_the_flights_end(self, deadline: float) -> None:

@@ -189,7 +189,6 @@ class Engine:
         ended = self.held.ended
         if ended and not ended.runs_here():
             ended.published.wait(_EVENTS_DUE)
-        self.held.closed = True
-        exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.afresh()))
+        self.held.close()
         if not self.held.inherited:  # the parent's connections
             self.held.account.gateway.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING
 
@@ -59,8 +58,10 @@ class Flight:
         self.outcome = outcome
         self._finished.happen()
         for loop in list(self._waiters):  # one call across threads for each loop, not one for each waiter
-            with suppress(RuntimeError):  # that loop is closed: nobody waits there
+            try:
                 loop.call_soon_threadsafe(self._wake_loop, loop)
+            except RuntimeError:  # that loop is closed: nobody waits there
+                self._waiters.pop(loop, None)
 
     def wait(self, deadline: float) -> None:
         """Return when there is an outcome, at `deadline` or at the flight's end."""
@@ -80,16 +81,17 @@ class Flight:
         except RuntimeError:
             raise ConfigurationError("atoken() needs asyncio; elsewhere call token() in a worker thread") from None
         waiter = loop.create_future()
-        waiters = self._waiters.get(loop)  # only this loop's own thread adds to it and empties it
-        if waiters is None:
-            waiters = self._waiters[loop] = []  # either `finish` sees this loop, or the next lines see the outcome
-            loop.call_later(max(0.0, self.end - self._monotonic()), self._wake_loop, loop)  # one timer for all of them
+        if loop not in self._waiters:  # one timer for all of them, and first: no list is without it if a handler raises
+            self._forget_closed_loops()
+            loop.call_later(max(0.0, self.end - self._monotonic()), self._wake_loop, loop)
+        # a finalizer's task may be in it by now; either `finish` sees this loop, or the next lines see the outcome
+        waiters = self._waiters.setdefault(loop, [])  # only this loop's own thread adds to it and empties it
         if self.outcome is not None or self.in_vain():
             waiter.set_result(None)
             return waiter
         waiters.append(waiter)
         if (bound := self.bound(deadline)) < self.end:
-            timer = loop.call_later(max(0.0, bound - self._monotonic()), _wake, loop, [waiter])
+            timer = loop.call_later(max(0.0, bound - self._monotonic()), _wake, waiter)
             waiter.add_done_callback(lambda _: timer.cancel())
         return waiter
 
@@ -103,13 +105,24 @@ class Flight:
             return REENTRANT
         return "the interpreter exits" if sys.is_finalizing() else None  # and has stopped the thread that signs in
 
+    def _forget_closed_loops(self) -> None:
+        """Keep no loop whose tasks were cancelled: one of uvloop's holds 250 kB, and `asyncio.run` may come often."""
+        for loop in list(self._waiters):
+            if loop.is_closed():
+                self._waiters.pop(loop, None)
+
     def _wake_loop(self, loop: Loop) -> None:
-        _wake(loop, self._waiters.pop(loop, []))
+        """Wake a part of a loop's waiters in each of its turns."""
+        if not (waiters := self._waiters.get(loop)):
+            self._waiters.pop(loop, None)
+            return
+        loop.call_soon(self._wake_loop, loop)  # first: if a signal handler raises, the next turn wakes the rest
+        woken = waiters[:_WOKEN_PER_TURN]
+        for waiter in woken:
+            _wake(waiter)
+        del waiters[: len(woken)]
 
 
-def _wake(loop: Loop, waiters: list[Waiter]) -> None:
-    for waiter in waiters[:_WOKEN_PER_TURN]:
-        if not waiter.done():  # cancelled, or its own time had run out
-            waiter.set_result(None)
-    if rest := waiters[_WOKEN_PER_TURN:]:
-        loop.call_soon(_wake, loop, rest)
+def _wake(waiter: Waiter) -> None:
+    if not waiter.done():  # cancelled, or its own time had run out
+        waiter.set_result(None)

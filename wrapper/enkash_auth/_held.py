@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ._flight import Flight
 from ._policy.cache import TokenCache
 from ._policy.lifetime import LONG_AGO, Moment, Verdict
+from ._policy.outcome import Unavailable
 from ._policy.sign_in import Result
 from ._policy.token import Token
 from ._runtime import Runtime, exclusively
@@ -36,6 +37,18 @@ class Held:
     def start_clean(self, cache: TokenCache) -> None:
         """Take over a state in which no sign-in is under way."""
         self.cache, self.flight, self.serving = cache, None, self.nothing
+
+    def close(self) -> None:
+        """Start no sign-in any more, and wake all that wait: nothing cuts a look-up, or a transport of other users."""
+        self.closed = True
+
+        def end() -> None:
+            flight = self.flight
+            self.start_clean(self.cache.afresh())
+            if flight:
+                flight.finish(Unavailable("the provider was closed", self.account.identity.host))
+
+        exclusively(self.lock, end)
 
     def inherit(self) -> None:
         """In a forked child: no thread signs in here, the lock may be held for ever, sockets are the parent's."""

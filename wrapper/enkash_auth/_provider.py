@@ -19,7 +19,7 @@ from ._settings.credentials import Credentials, read_source
 from ._settings.environment import attempts_path, load_token_store
 from ._signin.account import Account, Signer
 from .errors import ConfigurationError
-from .events import OnEvent
+from .events import OnEvent, check_hook
 
 if TYPE_CHECKING:
     import httpx
@@ -66,6 +66,7 @@ class TokenProvider:
             raise ConfigurationError("timeout must be a positive number of seconds, an hour at most")
         if transport is not None and not callable(getattr(transport, "handle_request", None)):
             raise ConfigurationError("transport must be a sync one of httpx, with handle_request()")
+        check_hook(on_event)
         check_threads()
         source = None if isinstance(credentials, Credentials) else credentials
         given = credentials if isinstance(credentials, Credentials) else read_source(credentials)

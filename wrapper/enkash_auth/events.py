@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Literal
 
 from attrs import asdict, evolve, frozen
 
 from ._policy.lifetime import TokenRecord
 from ._policy.outcome import Failure, Malformed, Refused, Unavailable
+from .errors import ConfigurationError
 
 Kind = Literal[
     "issued", "renewed", "reissued_same", "adopted", "served_stale", "refused", "unavailable", "invalidated",
@@ -64,6 +66,17 @@ class Event:
 OnEvent = Callable[[Event], object]
 
 
+def check_hook(on_event: OnEvent | None) -> None:
+    """Raise `ConfigurationError` for a hook that cannot be called, and for an async one, which nobody would await."""
+    if on_event is None:
+        return
+    if not callable(on_event) or iscoroutinefunction(on_event) or iscoroutinefunction(type(on_event).__call__):
+        raise ConfigurationError(
+            "on_event must be a function, and no async one: it is called on a thread, where "
+            "asyncio.run_coroutine_threadsafe reaches a loop"
+        )
+
+
 def describe(event: Event, outcome: TokenRecord | Failure, alive: bool) -> list[Event]:
     """Return the events of one sign-in; `alive`: callers had a valid token meanwhile."""
     if isinstance(outcome, TokenRecord):
@@ -92,5 +105,7 @@ def publish(events: list[Event], on_event: OnEvent | None) -> None:
             continue
         try:
             on_event(event)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # asyncio's CancelledError is no Exception
             _log.warning("on_event raised %s", type(error).__name__)
