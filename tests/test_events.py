@@ -15,7 +15,7 @@ from enkash_auth._held import Held
 from enkash_auth._policy.sign_in import Result
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Once
-from enkash_auth.errors import EnkashAuthError
+from enkash_auth.errors import EnkashAuthError, UnavailableError
 from enkash_auth.events import Event
 
 
@@ -158,7 +158,7 @@ def test_a_sign_in_that_close_cuts_is_no_event(server: Server, provider: TokenPr
         return httpx.Response(403)
 
     server.answer = answer
-    failure(provider)
+    failure(provider, UnavailableError)
     assert heard.kinds == []
 
 

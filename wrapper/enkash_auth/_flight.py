@@ -55,7 +55,7 @@ class Flight:
 
     def finish(self, outcome: TokenRecord | Failure) -> None:
         """Set the outcome and wake all that wait for it."""
-        self.outcome = outcome
+        self.outcome = self.outcome or outcome  # the first, closing's perhaps
         self._finished.happen()
         for loop in list(self._waiters):  # one call across threads for each loop, not one for each waiter
             try:
