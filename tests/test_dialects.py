@@ -206,7 +206,7 @@ def test_a_head_is_no_token_request_but_meets_an_outage() -> None:
 PASSWORDS = {"clear": 1, "client": 1, "maybe": 2, "unknown": 2}  # that leave within five minutes, at least and at most
 REFUSALS = {name: PASSWORDS[dialect.kind] for name, dialect in DIALECTS.items() if dialect.kind != "not tried"}
 LATER = (0, 1, 61, 122, 240)  # seconds after the first question
-ONE_OF_A_KIND = {name: REFUSALS[name] for name in ("spring", "basic-401", "envelope-200", "silence", "500")}
+ONE_OF_A_KIND = {name: REFUSALS[name] for name in ("spring", "basic-401", "envelope-200", "500")}
 WITHIN_A_MINUTE = {"spring": 1, "basic-401": 1, "envelope-200": 1, "500": 2}
 
 
