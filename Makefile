@@ -11,7 +11,7 @@ CHECKS = $(addprefix session-, tests-3.11 systems tools-tests tests-3.12 tests-3
 help:
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
 	@echo 'nox -l		every check and step by itself, once make dev has run and .venv is active'
-demo: .venv/ready ## a service with 16 callers, on a token server on this machine
+demo: .venv/ready ## 16 callers on two token servers on this machine
 	$(NOX) -s demo
 # three sessions at a time (tests wait, too), the longest first, each one's output in one piece; -k: what fails stops no other
 test: .venv/ready ## all checks of CI, in about three minutes on two cores

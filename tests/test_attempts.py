@@ -15,6 +15,7 @@ from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._policy.memory import Memory
 from enkash_auth._policy.outcome import Failure, Limit, Refused, Unavailable
+from enkash_auth._signin.answers import read_body
 
 NOW = Moment(1000.0, 1e9)
 OPEN, REMOVED, SUCCESS, UNKNOWN, MAYBE, CLIENT, CLEAR, RESET = Kind
@@ -106,6 +107,12 @@ def test_the_first_row_that_fits_says_what_an_answer_is(answer: Answer, kind: Ki
 @pytest.mark.parametrize(("kinds", "unproven", "proven"), DECISIONS)
 def test_the_attempts_since_the_last_success_decide(kinds: list[Kind], unproven: Any, proven: Any) -> None:
     assert (decided(kinds, False), decided(kinds, True)) == (unproven, proven)
+
+
+def test_each_code_of_a_row_is_read_from_a_body() -> None:
+    named: Any = [row["error"] for _, row in classification.ANSWERS if "error" in row]
+    codes = [code for codes in named for code in codes]
+    assert [code for code in codes if read_body(json.dumps({"error": code}).encode()) != (True, code)] == []
 
 
 @pytest.mark.parametrize("row", range(len(classification.ANSWERS)))

@@ -611,8 +611,12 @@ def test_the_doctor_says_that_the_store_cannot_be_written(
     if used:
         call("token")
     break_store(env, "_write")
-    level, text = doctor(*([] if used else ["--sign-in"]))["store"]
+    if not used:
+        assert "whether it can be written, doctor --sign-in tries" in doctor()["store"][1]
+    found = doctor(*([] if used else ["--sign-in"]))
+    level, text = found["store"]
     assert level == "fail" and text.startswith(f"the token store {store} failed") and "check its space" in text
+    assert "the store comes first" in found["sign-in"][1]
     assert sandbox.token_requests == used
 
 

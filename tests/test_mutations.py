@@ -1,11 +1,29 @@
 """The table of rules that `nox -s mutations` breaks."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 import mutations
 
+pytestmark = pytest.mark.once
+ROOT = Path(__file__).parents[1]
 
-@pytest.mark.once
+
 def test_a_word_of_no_rule_is_an_error_and_not_a_success() -> None:
     with pytest.raises(SystemExit, match="no rule holds one of these words: nosuch"):
         mutations.main(["nosuch"])
+
+
+def test_each_row_still_finds_the_line_that_it_breaks() -> None:
+    def found(row: dict[str, Any]) -> int:
+        return (mutations.PACKAGE / f"{row['module']}.py").read_text("utf-8").count(row["old"])
+
+    assert [row["rule"] for row in mutations.rows() if found(row) != 1] == []
+
+
+def test_the_engine_s_page_has_each_row() -> None:
+    page = (ROOT / "docs" / "engine.md").read_text("utf-8").splitlines()
+    named = [line.split(" | ")[0].removeprefix("| ") for line in page if line.endswith("|") and ".py` | test_" in line]
+    assert named == [row["rule"] for row in mutations.rows()]

@@ -19,9 +19,10 @@ from enkash_auth._fleet.shared import Shared
 from enkash_auth._policy.cache import TokenCache
 from enkash_auth._policy.classification import Answer, Kind, classify
 from enkash_auth._policy.lifetime import Moment
-from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
+from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
 from enkash_auth._runtime import Runtime
 from enkash_auth._signin.account import Account
+from enkash_auth._signin.answers import failure_of
 from enkash_auth._signin.attempts_file import Attempts
 from enkash_auth._signin.call import Reply
 from enkash_auth._signin.direct import Direct
@@ -59,10 +60,10 @@ def outcome_of(answer: Answer, token: str = "", life: float = 0) -> Outcome:
     """Return what the gateway makes of an answer."""
     if answer.token:
         return Issued(token, life)
-    if answer.status in (0, 429) or answer.status >= 500:
-        after = RETRY_AFTER if answer.status == 429 else None
-        return Unavailable(f"status {answer.status}", HOST, after, late=answer.departed and not answer.status)
-    return Malformed("?", HOST) if answer.status == 200 else Refused(answer.status, answer.error, False, HOST)
+    if not answer.status:
+        return Unavailable("no answer", HOST, late=answer.departed)
+    after = RETRY_AFTER if answer.status == 429 else None
+    return Malformed("?", HOST) if answer.status == 200 else failure_of(answer, HOST, after)
 
 
 @dataclass(eq=False)

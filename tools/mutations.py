@@ -10,15 +10,22 @@ import sys
 import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "wrapper" / "enkash_auth"
+
+
+def rows() -> list[dict[str, Any]]:
+    """Return the table."""
+    return list(tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["mutation"])
 
 
 def survives(module: str, old: str, new: str, tests: list[str]) -> bool:
     """Return whether the tests pass on a copy of the package in which `new` replaces `old`."""
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch, "enkash_auth")
-        shutil.copytree(ROOT / "wrapper" / "enkash_auth", package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
         path = package / f"{module}.py"
         text = path.read_text(encoding="utf-8")
         if text.count(old) != 1:
@@ -36,8 +43,7 @@ def survives(module: str, old: str, new: str, tests: list[str]) -> bool:
 def main(only: list[str]) -> int:
     """Print the table; return 1 if no test failed for a broken rule."""
     unnoticed = 0
-    table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["mutation"]
-    chosen = [mutation for mutation in table if not only or any(word in mutation["rule"] for word in only)]
+    chosen = [mutation for mutation in rows() if not only or any(word in mutation["rule"] for word in only)]
     if not chosen:
         raise SystemExit(f"no rule holds one of these words: {', '.join(only)}")
     print("| rule broken | in | noticed by |\n| --- | --- | --- |")

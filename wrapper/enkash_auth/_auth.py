@@ -21,9 +21,9 @@ class EnkashAuth(Pinned, httpx.Auth):
     """The `auth` of an httpx or httpx2 client, sync or async.
 
     Only `origins` (https unless loopback) get the token; without `origins`, only the origin of the provider's base URL.
-    Requests to other origins are sent without a token. If such an origin answers 401, the request is repeated once with
-    a new token, but for a stream and a multipart form with a file from disk. Raises what `TokenProvider.token` raises.
-    The auth is a context manager; `close` closes its provider.
+    Requests to other origins are sent without a token. If a token is answered with 401, the request is repeated once
+    with a new one, but for a stream and a multipart form with a file from disk. Raises what `TokenProvider.token`
+    raises. The auth is a context manager; `close` closes its provider.
     """
 
     if TYPE_CHECKING:  # type checkers do not see httpx2's `isinstance`; its clients also take a callable

@@ -8,7 +8,7 @@ class EnkashAuthError(Exception):
 
     `retry_after` is in seconds, None if unknown. `row` is the row of the table in docs/errors.md that forbids another
     password, or None; with a `row` and no `retry_after` the password will not be sent again. `passwords` is the number
-    sent since the last success or reset.
+    sent since the last success or reset, 0 without a `row`.
     """
 
     def __init__(

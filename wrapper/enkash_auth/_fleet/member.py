@@ -31,6 +31,7 @@ class Member:
     lead: float = 0.0  # seconds to connect in
     memory: Memory = field(factory=Memory)
     store_has_no_proof: bool = False  # it could be read last, and knows of no success
+    trouble: str = "the token store failed"  # and how, when it last did
 
     @property
     def lease(self) -> float:
@@ -38,7 +39,8 @@ class Member:
         return min(_LEASE, 0.6 * self.timeout)
 
     def store_failed(self, error: StoreError) -> None:
-        """Note that a store which is too slow counts as one that cannot be read either."""
+        """Note why; a store that is too slow counts as one that cannot be read either."""
+        self.trouble = str(error)
         self.store_has_no_proof = self.store_has_no_proof and not isinstance(error, TooSlowError)
 
     def reset(self, id: str, now: Moment) -> Steps:

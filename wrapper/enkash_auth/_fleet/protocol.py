@@ -53,7 +53,7 @@ def sign_in(
             if member.strict:
                 return Ended(Unavailable(str(error), member.host))
     if member.store_has_no_proof and not member.memory.ledger.proven:  # each process would send a password of its own
-        why = "the token store can be read, but not written (the log says why): check its space and permissions"
+        why = f"{member.trouble}. It can be read, but not written: check its space and permissions"
         return Ended(Unavailable(why, member.host))
     alone = _Ready(record, deadline, deadline, member.memory.ledger, shared=False)
     return (yield from _requests(member, alone, now))

@@ -31,6 +31,7 @@ class Answer:
     departed: bool = True
 
 
+TRY_LATER = (408, 421, 425, 429, 503)  # statuses by which a server says that it has not looked at the request
 # the first row that fits says what an answer is
 ANSWERS: tuple[tuple[Kind, Mapping[str, Container[object]]], ...] = (
     (Kind.SUCCESS, {"token": [True]}),
@@ -38,7 +39,7 @@ ANSWERS: tuple[tuple[Kind, Mapping[str, Container[object]]], ...] = (
     (Kind.CLIENT, {"error": ["invalid_client"]}),
     (Kind.CLIENT, {"status": [401], "basic": [True]}),
     (Kind.REMOVED, {"status": [0], "departed": [False]}),
-    (Kind.REMOVED, {"status": [408, 421, 425, 429, 503]}),
+    (Kind.REMOVED, {"status": TRY_LATER}),
     (Kind.REMOVED, {"status": [404, 405, 413, 415], "json": [False]}),
     (Kind.UNKNOWN, {"status": [0, 404, 405, *range(300, 400), *range(500, 600)]}),
     (Kind.UNKNOWN, {"status": [401], "error": ["unauthorized"]}),

@@ -8,23 +8,21 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from enkash_auth._policy.backoff import LONGEST_RETRY_AFTER
-from enkash_auth._policy.classification import Answer, Kind, classify
+from enkash_auth._policy.classification import TRY_LATER, Answer, Kind, classify
 from enkash_auth._policy.outcome import Refused, Unavailable
 
-# RFC 6749 section 5.2, RFC 6750 section 3.1, and two of Spring's.
+# RFC 6749 section 5.2, RFC 6750 section 3.1, and two of Spring's; a code that is not listed is not read
 _ERROR_CODES = {
     "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
     "invalid_scope", "invalid_token", "insufficient_scope", "server_error", "temporarily_unavailable",
     "unauthorized", "access_denied",
 }  # fmt: skip
 
-_TRY_LATER = (408, 421, 425, 429)
-
 
 def failure_of(answer: Answer, host: str, retry_after: float | None) -> Refused | Unavailable:
     """Return what an answer other than a 200 is to callers."""
     refused = classify(answer) in (Kind.CLEAR, Kind.CLIENT)  # under any status
-    if not refused and (answer.status in _TRY_LATER or answer.status >= 500):
+    if not refused and (answer.status in TRY_LATER or answer.status >= 500):
         return Unavailable(f"status {answer.status}", host, retry_after)
     return Refused(answer.status, answer.error, False, host)
 

@@ -23,9 +23,9 @@ from ._status import opened, state_of
 _EPILOG = """\b
 Exit codes:
   0  done; status: there is a valid token, or nothing forbids a sign-in
-  1  doctor: a finding is "fail"; reset: no file to reset; any: the output cannot be written
+  1  doctor: a finding is "fail"; reset: the file cannot be written, or is locked; any: the output cannot be written
   2  wrong usage
-  3  settings are missing or malformed
+  3  settings are missing or malformed; reset: ENKASH_ATTEMPTS is off
   4  the server refused the sign-in, now or before
   5  no answer now: network, timeout, 5xx or 429
   6  the server's answer holds no token

@@ -150,9 +150,9 @@ def _origins(profile: str | None, credentials: Credentials) -> Iterator[Finding]
 
 
 def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Iterator[Finding]:
-    state = state_of(provider.credentials, store)
+    state, why_not = state_of(provider.credentials, store), "run doctor --sign-in to try it"
     if store is None:
-        yield Finding("warn", "store", "ENKASH_TOKEN_STORE is not set: processes share no token; set it for several")
+        yield Finding("warn", "store", "ENKASH_TOKEN_STORE names none: processes share no token; set it for several")
         if state.locked:
             text = f"{state.uncounted}, so no password leaves: end it (it may be stopped, or an open sqlite3 shell)"
             yield Finding("fail", "attempts", text)
@@ -166,9 +166,10 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
     elif (sign_in or state.ledger != Ledger()) and (why := cannot_be_written(store)):  # else it may not be made yet
         text = f"{why}. It can be read, but keeps no new token and no refusal: check its space and permissions"
         yield Finding("fail", "store", text)
-        sign_in = False
+        sign_in, why_not = False, "the store comes first"
     else:
-        yield Finding("ok", "store", f"{state.store} answers")
+        untried = "" if sign_in or state.ledger != Ledger() else "; whether it can be written, doctor --sign-in tries"
+        yield Finding("ok", "store", f"{state.store} answers{untried}")
     if state.failure and state.refusal == "final":
         yield Finding("fail", "refusal", _in_words(state.failure.to_exception()))
         return
@@ -177,7 +178,7 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
             "warn", "refusal" if state.refusal == "limited" else "back-off", _in_words(state.failure.to_exception())
         )
     if not sign_in:
-        signed_in = Finding("ok", "sign-in", "not tried: run doctor --sign-in to try it")
+        signed_in = Finding("ok", "sign-in", f"not tried: {why_not}")
     else:
         signed_in = _signed_in(provider, stored=state.token is not None)
     if state.answers and not state.failure and signed_in.level == "ok":

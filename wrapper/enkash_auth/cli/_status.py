@@ -20,7 +20,7 @@ from enkash_auth._signin.attempts_file import Attempts
 from enkash_auth.stores import Store, StoreError
 
 _PATIENCE = 2.0  # seconds with a store
-_NO_STORE = "ENKASH_TOKEN_STORE is not set: processes share no token"
+_NO_STORE = "ENKASH_TOKEN_STORE names none: processes share no token"
 
 
 @frozen
