@@ -16,7 +16,7 @@ from enkash_auth._policy.sign_in import Result
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import Once
 from enkash_auth.errors import EnkashAuthError, UnavailableError
-from enkash_auth.events import Event
+from enkash_auth.events import Event, publish
 
 
 def renew(provider: TokenProvider, clock: Clock) -> None:
@@ -150,6 +150,16 @@ def test_logs_have_levels_and_no_secret(
     assert record.levelno == level
     assert "host token.example" in record.getMessage()
     assert "canary" not in f"{caplog.text}{heard}"
+
+
+def test_an_interrupt_of_a_hook_is_passed_on() -> None:
+    """Where gevent has patched threads, hooks run on the main one."""
+
+    def hook(_: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish([Event("issued", "h")], hook)
 
 
 def test_a_sign_in_that_close_cuts_is_no_event(server: Server, provider: TokenProvider, heard: Heard) -> None:
