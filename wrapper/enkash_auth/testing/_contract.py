@@ -7,7 +7,6 @@ import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ._later import becomes, in_child
@@ -26,9 +25,9 @@ class StoreContract:
     Each test has keys of its own, as long as a provider's, so the store may hold other entries.
     """
 
-    @cached_property
+    @property
     def _account(self) -> str:
-        return secrets.token_hex(20)[1:]
+        return str(vars(self).setdefault("_named", secrets.token_hex(20)[1:]))  # several threads may be the first
 
     @property
     def _token(self) -> str:
