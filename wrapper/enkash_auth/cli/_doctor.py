@@ -126,9 +126,8 @@ def _shape(credentials: Credentials) -> Iterator[Finding]:
     if not re.fullmatch(r"CEK[A-Z0-9]{7}", credentials.client_id):
         text = "is not CEK and seven capitals or digits, as EnKash's company ids are: compare it with the portal"
         yield Finding("warn", "ENKASH_CLIENT_ID", text)
-    path = (
-        httpx.URL(credentials.base_url).raw_path.decode().rstrip("/")
-    )  # as sent: a terminal must get no control codes
+    # as sent: a terminal must get no control codes
+    path = httpx.URL(credentials.base_url).raw_path.decode().rstrip("/")
     if path:
         text = f"has a path: token requests go to {path}/oauth/token; remove the path if that is a mistake"
         yield Finding("warn", "ENKASH_BASE_URL", text)
