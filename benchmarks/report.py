@@ -73,7 +73,7 @@ TABLES: list[tuple[str, str, str, list[Column]]] = [
     (
         "Steady load across expiries",
         "steady",
-        "100 requests a second for 12 s, tokens of 4 s, a server that takes 100 ms; renewal 1.2 s early if a peer has "
+        "100 requests a second for 36 s, tokens of 12 s, a server that takes 100 ms; renewal 3.6 s early if a peer has "
         "such a setting. p99 and max are ratios to a static header, measured in turns in the same threads.",
         [
             (f"{kind}: {head}", f"{kind}_{what}", form)

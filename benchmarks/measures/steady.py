@@ -1,6 +1,7 @@
 """Eight threads send 100 requests a second while short tokens expire, in turns with a header that never changes.
 
-The fresh server gives a new token each time, the sticky one gives the same token until it expires.
+The fresh server gives a new token each time, the sticky one gives the same token until it expires. On that one, every
+thread waits once a life: with lives of 12 s these are 8 of 1,200 calls, with those of EnKash 8 of at least 30,000.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from measures import at
 from peers import Account, load, text
 from server import Control
 
-THREADS, RATE, SECONDS, LIFE, LATENCY = 8, 100, 12.0, 4.0, 0.1
+THREADS, RATE, SECONDS, LIFE, LATENCY = 8, 100, 36.0, 12.0, 0.1
 EARLY = 0.3 * LIFE
 
 
