@@ -9,7 +9,7 @@ from attrs import field, frozen
 from enkash_auth.errors import ConfigurationError, UnavailableError
 
 from .environment import REQUIRED, read_settings
-from .origin import Origin, check_url, normal_url, parse_origin
+from .origin import Origin, check_url, parse_origin
 
 
 class Secret:
@@ -17,9 +17,9 @@ class Secret:
 
     __slots__ = ("_reveal",)
 
-    def __init__(self, value: str) -> None:
-        # a closure: a debugger or serializer finds no attribute to print
-        self._reveal: Callable[[], str] = lambda: value
+    def __init__(self, value: "str | Secret") -> None:
+        text = value.reveal() if isinstance(value, Secret) else value
+        self._reveal: Callable[[], str] = lambda: text  # a debugger or serializer finds no attribute to print
 
     def reveal(self) -> str:
         """Return the secret text."""
@@ -38,10 +38,6 @@ class Secret:
         raise TypeError("a secret cannot be pickled")
 
 
-def _secret(value: "str | Secret | None") -> "Secret | None":
-    return value if isinstance(value, Secret) or value is None else Secret(value)
-
-
 @frozen
 class Credentials:
     """The settings of one EnKash account.
@@ -52,9 +48,9 @@ class Credentials:
 
     base_url: str = field(repr=False)
     username: str = field(repr=False)
-    password: Secret = field(converter=_secret)
+    password: Secret = field(converter=Secret)
     client_id: str = field(repr=False)
-    client_secret: Secret = field(converter=_secret)
+    client_secret: Secret = field(converter=Secret)
     basic_client_id: str | None = field(default=None, repr=False)
 
     def __init__(
@@ -70,15 +66,15 @@ class Credentials:
             "base_url": base_url, "username": username, "password": password, "client_id": client_id,
             "client_secret": client_secret, "basic_client_id": basic_client_id or None,
         }  # fmt: skip
-        problems = _problems(values)
-        values.clear()
-        if problems:
+        if problems := _problems(values):
             # a traceback with locals must show no setting
-            del self, base_url, username, password, client_id, client_secret, basic_client_id
+            del self, base_url, username, password, client_id, client_secret, basic_client_id, values
             raise ConfigurationError("; ".join(problems))
-        self.__attrs_init__(  # type: ignore[attr-defined]  # mypy does not know it
-            normal_url(str(base_url)), username, password, client_id, client_secret, basic_client_id or None
-        )
+        import httpx  # heavy: importing this package must not load it
+
+        # one spelling: the case of its host, a default port and a slash at the end make no difference
+        values["base_url"] = str(httpx.URL(str(base_url))).rstrip("/")
+        self.__attrs_init__(**values)  # type: ignore[attr-defined]  # mypy does not know it
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("Credentials hold secrets and cannot be pickled")
@@ -104,8 +100,7 @@ class Credentials:
     def load(cls, profile: str | None = None, **arguments: str | Secret | None) -> "Credentials":
         """Return credentials from arguments, the environment, `*_FILE` variables, secrets directory or profile file.
 
-        The first of these places that has a setting wins. Raises `ConfigurationError`, which names all missing
-        settings.
+        The first of them that has a setting wins. Raises `ConfigurationError`, which names all missing settings.
         """
         try:
             return cls(**read_settings(profile, arguments))
@@ -121,25 +116,22 @@ def read_source(source: Callable[[], Credentials]) -> Credentials:
     The message names the source and the error's class only: the error's text may hold a secret.
     """
     if not callable(source):
-        raise ConfigurationError(
-            f"credentials must be Credentials, or a function that returns them, not {type(source).__name__}"
-        )
+        kind = type(source).__name__
+        raise ConfigurationError(f"credentials must be Credentials, or a function that returns them, not {kind}")
     name = name_of(source)
     try:
         found = source()
     except ConfigurationError:
         raise
     except Exception as error:
-        why = type(error).__name__
+        why = f"it failed ({type(error).__name__}). Check what it reads from, then try again"
     else:
         if isinstance(found, Credentials):
             return found
         kind = type(found).__name__
         del found  # a traceback with locals must show no setting
         raise ConfigurationError(f"the source {name} must return Credentials, not {kind}: make them in that function")
-    raise UnavailableError(
-        f"no credentials from the source {name}: it failed ({why}). Check what it reads from, then try again"
-    )
+    raise UnavailableError(f"no credentials from the source {name}: {why}")
 
 
 def name_of(source: object) -> str:
@@ -162,7 +154,6 @@ def _problems(values: Mapping[str, object]) -> list[str]:
             found.append(f"ENKASH_{name.upper()} must be text in UTF-8 without control characters")
         elif name == "base_url" and (why := check_url(value)):
             found.append(f"ENKASH_BASE_URL {why}")
-        elif name == ("client_id" if not texts["basic_client_id"] else "basic_client_id") and ":" in value:
+        elif ":" in value and name == ("basic_client_id" if texts["basic_client_id"] else "client_id"):
             found.append(f"ENKASH_{name.upper()} must not contain a colon (RFC 7617)")
-    texts.clear()
     return found

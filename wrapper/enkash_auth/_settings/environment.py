@@ -1,21 +1,35 @@
-"""The only reader of the environment."""
+"""The only reader of the environment: the places that a setting can come from."""
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
 
 from enkash_auth.errors import ConfigurationError
 
 from .origin import parse_origins
-from .sources import Place, first, places, profile_table
 
 if TYPE_CHECKING:
     from enkash_auth.stores import Store
 
 REQUIRED = ("base_url", "username", "password", "client_id", "client_secret")
 SETTINGS = (*REQUIRED, "basic_client_id")
+_SECRETS = "/run/secrets"
+_LARGEST = 64 * 1024  # characters of a file
+
+
+@frozen
+class Place:
+    """A place that has a setting; `path` if it is a file."""
+
+    name: str
+    read: Callable[[], Any] = field(repr=False)
+    path: Path | None = None
 
 
 def read_settings(profile: str | None, arguments: Mapping[str, object]) -> dict[str, Any]:
@@ -25,26 +39,22 @@ def read_settings(profile: str | None, arguments: Mapping[str, object]) -> dict[
     """
     if unknown := arguments.keys() - set(SETTINGS):
         raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}; there are {', '.join(SETTINGS)}")
-    table = profile_table(profile, os.environ)
-    return {name: _value(places(name, arguments, os.environ, table)) for name in SETTINGS}
-
-
-def _value(found: Iterator[Place]) -> Any:
-    try:
-        return first(found)
-    except ConfigurationError as error:
-        return error  # returned, so that one message can name all problems
+    table, found = _profile_table(profile), dict[str, Any]()
+    for name in SETTINGS:
+        try:
+            found[name] = _first(_places(name, table, arguments.get(name)))
+        except ConfigurationError as error:
+            found[name] = ConfigurationError(str(error))  # one message can name all problems
+    return found
 
 
 def all_places(profile: str | None = None) -> dict[str, list[Place]]:
-    """Return for each setting the places that have it. The first one is used.
+    """Return for each variable the places that have its setting. The first one is used.
 
     Raises `ConfigurationError` for an unreadable profile.
     """
-    table = profile_table(profile, os.environ)
-    found = {f"ENKASH_{name.upper()}": list(places(name, {}, os.environ, table)) for name in SETTINGS}
-    found["ENKASH_ORIGINS"] = list(places("origins", {}, os.environ, table))
-    return {**found, "ENKASH_TOKEN_STORE": list(places("token_store", {}, os.environ, {}))}
+    table = {**_profile_table(profile), "token_store": None}  # no profile names a store
+    return {f"ENKASH_{name.upper()}": list(_places(name, table)) for name in (*SETTINGS, "origins", "token_store")}
 
 
 def load_origins(profile: str | None = None) -> list[str]:
@@ -52,7 +62,7 @@ def load_origins(profile: str | None = None) -> list[str]:
 
     Raises `ConfigurationError`, also if one of them must not get a token.
     """
-    found = first(places("origins", {}, os.environ, profile_table(profile, os.environ))) or ""
+    found = _first(_places("origins", _profile_table(profile))) or ""
     urls = [str(url) for url in found] if isinstance(found, list) else re.split(r"[\s,]+", str(found))
     urls = [url for url in urls if url]
     try:
@@ -70,7 +80,7 @@ def load_token_store() -> "Store | None":
     """
     from enkash_auth.stores import from_url
 
-    url = first(places("token_store", {}, os.environ, {}))
+    url = _first(_places("token_store", {}))
     if url in (None, "memory:"):
         return None
     try:
@@ -94,3 +104,83 @@ def attempts_path() -> Path | None:
     if not state.is_absolute():  # the XDG specification: then it counts as unset
         state = Path(os.path.expanduser("~/.local/state"))  # noqa: PTH111  # without a home: ~
     return state / "enkash-auth" / "attempts.db"
+
+
+def _places(name: str, table: Mapping[str, Any], argument: object = None) -> Iterator[Place]:
+    """Yield the places that have a setting, in order of precedence; `table` is the profile's."""
+    variable = f"ENKASH_{name.upper()}"
+    if argument is not None:
+        yield Place("an argument", lambda: argument)
+    if os.environ.get(variable):
+        yield Place(f"the variable {variable}", lambda: os.environ[variable])
+    if path := os.environ.get(f"{variable}_FILE"):
+        yield Place(f"the file of {variable}_FILE", partial(_read, Path(path), f"{variable}_FILE"), Path(path))
+    secret = Path(os.environ.get("ENKASH_SECRETS_DIR") or _SECRETS) / variable.lower()
+    if os.path.isfile(secret):  # noqa: PTH113  # before 3.14 Path.is_file raises if access is denied
+        yield Place("the secrets directory", partial(_read, secret, f"the secret {variable.lower()}"), secret)
+    if table.get(name) is not None:
+        yield Place("the profile", partial(table.get, name), _profile_file())
+
+
+def _first(places: Iterator[Place]) -> Any:
+    """Return the first place's text, None if no place has one; raise `ConfigurationError` if it is unreadable."""
+    return next((place.read() for place in places), None)
+
+
+def _profile_table(profile: str | None) -> dict[str, Any]:
+    """Return the table of the named profile, an empty one if no profile is named; raise `ConfigurationError`."""
+    import tomllib  # loaded at first use; a later sign-in, which must not import, finds it loaded
+
+    name = profile or os.environ.get("ENKASH_PROFILE")
+    if not name:
+        return {}
+    path, why = Path("the profile file"), f"has no table [{name}]"
+    try:
+        path = _profile_file()
+        with _regular(path).open("rb") as file:
+            table = tomllib.load(file).get(name)
+            if isinstance(table, dict):
+                return table
+    except OSError as error:
+        why = _why(error)
+    except RuntimeError:  # no home directory, or TOML nested too deeply
+        why = "cannot be read"
+    except ValueError:  # TOML or UTF-8; the parser's message may quote a value, so it is not shown
+        why = "is not valid TOML"
+    raise ConfigurationError(f"profile {name!r}: {path} {why} (set ENKASH_CONFIG to use another file)")
+
+
+def _profile_file() -> Path:
+    if given := os.environ.get("ENKASH_CONFIG"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()) / "enkash" / "config.toml"
+
+
+def _read(path: Path, setting: str) -> str:
+    try:
+        with _regular(path).open(encoding="utf-8-sig") as file:  # removes an editor's byte order mark
+            text = file.read(_LARGEST + 1)
+        if len(text) <= _LARGEST:
+            return text.strip("\r\n")
+        why = "is larger than 64 KiB"
+    except UnicodeDecodeError:
+        why = "is not text in UTF-8"
+    except OSError as error:
+        why = _why(error)
+    shown = str(path) if path.is_absolute() else "the file"  # perhaps the value itself, by mistake
+    raise ConfigurationError(f"{setting}: {shown} {why}; correct the file or the setting")
+
+
+def _regular(path: Path) -> Path:
+    """Return the path of a regular file; raise `OSError` for a pipe or device, which could block a sign-in."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError
+    return path
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "does not exist"
+    if isinstance(error, PermissionError):
+        return "is forbidden to this user"
+    return f"cannot be read ({os.strerror(error.errno).lower()})" if error.errno else "is no regular file"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -17,14 +18,12 @@ def parse_origin(url: str) -> Origin:
     """
     import httpx  # heavy: importing this package must not load it
 
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"\s", url):
-        raise ValueError("not an http(s) URL")
-    try:
+    parts, host = urlsplit(url), ""
+    with suppress(httpx.InvalidURL):
         found = httpx.URL(url)
         host = found.host and found.raw_host.decode("ascii")  # reading `host` fails for punycode of no name
-    except httpx.InvalidURL:
-        raise ValueError("not an http(s) URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not host or re.search(r"\s", url):
+        raise ValueError("not an http(s) URL")
     return parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80)
 
 
@@ -48,13 +47,6 @@ def check_url(url: str) -> str | None:
     if scheme != "https" and not is_loopback(host):
         return "must be https (http is for loopback only)"
     return None
-
-
-def normal_url(url: str) -> str:
-    """Return one spelling of a URL: the case of its host, a default port and a slash at the end make no difference."""
-    import httpx  # not for a process that imports this package and asks for nothing
-
-    return str(httpx.URL(url)).rstrip("/")
 
 
 def parse_origins(urls: Iterable[str]) -> frozenset[Origin]:

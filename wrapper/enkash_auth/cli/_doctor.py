@@ -11,9 +11,8 @@ from enkash_auth._policy.attempts import Ledger
 from enkash_auth._provider import TokenProvider
 from enkash_auth._runtime import NoThreadError
 from enkash_auth._settings.credentials import Credentials
-from enkash_auth._settings.environment import all_places, load_origins
+from enkash_auth._settings.environment import Place, all_places, load_origins
 from enkash_auth._settings.origin import parse_origins
-from enkash_auth._settings.sources import Place
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 from enkash_auth.stores import Store
 
