@@ -18,7 +18,6 @@ from conftest import Clock, fork_waits
 from enkash_auth._forks import forks
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Answer, Kind
-from enkash_auth._policy.memory import Memory
 from enkash_auth._runtime import Runtime, exclusively
 from enkash_auth._signin import attempts_file
 from enkash_auth._signin.attempts_file import Attempts
@@ -292,9 +291,8 @@ def test_switched_off_each_process_remembers_for_itself(
 ) -> None:
     if off == "sqlite3":
         monkeypatch.setattr(attempts_file, "sqlite3", None)
-    memories: dict[str, Memory] = {}
+    attempts = make(None if off == "path" else path, clock)
     for _ in range(2):
-        attempts = Attempts(None if off == "path" else path, clock.runtime, memories)
         attempts.record("f", begun(attempts, clock).answered(WRONG))
         clock.passes(60)
     assert blocked(attempts, clock).final

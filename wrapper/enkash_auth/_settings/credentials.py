@@ -13,17 +13,13 @@ from .origin import Origin, check_url, parse_origin
 
 
 class Secret:
-    """An opaque value: only `reveal()` returns it."""
+    """An opaque value: only `reveal()` returns its text."""
 
-    __slots__ = ("_reveal",)
+    __slots__ = ("reveal",)
 
     def __init__(self, value: "str | Secret") -> None:
         text = value.reveal() if isinstance(value, Secret) else value
-        self._reveal: Callable[[], str] = lambda: text  # a debugger or serializer finds no attribute to print
-
-    def reveal(self) -> str:
-        """Return the secret text."""
-        return self._reveal()
+        self.reveal: Callable[[], str] = lambda: text  # a debugger or serializer finds no attribute to print
 
     def __repr__(self) -> str:
         return "**********"

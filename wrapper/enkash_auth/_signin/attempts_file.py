@@ -1,7 +1,7 @@
 """The attempts of processes that share no store: remembered for this user on this machine, in a small SQLite file.
 
-The file holds numbers and kinds under a keyed hash of the credentials, no token and no name. Each step is one
-transaction. There is no lease, for these processes share no token: each of them signs in for itself.
+The file holds numbers and kinds under a keyed hash of the credentials, no token and no name. There is no lease, for
+these processes share no token: each of them signs in for itself.
 """
 
 import json
@@ -33,6 +33,7 @@ _ERRORS = (OSError, RuntimeError, sqlite3.Error) if sqlite3 else (OSError,)  # R
 T = TypeVar("T")
 Change = Callable[[Ledger], tuple[Ledger, T]]
 Begun = Attempt | Decision
+_BUSY = Decision(0, Kind.OPEN)
 _PATIENCE = 0.5  # seconds that a step waits for the file; another process keeps it for milliseconds
 _POLL = 0.1  # seconds between two looks while siblings sign in
 _COLUMNS = "(fingerprint TEXT PRIMARY KEY, place INT, monotonic REAL, wall REAL, ledger TEXT)"
@@ -46,11 +47,11 @@ def _warn(trouble: str) -> None:
 
 
 class Attempts:
-    """Remembers in the file at `path`; in `memories` alone if there is none, or none that works: `trouble` says why."""
+    """Remembers in the file at `path`; in memory alone if there is none, or none that works: `trouble` says why."""
 
-    def __init__(self, path: Path | None, runtime: Runtime, memories: dict[str, Memory] | None = None) -> None:
+    def __init__(self, path: Path | None, runtime: Runtime) -> None:
         self.path, self.trouble = path, "" if path else "ENKASH_ATTEMPTS is off"
-        self._runtime, self._memories = runtime, {} if memories is None else memories
+        self._runtime, self._memories = runtime, dict[str, Memory]()
 
     def begin(self, fingerprint: str, deadline: Moment, *, read: bool = False) -> Begun:
         """Write and return one more attempt, or return what forbids it; wait for siblings' until the deadline.
@@ -61,15 +62,13 @@ class Attempts:
             now = self._runtime.now()
             left = now.until(deadline)
             memory = None if read else self._memory(fingerprint)
-            found = self._change(fingerprint, partial(self._begin, now, left, memory), left, read=read)
-            if isinstance(found, Attempt):
-                self._keep(fingerprint, found)
-                return found
-            if found is not None and (found.row is not Kind.OPEN or found.attempt):
-                return found
-            if left <= _POLL:
-                return found or Decision(0, Kind.OPEN)
-            self._runtime.pause(_POLL)
+            begun = self._change(fingerprint, partial(self._begin, now, left, memory), left, read=read) or _BUSY
+            if isinstance(begun, Attempt):
+                self._keep(fingerprint, begun)
+            elif begun.row is Kind.OPEN and not begun.attempt and left > _POLL:
+                self._runtime.pause(_POLL)
+                continue
+            return begun
 
     def _begin(self, now: Moment, left: float, memory: Memory | None, ledger: Ledger) -> tuple[Ledger, Begun]:
         decision = ledger.decide(now, {one.id for one in ledger.attempts if len(one.owner) == 4 and _runs(one, now)})
@@ -92,14 +91,11 @@ class Attempts:
 
     def look(self, fingerprint: str) -> Ledger | None:
         """Return the ledger, None if another process keeps the file locked, and find out whether the file works."""
-        seen = list[Ledger]()  # first what the file says, also if it cannot be written
-
-        def see(ledger: Ledger) -> tuple[Ledger, None]:
-            seen.append(ledger)
-            return ledger, None
-
-        self._change(fingerprint, see, _PATIENCE, probe=True)
-        return seen[0] if seen else None
+        look = partial(self._change, fingerprint, lambda ledger: (ledger, ledger), _PATIENCE)
+        found = look()  # what the file says, also if it cannot be written
+        if found:
+            look(probe=True)
+        return found
 
     def inherit(self) -> None:
         """In a forked child: leave the parent's attempts to it, also where no file says how they end."""
@@ -120,15 +116,13 @@ class Attempts:
         """Apply `change` in the file, or else in memory; return its value, None if busy. `probe`: write in any case."""
 
         def apply() -> T | None:
-            memory, saved = self._memory(fingerprint), True
+            file, memory, saved = self.path, self._memory(fingerprint), True
             try:
-                ledger, value = (
-                    self._in_file(self.path, fingerprint, change, left, probe) if self.path else change(memory.ledger)
-                )
+                ledger, value = self._in_file(file, fingerprint, change, left, probe) if file else change(memory.ledger)
             except _ERRORS as error:
                 if getattr(error, "sqlite_errorname", None) == "SQLITE_BUSY":
                     return None
-                self.trouble = f"{self.path} cannot be written ({getattr(error, 'strerror', None) or error})"
+                self.trouble = f"{file} cannot be written ({getattr(error, 'strerror', None) or error})"
                 saved, (ledger, value) = False, change(memory.ledger)
             self._memories[fingerprint] = memory.after(ledger, saved=saved, read=read)
             return value

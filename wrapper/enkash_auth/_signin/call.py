@@ -50,10 +50,12 @@ class Call:
 
     def trace(self, name: str, info: dict[str, Any]) -> None:
         """Follow the request, as httpcore tells it: hold its header back, and know the connection for `cut`."""
-        self.shake(name.endswith("start_tls.started"))
-        if name.endswith("send_request_headers.started"):
-            if info["request"].method != b"CONNECT":  # to a proxy
-                self._leave()
+        shaking = name.endswith("start_tls.started")  # in a handshake OpenSSL holds its locks: a fork waits
+        (forks.enter if shaking else forks.leave)(id(self))
+        if name.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":  # to a proxy
+            self.runtime.pause(max(0.0, self.leaves - self.runtime.monotonic()))
+            self.check_time()
+            self.sent = self.runtime.now()
         elif name.endswith("connect_tcp.started"):  # to a proxy, perhaps
             self.target = f"{info['host']}:{info['port']}"
         elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
@@ -63,17 +65,11 @@ class Call:
             with self.lock:
                 self.sockets = []  # about to be closed; or HTTP/2's, on which other providers' requests may run
 
-    def shake(self, shaking: bool) -> None:
-        """Let a fork wait from now on (`shaking`) or no more: in a TLS handshake OpenSSL holds its locks."""
-        (forks.enter if shaking else forks.leave)(id(self))
-
     def end(self) -> Unavailable:
         """Cut the connection at the deadline, after which no password leaves; return what callers get."""
         self.cut()
-        what = (
-            f"no answer within {self.allowed:.3g} s" if self.departed else f"cannot connect to {self.target}: timeout"
-        )
-        return Unavailable(what, self.host, late=True)
+        why = f"no answer within {self.allowed:.3g} s" if self.departed else f"cannot connect to {self.target}: timeout"
+        return Unavailable(why, self.host, late=True)
 
     def cut(self) -> None:
         """Shut the connection down. Only the thread that uses it closes it.
@@ -84,13 +80,6 @@ class Call:
             for connection in self.sockets:
                 with suppress(OSError):
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)  # an SSLSocket's own would drop its TLS state
-
-    def _leave(self) -> None:
-        """Hold the header back until its time, on a connection that is open by then."""
-        if (early := self.leaves - self.runtime.monotonic()) > 0:
-            self.runtime.pause(early)
-        self.check_time()
-        self.sent = self.runtime.now()
 
     def check_time(self) -> None:
         """Stop the request, before its password leaves, if connecting took too long or this process stood still."""
@@ -104,10 +93,6 @@ current_call: ContextVar[Call] = ContextVar("enkash_auth_call")
 
 class StoppedError(Exception):
     """Carries an outcome out of httpx; never leaves the gateway."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__("stopped")
-        self.outcome = outcome
 
 
 class Form(httpx.SyncByteStream):

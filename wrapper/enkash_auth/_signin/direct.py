@@ -25,13 +25,12 @@ class Direct:
 
     def sign_in(self, given: SignIn) -> Result:
         """Return how it ended, and how many requests were sent."""
-        now, host = self.runtime.now(), given.account.identity.host
-        pause, lead = 0.0, given.account.gateway.lead
-        if given.record:
-            pause = given.record.seconds_until_request(now, now.until(given.deadline))
-        if now.after(pause).until(given.deadline) <= 0:
+        now, lead = self.runtime.now(), given.account.gateway.lead
+        left = now.until(given.deadline)
+        pause = given.record.seconds_until_request(now, left) if given.record else 0.0
+        if left <= pause:
             reason = "the server re-issues its current token until that expires" if pause else "no time was left"
-            return given.result(Unavailable(reason, host, pause))
+            return given.result(Unavailable(reason, given.account.identity.host, pause))
         self.runtime.pause(max(0.0, pause - lead))
         first = self._attempt(given, now.monotonic + pause)
         now = self.runtime.now()
@@ -71,10 +70,7 @@ class Direct:
         return record, reply.answer
 
     def reset(self, account: Account) -> None:
-        """Let one more password of these credentials through, for every process of this machine's user.
-
-        Raises `UnavailableError` if another process keeps the file locked.
-        """
+        """Let one more password through, for all processes of this user; raise `UnavailableError` if it is locked."""
         if not self.attempts.reset(account.identity.fingerprint):
             reason = f"nothing was reset, for another process keeps {self.attempts.path} locked: end that process"
             raise Unavailable(reason, account.identity.host).to_exception()

@@ -1,8 +1,6 @@
 """The gateway: the only importer of the generated client. A request goes out, a reply comes back, nothing is raised."""
 
 import encodings.idna  # noqa: F401  # looking up a host needs it, and a sign-in must not import (a fork may come)
-import ssl
-import threading
 import zlib
 from contextlib import suppress
 from functools import partial
@@ -30,7 +28,7 @@ from enkash_auth_client.types import UNSET, Unset
 
 from .answers import failure_of, has_basic_challenge, read_body, read_retry_after
 from .call import BoundedStream, Call, Form, Reply, StoppedError, current_call
-from .tls import certificates, tls_context
+from .tls import Verify, certificates, tls_context
 
 _LEAD = 1.0  # seconds to connect in
 _USER_AGENT = f"enkash-auth/{version()}"  # read once: a forked child may have no file descriptor left
@@ -41,45 +39,38 @@ class Gateway:
     """Sends token requests with one account's credentials."""
 
     def __init__(
-        self,
-        credentials: Credentials,
-        *,
-        transport: httpx.BaseTransport | None = None,
-        verify: bool | ssl.SSLContext = True,
+        self, credentials: Credentials, *, transport: httpx.BaseTransport | None = None, verify: Verify = True
     ) -> None:
         self.lead = 0.0 if transport else _LEAD  # another transport may not tell when its header leaves
         self.origin, self.host = credentials.origin, credentials.origin[1]
-        self._credentials, self._shared = credentials, transport is not None  # a given transport may have other users
-        # re-entrant: a finalizer or a signal handler may close the provider amid any of the steps below
-        self._calls, self._lock, self._closed = list[Call](), threading.RLock(), False
-        self._verify, self._certificates = verify, certificates() if verify is True and not transport else None
-        self._make_client = partial(
-            Client,
-            base_url=credentials.base_url,
-            timeout=httpx.Timeout(5.0),  # each request brings its own
-            headers={
-                "User-Agent": _USER_AGENT,
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "Connection": "close",  # the next request is minutes away, and a fork would share the connection
-            },
-            follow_redirects=False,
-            httpx_args={
-                "auth": httpx.BasicAuth(
-                    credentials.basic_client_id or credentials.client_id, credentials.client_secret.reveal()
-                ),
-                "transport": transport,
-                "mounts": {"http://": None},  # that is for loopback: no proxy may see it
-                "event_hooks": {"request": [self._on_request], "response": [self._on_response]},
-            },
-        )
+        # a given transport may have other users, and brings its own certificates
+        self._credentials, self._transport, self._verify = credentials, transport, verify
+        self._certificates = certificates() if verify is True and not transport else None
+        # no lock: a finalizer or a signal handler may close the provider amid any step
+        self._calls, self._closed = dict[int, Call](), False
         self._client = self._connect()
 
     def _connect(self) -> Client:
         """Return a client that trusts the certificates of now."""
+        who = self._credentials
         try:
-            # a transport that was given brings its own
-            client = self._make_client(verify_ssl=self._verify if self._shared else tls_context(self._verify))
+            client = Client(
+                base_url=who.base_url,
+                verify_ssl=self._verify if self._transport else tls_context(self._verify),
+                headers={
+                    "User-Agent": _USER_AGENT,
+                    "Accept": "application/json",
+                    "Accept-Encoding": "identity",
+                    "Connection": "close",  # the next request is minutes away, and a fork would share the connection
+                },
+                follow_redirects=False,
+                httpx_args={
+                    "auth": httpx.BasicAuth(who.basic_client_id or who.client_id, who.client_secret.reveal()),
+                    "transport": self._transport,
+                    "mounts": {"http://": None},  # that is for loopback: no proxy may see it
+                    "event_hooks": {"request": [self._on_request], "response": [self._on_response]},
+                },
+            )
             http = client.get_httpx_client()  # here, not in a sign-in
             http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))  # each sign-in stands alone
             return client
@@ -92,9 +83,8 @@ class Gateway:
 
         Its header leaves no sooner than `leaves` (monotonic); a caller has to come `lead` seconds before that.
         """
-        now = runtime.now()
-        target = f"{self.host}:{self.origin[2]}"
-        call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, departed=self._shared)
+        now, target = runtime.now(), f"{self.host}:{self.origin[2]}"
+        call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, bool(self._transport))
         current_call.set(call)
         try:
             outcome = runtime.call_within(call.allowed, partial(self._carry_out, call))
@@ -105,18 +95,15 @@ class Gateway:
         return Reply(outcome, evolve(call.answer, departed=call.departed), call.sent)
 
     def _carry_out(self, call: Call) -> Outcome:
-        with self._lock:
-            self._calls.append(call)
+        self._calls[id(call)] = call
         try:
-            # not under the lock, for which `close` waits: a file on a dead network drive hangs
             if self._certificates and self._certificates != (rotated := certificates()):
                 with suppress(ConfigurationError), forks.waiting():  # half-way through
                     self._client, self._certificates = self._connect(), rotated
             return self._send(call)
         finally:
-            call.shake(False)
-            with self._lock:
-                self._calls.remove(call)
+            forks.leave(id(call))
+            del self._calls[id(call)]
             self._close_unused()
 
     def _send(self, call: Call) -> Outcome:
@@ -124,11 +111,8 @@ class Gateway:
             if self._closed:  # else, since `call` is one of `_calls`, nobody closes the client under it
                 call.departed = False
                 return Unavailable("the provider was closed", self.host)
-            body = TokenRequest(
-                username=self._credentials.username,
-                password=self._credentials.password.reveal(),
-                client_id=self._credentials.client_id,
-            )
+            who = self._credentials
+            body = TokenRequest(username=who.username, password=who.password.reveal(), client_id=who.client_id)
             answer = get_authentication_token(client=self._client, body=body).parsed
             assert isinstance(answer, SnakeTokenResponse | TokenResponse)  # a 200; _on_response ends all else
             # typed as the spec has them (a server may differ), so that mypy finds these lines when the spec changes
@@ -141,14 +125,15 @@ class Gateway:
             call.answer = evolve(call.answer, token=True)
             return Issued(token, read_life(None if expires_in is UNSET else expires_in))
         except StoppedError as stop:
-            return stop.outcome
+            outcome: Outcome = stop.args[0]
+            return outcome
         except ProtocolError as error:
             return Malformed(str(error), self.host)
         except _NEVER_SENT as error:
             call.departed = False
             return Unavailable(f"cannot connect to {call.target}: {cause_of(error)}", self.host)
         except (httpx.ReadTimeout, httpx.WriteTimeout):
-            return Unavailable(f"no answer within {call.allowed:.3g} s", self.host, late=True)
+            return call.end()
         except httpx.HTTPError as error:
             return Unavailable(f"the connection to {call.target} failed: {cause_of(error)}", self.host)
         except Exception as error:  # a sign-in that ends in no outcome would keep its waiters until their deadline
@@ -159,14 +144,12 @@ class Gateway:
     def close(self) -> None:
         """Cut running requests and close the connections; a transport that was given stays open for its other users."""
         self._closed = True
-        with self._lock:
-            running = list(self._calls)
-        for call in running:
+        for call in list(self._calls.values()):
             call.cut()
         self._close_unused()
 
     def _close_unused(self) -> None:
-        if self._closed and not self._calls and not self._shared:
+        if self._closed and not self._calls and not self._transport:
             self._client.get_httpx_client().close()
 
     def _on_request(self, request: httpx.Request) -> None:
@@ -192,7 +175,6 @@ class Gateway:
         except (httpx.HTTPError, zlib.error, StoppedError):  # cut short, too long or too slow: the status still counts
             if status == 200:
                 raise
-        if status == 200:
-            return
-        after = read_retry_after(response.headers.get("Retry-After"), call.runtime.wall())
-        raise StoppedError(failure_of(call.answer, self.host, after))
+        if status != 200:
+            after = read_retry_after(response.headers.get("Retry-After"), call.runtime.wall())
+            raise StoppedError(failure_of(call.answer, self.host, after))

@@ -15,6 +15,7 @@ try:
 except ImportError:
     truststore = None  # type: ignore[assignment]  # a module or nothing
 
+Verify = bool | ssl.SSLContext
 Certificates = tuple[str | int | None, ...]
 _contexts: WeakValueDictionary[Certificates, ssl.SSLContext] = WeakValueDictionary()
 
@@ -29,7 +30,7 @@ def certificates() -> Certificates:
     return (file, folder, stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else (file, folder)
 
 
-def tls_context(verify: bool | ssl.SSLContext) -> ssl.SSLContext:
+def tls_context(verify: Verify) -> ssl.SSLContext:
     """Return what `verify` means; providers that live at the same time share what True means.
 
     True is what `SSL_CERT_FILE` or `SSL_CERT_DIR` names, else the system's store if `truststore` is installed, else
