@@ -18,7 +18,7 @@ from enkash_auth._settings.origin import Origin
 from enkash_auth._signin.tls import tls_context
 from enkash_auth._versions import version
 
-from ._finding import Finding, Level
+from ._finding import Finding, Level, fail, ok, warn
 
 _PATIENCE = 5.0  # seconds for a name, and for each step of an answer
 _SKEW = 5.0  # seconds
@@ -32,23 +32,22 @@ _ANSWERS: tuple[tuple[Container[int], Level, str], ...] = (
     ([404, 410], "warn", "it may have no token endpoint: compare host and path of ENKASH_BASE_URL with EnKash's"),
     ([429], "warn", "it is busy: wait, services ask again by themselves"),
     (range(500, 600), "fail", "it is out of order, and sign-ins will fail: wait, and ask EnKash if it lasts"),
+    (range(1000), "warn", "this may be no token endpoint: compare ENKASH_BASE_URL with EnKash's"),
 )
-_ODD: tuple[Level, str] = ("warn", "this may be no token endpoint: compare ENKASH_BASE_URL with EnKash's")
-_EXPIRES = 14 * 86_400.0  # seconds before expiry at which a certificate becomes a warning
+_EXPIRES = 14.0  # days before expiry at which a certificate becomes a warning
 
 
 def look_at_host(credentials: Credentials) -> Iterator[Finding]:
     """Look up the host, connect, send one HEAD to the token endpoint, without credentials."""
     scheme, host, port = credentials.origin
-    looked = look_up(credentials.origin, "ENKASH_BASE_URL")
-    yield looked
-    if looked.level == "fail":
+    yield (found := look_up(credentials.origin, "ENKASH_BASE_URL"))
+    if found.level == "fail":
         return
     try:  # a server that drips headers outlasts every timeout of httpx
         yield from call_within(3 * _PATIENCE, partial(_ask, f"{credentials.base_url}/oauth/token"))
     except (httpx.HTTPError, TimeoutError) as error:
         target = f"{host}:{port}" + (", through the proxy that is set" if _proxied(scheme, host) else "")
-        yield Finding("fail", "connection", _trouble(error, target))
+        yield fail("connection", _trouble(error, target))
 
 
 def _ask(url: str) -> list[Finding]:
@@ -68,12 +67,12 @@ def look_up(origin: Origin, setting: str) -> Finding:
     """Look up the host that a setting names, unless a proxy will."""
     scheme, host, port = origin
     if _proxied(scheme, host):
-        return Finding("ok", "DNS", f"an https proxy is set, which looks up {host}")
+        return ok("DNS", f"an https proxy is set, which looks up {host}")
     try:
         found = call_within(_PATIENCE, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError):  # TimeoutError is an OSError
-        return Finding("fail", "DNS", f"{host} has no address: check {setting} and this machine's resolver")
-    return Finding("ok", "DNS", f"{host} is {', '.join(sorted({str(entry[4][0]) for entry in found}))}")
+        return fail("DNS", f"{host} has no address: check {setting} and this machine's resolver")
+    return ok("DNS", f"{host} is {', '.join(sorted({str(entry[4][0]) for entry in found}))}")
 
 
 def _proxied(scheme: str, host: str) -> bool:
@@ -85,11 +84,8 @@ def _software(answer: httpx.Response) -> Finding:
     """Return what the answer to a HEAD without credentials says of the token endpoint."""
     status, challenge = answer.status_code, answer.headers.get("WWW-Authenticate", "")
     if status == 401 and challenge == _SPRING:
-        return Finding(
-            "ok", "server", f"answers as stock Spring Security OAuth (401 {challenge}): host and path are right"
-        )
-    fits: list[tuple[Level, str]] = [(level, text) for known, level, text in _ANSWERS if status in known]
-    level, text = [*fits, _ODD][0]
+        return ok("server", f"answers as stock Spring Security OAuth (401 {challenge}): host and path are right")
+    level, text = next((level, text) for known, level, text in _ANSWERS if status in known)
     return Finding(level, "server", f"answers {status} to a request without credentials: {text}")
 
 
@@ -107,21 +103,19 @@ def _trouble(error: Exception, target: str) -> str:
 
 def _certificate(connection: Any) -> Finding:
     """`connection` comes from httpcore: an `ssl.SSLSocket`, behind a proxy an `ssl.SSLObject`."""
-    left = ssl.cert_time_to_seconds(connection.getpeercert()["notAfter"]) - time.time()
-    text = f"{connection.version()}, the certificate expires in {left / 86_400:.0f} days"
-    if left < _EXPIRES:
-        return Finding("warn", "TLS", f"{text}: tell the operator of the host")
-    return Finding("ok", "TLS", text)
+    left = (ssl.cert_time_to_seconds(connection.getpeercert()["notAfter"]) - time.time()) / 86_400
+    text = f"{connection.version()}, the certificate expires in {left:.0f} days"
+    return warn("TLS", f"{text}: tell the operator of the host") if left < _EXPIRES else ok("TLS", text)
 
 
 def _skew(date: str | None, began: float, ended: float) -> Finding:
     try:
         theirs = parsedate_to_datetime(date or "").timestamp()
     except (ValueError, OverflowError):
-        return Finding("warn", "clock", "the server sends no time: check that NTP sets the clock of this machine")
+        return warn("clock", "the server sends no time: check that NTP sets the clock of this machine")
     # the server read its clock during the round trip, and cut off the fraction
     skew = began - theirs - 1 if began > theirs + 1 else min(0.0, ended - theirs)
     if abs(skew) > _SKEW:
         way = "ahead of" if skew > 0 else "behind"
-        return Finding("warn", "clock", f"this machine is {abs(skew):.0f} s {way} the server: set its clock by NTP")
-    return Finding("ok", "clock", f"within {_SKEW:.0f} s of the server's")
+        return warn("clock", f"this machine is {abs(skew):.0f} s {way} the server: set its clock by NTP")
+    return ok("clock", f"within {_SKEW:.0f} s of the server's")

@@ -71,22 +71,21 @@ class State:
             "username": _masked(self.credentials.username),
             "client_id": f"...{self.credentials.client_id[-3:]}",
         }
-        token = backoff = limit = None
+        token = backoff = None
         if record := self.token:
-            life = record.life
-            left, window = self.now.until(life.lower), 0.0 if record.sticky(self.now) else life.window
+            life, sticky = record.life, record.sticky(self.now)
+            renewal = max(self.now.wall, life.lower.wall - (0.0 if sticky else life.window))
             token = {
                 "age": round(record.answered.until(self.now), 1),
-                "left": round(left, 1),
+                "left": round(self.now.until(life.lower), 1),
                 "expires_at": record.token.expires_at.isoformat(timespec="seconds"),
-                "renewal_at": _at(max(self.now.wall, life.lower.wall - window)),
-                "sticky": record.sticky(self.now),
+                "renewal_at": datetime.fromtimestamp(renewal, UTC).isoformat(timespec="seconds"),
+                "sticky": sticky,
             }
         if self.failure and self.refusal == "none":
             seconds = round(self.backoff.until - self.now.monotonic, 1)
-            backoff = {"seconds": seconds, "reason": _reason(self.failure)}
-        if found := self.decision.limit(self.now.monotonic):
-            limit = found.seconds if found.seconds is None else round(found.seconds, 1)
+            backoff = {"seconds": seconds, "reason": str(self.failure.to_exception())}
+        limit = self.decision.limit(self.now.monotonic)
         return {
             "account": account,
             "store": {"kind": self.store, "trouble": self.trouble},
@@ -96,7 +95,7 @@ class State:
                 "passwords": self.decision.passwords,
                 "proven": self.ledger.proven,
                 "row": self.decision.row,
-                "seconds": limit,
+                "seconds": limit and limit.seconds and round(limit.seconds, 1),
                 "trouble": self.uncounted,
             },
             "backoff": backoff,
@@ -107,7 +106,7 @@ class State:
         said = self.as_json()
         account, token, backoff = said["account"], said["token"], said["backoff"]
         life = renewal = pause = "none" if self.answers else "unknown"
-        why = _reason(self.failure) if self.failure and self.decision.row else self.uncounted
+        why = str(self.failure.to_exception()) if self.failure and self.decision.row else self.uncounted
         if token:
             life = f"{token['age']:.0f} s old, expires in {token['left']:.0f} s, at {token['expires_at']}"
             renewal = f"about {token['renewal_at']}" + (", at expiry: the server is sticky" if token["sticky"] else "")
@@ -141,10 +140,9 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
     if store is None:
         attempts = Attempts(attempts_path(), runtime)
         ledger = attempts.look(credentials.fingerprint())
-        locked = ledger is None
-        lost = f"another process keeps {attempts.path} locked" if locked else attempts.trouble or None
-        state = State(credentials, None, _NO_STORE, runtime.now(), not lost, uncounted=lost, locked=locked)
-        return state if ledger is None else evolve(state, ledger=ledger)
+        lost = f"another process keeps {attempts.path} locked" if ledger is None else attempts.trouble or None
+        state = State(credentials, None, _NO_STORE, runtime.now(), not lost, uncounted=lost, locked=ledger is None)
+        return evolve(state, ledger=ledger or Ledger())
     from enkash_auth._fleet.shared import look  # needs an extra, whose presence the provider has checked
 
     try:
@@ -170,11 +168,3 @@ def _masked(text: str) -> str:
     """Shorten a user name: enough to distinguish accounts in a log, too little to sign in."""
     local, at, domain = text.partition("@")
     return f"{local[:2]}...{at}{domain}"
-
-
-def _reason(failure: Failure) -> str:
-    return str(failure.to_exception())
-
-
-def _at(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds")
