@@ -67,7 +67,7 @@ class Account:
 
     def check(self) -> None:
         """Raise `EnkashAuthError` if the password must not be sent, or would not be counted."""
-        if not state_of(self._credentials, None).answers:
+        if state_of(self._credentials, None).trouble:
             raise ConfigurationError("passwords are not counted: set ENKASH_ATTEMPTS to a file that can be written")
         store = load_token_store()  # its processes may know of a refusal
         if store is not None and (failure := state_of(self._credentials, store).failure):

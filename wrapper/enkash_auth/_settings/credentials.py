@@ -31,7 +31,7 @@ class Secret:
         return hash(self.reveal())
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a secret cannot be pickled")
+        raise TypeError("Credentials hold secrets and cannot be pickled")
 
 
 @frozen
@@ -72,9 +72,6 @@ class Credentials:
         values["base_url"] = str(httpx.URL(str(base_url))).rstrip("/")
         self.__attrs_init__(**values)  # type: ignore[attr-defined]  # mypy does not know it
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("Credentials hold secrets and cannot be pickled")
-
     @property
     def origin(self) -> Origin:
         """Scheme, host and port of `base_url`."""
@@ -107,10 +104,7 @@ class Credentials:
 
 
 def read_source(source: Callable[[], Credentials]) -> Credentials:
-    """Return what a source returns; raise its `ConfigurationError`, and `UnavailableError` for any other error.
-
-    The message names the source and the error's class only: the error's text may hold a secret.
-    """
+    """Return what a source returns; raise its `ConfigurationError`, and `UnavailableError` for any other error."""
     if not callable(source):
         kind = type(source).__name__
         raise ConfigurationError(f"credentials must be Credentials, or a function that returns them, not {kind}")
@@ -120,6 +114,7 @@ def read_source(source: Callable[[], Credentials]) -> Credentials:
     except ConfigurationError:
         raise
     except Exception as error:
+        # without the error's text, which may hold a secret
         why = f"it failed ({type(error).__name__}). Check what it reads from, then try again"
     else:
         if isinstance(found, Credentials):

@@ -49,22 +49,16 @@ def read_settings(profile: str | None, arguments: Mapping[str, object]) -> dict[
 
 
 def all_places(profile: str | None = None) -> dict[str, list[Place]]:
-    """Return for each variable the places that have its setting. The first one is used.
-
-    Raises `ConfigurationError` for an unreadable profile.
-    """
+    """Return each variable's places, the first of which is used; raise `ConfigurationError` for a bad profile."""
     table = {**_profile_table(profile), "token_store": None}  # no profile names a store
     return {f"ENKASH_{name.upper()}": list(_places(name, table)) for name in (*SETTINGS, "origins", "token_store")}
 
 
 def load_origins(profile: str | None = None) -> list[str]:
-    """Return the URLs of `ENKASH_ORIGINS`, none if unset: separated by blanks or commas, in a profile also a list.
-
-    Raises `ConfigurationError`, also if one of them must not get a token.
-    """
-    found = _first(_places("origins", _profile_table(profile))) or ""
-    urls = [str(url) for url in found] if isinstance(found, list) else re.split(r"[\s,]+", str(found))
-    urls = [url for url in urls if url]
+    """Return the URLs of `ENKASH_ORIGINS`, none if unset; raise `ConfigurationError` if one must not get a token."""
+    found = _first(_places("origins", _profile_table(profile))) or []
+    listed = found if isinstance(found, list) else re.split(r"[\s,]+", str(found))  # a list is a profile's
+    urls = [url for url in map(str, listed) if url]
     try:
         parse_origins(urls)
         return urls
@@ -74,10 +68,7 @@ def load_origins(profile: str | None = None) -> list[str]:
 
 
 def load_token_store() -> "Store | None":
-    """Return the store of `ENKASH_TOKEN_STORE` (or `ENKASH_TOKEN_STORE_FILE`), None if unset or `memory:`.
-
-    Raises `ConfigurationError`.
-    """
+    """Return the store of `ENKASH_TOKEN_STORE`, None if unset or `memory:`; raise `ConfigurationError`."""
     from enkash_auth.stores import from_url
 
     url = _first(_places("token_store", {}))

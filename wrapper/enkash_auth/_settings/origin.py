@@ -12,16 +12,14 @@ Origin = tuple[str, str, int]
 
 
 def parse_origin(url: str) -> Origin:
-    """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` if it is not an http(s) URL.
-
-    The host is ASCII: httpx and httpx2 decode different labels of an internationalised name.
-    """
+    """Return scheme, host and port of a URL (RFC 6454); raise `ValueError` if it is not an http(s) URL."""
     import httpx  # heavy: importing this package must not load it
 
     parts, host = urlsplit(url), ""
     with suppress(httpx.InvalidURL):
         found = httpx.URL(url)
-        host = found.host and found.raw_host.decode("ascii")  # reading `host` fails for punycode of no name
+        # ASCII, for httpx and httpx2 decode different names; but reading `host` fails for punycode of no name
+        host = found.host and found.raw_host.decode("ascii")
     if parts.scheme not in ("http", "https") or not parts.hostname or not host or re.search(r"\s", url):
         raise ValueError("not an http(s) URL")
     return parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80)

@@ -43,10 +43,7 @@ def has_basic_challenge(challenges: Iterable[str]) -> bool:
 
 
 def read_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` asks for, a number or a date (RFC 9110 section 10.2.3), else None.
-
-    An hour at most.
-    """
+    """Return the seconds, an hour at most, that a `Retry-After` asks for (RFC 9110 section 10.2.3), else None."""
     if value is None:
         return None
     try:

@@ -56,7 +56,7 @@ class Attempts:
     def begin(self, fingerprint: str, deadline: Moment, *, read: bool = False) -> Begun:
         """Write and return one more attempt, or return what forbids it; wait for siblings' until the deadline.
 
-        The row `RESET` says that a person has reset: read the credentials' source, then begin again with `read`.
+        After the row `RESET`, a person's, read the credentials' source and begin again with `read`.
         """
         while True:
             now = self._runtime.now()

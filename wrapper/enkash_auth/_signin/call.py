@@ -72,10 +72,7 @@ class Call:
         return Unavailable(why, self.host, late=True)
 
     def cut(self) -> None:
-        """Shut the connection down. Only the thread that uses it closes it.
-
-        OpenSSL would go on with the descriptor's number, which may be another file's by then.
-        """
+        """Shut the connection down; only the thread that uses it closes it, for its number may be a new file's then."""
         with self.lock:  # meanwhile `trace` keeps that thread from closing it
             for connection in self.sockets:
                 with suppress(OSError):

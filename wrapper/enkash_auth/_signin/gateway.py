@@ -30,7 +30,7 @@ from .answers import failure_of, has_basic_challenge, read_body, read_retry_afte
 from .call import BoundedStream, Call, Form, Reply, StoppedError, current_call
 from .tls import Verify, certificates, tls_context
 
-_LEAD = 1.0  # seconds to connect in
+_LEAD = 1.0  # seconds to connect in: a caller comes so long before its header is to leave
 _USER_AGENT = f"enkash-auth/{version()}"  # read once: a forked child may have no file descriptor left
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
@@ -79,10 +79,7 @@ class Gateway:
         raise ConfigurationError(f"HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY: httpx cannot use it ({why}); fix it")
 
     def grant(self, deadline: Moment, runtime: Runtime, leaves: float = LONG_AGO) -> Reply:
-        """Send one token request (RFC 6749 section 4.3) until `deadline`, and return how it ended.
-
-        Its header leaves no sooner than `leaves` (monotonic); a caller has to come `lead` seconds before that.
-        """
+        """Send one token request (RFC 6749 section 4.3) until `deadline`; its header leaves at `leaves` (monotonic)."""
         now, target = runtime.now(), f"{self.host}:{self.origin[2]}"
         call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, bool(self._transport))
         current_call.set(call)

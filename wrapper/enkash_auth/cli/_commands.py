@@ -126,9 +126,9 @@ def reset(profile: str | None) -> None:
     """
     with opened(profile, "raise") as (provider, store):
         state = state_of(provider.credentials, None) if store is None else None
-        if state and state.uncounted and not state.locked:  # a reset says that itself
+        if state and state.trouble and not state.locked:  # a reset says that itself
             advice = "set ENKASH_ATTEMPTS to a writable file and restart them" if attempts_path() else "restart them"
-            text = f"{state.uncounted}: nothing was reset, for each process counts passwords by itself; {advice}"
+            text = f"{state.trouble}: nothing was reset, for each process counts passwords by itself; {advice}"
             raise click.ClickException(text) if attempts_path() else ConfigurationError(text)
         provider.reset()
         host = provider.credentials.origin[1]

@@ -136,13 +136,13 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
     if store is None:
         yield warn("store", "ENKASH_TOKEN_STORE names none: processes share no token; set it for several")
         if state.locked:
-            text = f"{state.uncounted}, so no password leaves: end it (it may be stopped, or an open sqlite3 shell)"
+            text = f"{state.trouble}, so no password leaves: end it (it may be stopped, or an open sqlite3 shell)"
             yield fail("attempts", text)
             return
-        if state.uncounted:
-            text = f"{state.uncounted}: each restart may send one password more; set ENKASH_ATTEMPTS to a writable file"
+        if state.trouble:
+            text = f"{state.trouble}: each restart may send one password more; set ENKASH_ATTEMPTS to a writable file"
             yield warn("attempts", text)
-    elif not state.answers:
+    elif state.trouble:
         yield fail("store", f"{state.trouble}: until it answers, each process signs in by itself")
         return  # the credentials may have been refused: send no password
     elif (sign_in or state.ledger != Ledger()) and (why := cannot_be_written(store)):  # else it may not be made yet
@@ -160,7 +160,7 @@ def _refusal(provider: TokenProvider, store: Store | None, sign_in: bool) -> Ite
         yield warn("refusal" if state.refusal == "limited" else "back-off", forbidden)
     stored = state.token is not None
     signed_in = _signed_in(provider, stored) if sign_in else ok("sign-in", f"not tried: {why_not}")
-    if state.answers and not state.failure and signed_in.level == "ok":
+    if not state.trouble and not state.failure and signed_in.level == "ok":
         yield ok("refusal", "no refusal of these credentials is known")
     yield signed_in
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from enkash_auth._policy.attempts import Decision, Ledger
 from enkash_auth._policy.backoff import Backoff
@@ -25,20 +25,18 @@ _NO_STORE = "ENKASH_TOKEN_STORE names none: processes share no token"
 
 @frozen
 class State:
-    """`answers`: whether store or file could be read; if not, `trouble` says why, or `uncounted` of the file.
+    """What is known; `trouble`: why the store cannot be read, or without one the file of attempts be written.
 
-    `locked`: another process keeps the file locked, so that no password leaves.
+    `locked`: another process keeps that file locked, so that no password leaves.
     """
 
     credentials: Credentials
     store: str | None
-    trouble: str | None
     now: Moment
-    answers: bool = False
+    trouble: str | None = None
     record: TokenRecord | None = None
     ledger: Ledger = Ledger()
     backoff: Backoff = Backoff()
-    uncounted: str | None = None
     locked: bool = False
 
     @property
@@ -61,7 +59,7 @@ class State:
     @property
     def refusal(self) -> str:
         """`final` if these credentials must not be sent again, `limited` if they must not be sent now."""
-        if not (self.answers or self.decision.row):
+        if self.trouble and not self.decision.row:
             return "unknown"
         return "final" if self.decision.final else "limited" if self.decision.row else "none"
 
@@ -88,7 +86,7 @@ class State:
         limit = self.decision.limit(self.now.monotonic)
         return {
             "account": account,
-            "store": {"kind": self.store, "trouble": self.trouble},
+            "store": {"kind": self.store, "trouble": self.trouble if self.store else _NO_STORE},
             "token": token,
             "refusal": self.refusal,
             "attempts": {
@@ -96,7 +94,7 @@ class State:
                 "proven": self.ledger.proven,
                 "row": self.decision.row,
                 "seconds": limit and limit.seconds and round(limit.seconds, 1),
-                "trouble": self.uncounted,
+                "trouble": None if self.store else self.trouble,
             },
             "backoff": backoff,
             "ready": self.token is not None or self.failure is None,
@@ -104,9 +102,9 @@ class State:
 
     def as_table(self) -> str:
         said = self.as_json()
-        account, token, backoff = said["account"], said["token"], said["backoff"]
-        life = renewal = pause = "none" if self.answers else "unknown"
-        why = str(self.failure.to_exception()) if self.failure and self.decision.row else self.uncounted
+        account, store, token, backoff = said["account"], said["store"], said["token"], said["backoff"]
+        life = renewal = pause = "unknown" if self.trouble else "none"
+        why = str(self.failure.to_exception()) if self.failure and self.decision.row else said["attempts"]["trouble"]
         if token:
             life = f"{token['age']:.0f} s old, expires in {token['left']:.0f} s, at {token['expires_at']}"
             renewal = f"about {token['renewal_at']}" + (", at expiry: the server is sticky" if token["sticky"] else "")
@@ -114,7 +112,7 @@ class State:
             pause = f"{backoff['seconds']:.0f} s left: {backoff['reason']}"
         rows = {
             "account": f"{account['username']}, client {account['client_id']}, at {account['base_url']}",
-            "store": (self.store or "none") + (f": {self.trouble}" if self.trouble else ", answers"),
+            "store": (self.store or "none") + (f": {store['trouble']}" if store["trouble"] else ", answers"),
             "token": life,
             "renewal": renewal,
             "refusal": f"{self.refusal}: {why}" if why else self.refusal,
@@ -140,16 +138,15 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
     if store is None:
         attempts = Attempts(attempts_path(), runtime)
         ledger = attempts.look(credentials.fingerprint())
-        lost = f"another process keeps {attempts.path} locked" if ledger is None else attempts.trouble or None
-        state = State(credentials, None, _NO_STORE, runtime.now(), not lost, uncounted=lost, locked=ledger is None)
-        return evolve(state, ledger=ledger or Ledger())
+        why = f"another process keeps {attempts.path} locked" if ledger is None else attempts.trouble or None
+        return State(credentials, None, runtime.now(), why, None, ledger or Ledger(), locked=ledger is None)
     from enkash_auth._fleet.shared import look  # needs an extra, whose presence the provider has checked
 
     try:
         found = look(store, credentials, runtime)
     except StoreError as error:
-        return State(credentials, type(store).__name__, str(error), runtime.now())
-    return State(credentials, type(store).__name__, None, runtime.now(), True, *found)
+        return State(credentials, type(store).__name__, runtime.now(), str(error))
+    return State(credentials, type(store).__name__, runtime.now(), None, *found)
 
 
 def cannot_be_written(store: Store) -> str | None:
