@@ -59,7 +59,7 @@ class Credentials:
         basic_client_id: str | None = None,
     ) -> None:
         given = base_url, username, password, client_id, client_secret, basic_client_id or None
-        values = dict(zip(SETTINGS, given, strict=True))
+        values: dict[str, object] = dict(zip(SETTINGS, given, strict=True))
         if problems := _problems(values):
             # a traceback with locals must show no setting
             del self, base_url, username, password, client_id, client_secret, basic_client_id, given, values

@@ -5,7 +5,7 @@ from attrs import evolve, field, frozen
 from enkash_auth._policy.attempts import Decision
 from enkash_auth._policy.backoff import second_request
 from enkash_auth._policy.classification import Answer, Kind
-from enkash_auth._policy.lifetime import TokenRecord
+from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Issued, Unavailable
 from enkash_auth._policy.sign_in import Result
 from enkash_auth._runtime import Runtime
@@ -25,25 +25,25 @@ class Direct:
 
     def sign_in(self, given: SignIn) -> Result:
         """Return how it ended, and how many requests were sent."""
-        now, lead = self.runtime.now(), given.account.gateway.lead
+        now = self.runtime.now()
         left = now.until(given.deadline)
         pause = given.record.seconds_until_request(now, left) if given.record else 0.0
         if left <= pause:
             reason = "the server re-issues its current token until that expires" if pause else "no time was left"
             return given.result(Unavailable(reason, given.account.identity.host, pause))
-        self.runtime.pause(max(0.0, pause - lead))
-        first = self._attempt(given, now.monotonic + pause)
+        first = self._attempt(given, now, pause)
         now = self.runtime.now()
         again = second_request(first.outcome, now, now.until(given.deadline), self.runtime.draw(), before=given.record)
         if again is None or not first.requests or first.fingerprint != given.account.identity.fingerprint:
             return first
-        self.runtime.pause(max(0.0, again - lead))
         if isinstance(first.outcome, TokenRecord):
             given = evolve(given, record=first.outcome)
-        second = self._attempt(given, now.monotonic + again)
+        second = self._attempt(given, now, again)
         return evolve(second, requests=first.requests + second.requests)
 
-    def _attempt(self, given: SignIn, leaves: float) -> Result:
+    def _attempt(self, given: SignIn, now: Moment, pause: float) -> Result:
+        """Send one request that leaves `pause` seconds after `now`, if the attempts so far allow it."""
+        self.runtime.pause(max(0.0, pause - given.account.gateway.lead))
         fingerprint, host = given.account.identity.fingerprint, given.account.identity.host
         begun = self.attempts.begin(fingerprint, given.deadline)
         if isinstance(begun, Decision) and begun.row is Kind.RESET:  # in another process
@@ -53,7 +53,7 @@ class Direct:
         if isinstance(begun, Decision):
             begun = evolve(begun, kept=not self.attempts.trouble)
             return given.result(begun.failure(host, self.runtime.monotonic()))
-        outcome, answer = self.request(given, leaves)
+        outcome, answer = self.request(given, now.monotonic + pause)
         decision = self.attempts.record(fingerprint, begun.answered(answer))
         if not isinstance(outcome, TokenRecord):
             decision = evolve(decision, kept=not self.attempts.trouble)

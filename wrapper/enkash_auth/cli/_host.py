@@ -3,7 +3,7 @@
 import socket
 import ssl
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
@@ -18,21 +18,21 @@ from enkash_auth._settings.origin import Origin
 from enkash_auth._signin.tls import tls_context
 from enkash_auth._versions import version
 
-from ._finding import Finding, Level, fail, ok, warn
+from ._finding import Finding, fail, ok, warn
 
 _PATIENCE = 5.0  # seconds for a name, and for each step of an answer
 _SKEW = 5.0  # seconds
 _SPRING = 'Basic realm="oauth2/client"'
 # what a token endpoint, or something else, says to HEAD
-_ANSWERS: tuple[tuple[Container[int], Level, str], ...] = (
-    ([401], "ok", "host and path are right, and the software is not stock Spring Security OAuth"),
-    ([400, 405, 415], "ok", "something at this path takes no HEAD, as a token endpoint may"),
-    (range(300, 400), "warn", "sign-ins follow no redirect: set ENKASH_BASE_URL to the host that it leads to"),
-    ([403, 407], "warn", "a proxy or firewall may forbid it: ask EnKash to allow-list this machine's address"),
-    ([404, 410], "warn", "it may have no token endpoint: compare host and path of ENKASH_BASE_URL with EnKash's"),
-    ([429], "warn", "it is busy: wait, services ask again by themselves"),
-    (range(500, 600), "fail", "it is out of order, and sign-ins will fail: wait, and ask EnKash if it lasts"),
-    (range(1000), "warn", "this may be no token endpoint: compare ENKASH_BASE_URL with EnKash's"),
+_ANSWERS: tuple[tuple[Container[int], Callable[[str, str], Finding], str], ...] = (
+    ([401], ok, "host and path are right, and the software is not stock Spring Security OAuth"),
+    ([400, 405, 415], ok, "something at this path takes no HEAD, as a token endpoint may"),
+    (range(300, 400), warn, "sign-ins follow no redirect: set ENKASH_BASE_URL to the host that it leads to"),
+    ([403, 407], warn, "a proxy or firewall may forbid it: ask EnKash to allow-list this machine's address"),
+    ([404, 410], warn, "it may have no token endpoint: compare host and path of ENKASH_BASE_URL with EnKash's"),
+    ([429], warn, "it is busy: wait, services ask again by themselves"),
+    (range(500, 600), fail, "it is out of order, and sign-ins will fail: wait, and ask EnKash if it lasts"),
+    (range(1000), warn, "this may be no token endpoint: compare ENKASH_BASE_URL with EnKash's"),
 )
 _EXPIRES = 14.0  # days before expiry at which a certificate becomes a warning
 
@@ -85,8 +85,8 @@ def _software(answer: httpx.Response) -> Finding:
     status, challenge = answer.status_code, answer.headers.get("WWW-Authenticate", "")
     if status == 401 and challenge == _SPRING:
         return ok("server", f"answers as stock Spring Security OAuth (401 {challenge}): host and path are right")
-    level, text = next((level, text) for known, level, text in _ANSWERS if status in known)
-    return Finding(level, "server", f"answers {status} to a request without credentials: {text}")
+    make, text = next((make, text) for known, make, text in _ANSWERS if status in known)
+    return make("server", f"answers {status} to a request without credentials: {text}")
 
 
 def _trouble(error: Exception, target: str) -> str:
