@@ -44,13 +44,11 @@ def has_basic_challenge(challenges: Iterable[str]) -> bool:
 
 def read_retry_after(value: str | None, now: float) -> float | None:
     """Return the seconds, an hour at most, that a `Retry-After` asks for (RFC 9110 section 10.2.3), else None."""
-    if value is None:
-        return None
     try:
-        if re.fullmatch(r"\d+", value, re.ASCII):
+        if value and re.fullmatch(r"\d+", value, re.ASCII):
             seconds = float(value)
         else:
-            date = parsedate_to_datetime(value)
+            date = parsedate_to_datetime(value or "")
             seconds = math.ceil((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, OverflowError):
         return None
