@@ -10,7 +10,7 @@ from redis.cluster import RedisCluster
 
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lease, Lock, store_errors
+from ._protocol import Lease, Lock, Store, store_errors
 from ._redis_clients import client_from_url, place_of, renew_after_fork, sentinel_pools
 
 _PREFIX = "enkash-auth:{1}:"  # one hash slot: in a cluster, all keys of a script must share one
@@ -35,7 +35,7 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
 _store_errors = store_errors(Exception)
 
 
-class RedisStore:
+class RedisStore(Store):
     """Keeps entries in the server or cluster of `client`, which should have timeouts.
 
     Raises `ConfigurationError` for an asyncio client and for one with `decode_responses`.

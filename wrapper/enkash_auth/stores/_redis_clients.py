@@ -11,8 +11,8 @@ import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-_TIMEOUT = 1.0  # seconds to connect, and again to answer
-_SENTINEL_PORT = 26379
+_LIMITS = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}  # seconds to connect, and to answer
+_PORT = 26379  # of a Sentinel
 _parse_url: Any = redis.connection.parse_url  # redis-py has no types for these two
 _Sentinel: Any = redis.sentinel.Sentinel
 
@@ -20,14 +20,11 @@ _Sentinel: Any = redis.sentinel.Sentinel
 def client_from_url(url: str) -> redis.Redis:
     """Return a client that may take 1 s to connect and 1 s to answer, unless the URL says otherwise.
 
-    `redis+sentinel://user:password@host:port,host:port/service/db?...` names Sentinels; their own account is
-    `?sentinel_username=...&sentinel_password=...`. `valkey` means `redis` in each scheme.
+    The Sentinels' own account is `?sentinel_username=...&sentinel_password=...`; `valkey` means `redis` in each scheme.
     """
     # retry once, for a connection that broke while idle; never retry a server that does not answer
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    options: dict[str, Any] = {
-        "socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "retry": retry, "retry_on_error": []
-    }  # fmt: skip
+    options: dict[str, Any] = {**_LIMITS, "retry": retry, "retry_on_error": []}
     scheme, colon, rest = url.partition(":")
     scheme, by_sentinel, _ = re.sub("^valkey", "redis", scheme.lower()).partition("+sentinel")
     url = f"{scheme}{colon}{rest}"
@@ -39,9 +36,7 @@ def _by_sentinel(url: str, options: dict[str, Any]) -> Any:
     before, hosts, after = re.findall(r"(?s)^([^/]*//(?:[^/?#]*@)?)([^/?#]*)(.*)", url)[0]
     parts = urlsplit(f"{before}any{after}")
     service, _, database = parts.path[1:].partition("/")
-    sentinels = [
-        (one.hostname, one.port or _SENTINEL_PORT) for one in map(urlsplit, (f"//{h}" for h in hosts.split(",")))
-    ]
+    sentinels = [(one.hostname, one.port or _PORT) for one in (urlsplit(f"//{host}") for host in hosts.split(","))]
     if not service or not all(host for host, _ in sentinels):
         raise ValueError("not host,host/service")
     options |= _parse_url(urlunsplit((parts.scheme, parts.netloc, database, parts.query, "")))
@@ -55,12 +50,11 @@ def _by_sentinel(url: str, options: dict[str, Any]) -> Any:
 def place_of(client: Any) -> str:
     """Return where a client's server is, for messages: host and port, a socket's path, or a Sentinel's service."""
     pool = getattr(client, "connection_pool", None)
-    options = getattr(pool, "connection_kwargs", {})
-    if pool is None:  # a cluster
-        nodes = getattr(getattr(client, "nodes_manager", None), "startup_nodes", None)
-        return f"cluster at {', '.join(nodes or ())}"
+    if pool is None:
+        return f"cluster at {', '.join(client.nodes_manager.startup_nodes)}"
     if service := getattr(pool, "service_name", None):
         return f"service {service} of a Sentinel"
+    options = pool.connection_kwargs
     return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
 
 
