@@ -7,7 +7,6 @@ from attrs import frozen
 
 from enkash_auth._policy.attempts import Decision
 from enkash_auth._policy.lifetime import Moment, TokenRecord
-from enkash_auth._policy.outcome import Failure
 from enkash_auth.stores import StoreError
 
 
@@ -73,20 +72,21 @@ class Pause:
 
 @frozen
 class Source:
-    """Read the credentials' source. Reply: whether it still names these, or the failure if it cannot be read."""
+    """Read the credentials' source. Reply: None if it still names these, else how the sign-in ends instead."""
 
 
 @frozen
 class Ended:
-    """How a sign-in ended. `outcome` is None if the source names other credentials by now.
+    """How a sign-in ended: `outcome` is a record, a failure, or what `Source` replied.
 
     `decision` says what the ledger allows next, if anything was sent or the ledger forbade it.
     """
 
-    outcome: TokenRecord | Failure | None
+    outcome: Any
     requests: int = 0
     decision: Decision | None = None
 
 
-Command = Read | Save | Delete | Lease | Release | Send | Pause | Source
+Stored = Read | Save | Delete | Lease
+Command = Stored | Release | Send | Pause | Source
 Steps = Generator[Command, Any, Any]

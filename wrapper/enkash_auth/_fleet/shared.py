@@ -1,14 +1,12 @@
 """The shell of a shared sign-in: carries out on the store, the server and the clock what the protocol says."""
 
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from attrs import evolve
 
 from enkash_auth._policy.attempts import Ledger
 from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.lifetime import TokenRecord
+from enkash_auth._policy.lifetime import LONG_AGO, TokenRecord
 from enkash_auth._policy.outcome import Unavailable
 from enkash_auth._policy.sign_in import Result
 from enkash_auth._runtime import Runtime
@@ -18,7 +16,7 @@ from enkash_auth._signin.direct import Direct
 from enkash_auth.events import Event
 from enkash_auth.stores import Store, StoreError
 
-from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Source, Steps, TooSlowError
+from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Source, Steps, Stored, TooSlowError
 from .member import Member
 from .protocol import sign_in
 from .sealed import Sealed
@@ -50,18 +48,18 @@ class Shared:
         self._direct, self._runtime, self._store = direct, direct.runtime, store
         self._timeout, self._strict = timeout, strict
         self._members: dict[str, Member] = {}
-        self._down_until: float | None = None  # monotonic; None while the store answers
-        self._hung: list[Callable[[], bool]] = []  # a call of the store, as `Sealed` keeps it
+        self._down_until = LONG_AGO  # monotonic; that while the store answers
+        self._hung: list[Any] = []  # as `Sealed` keeps it
         self.events = direct.events
 
     def sign_in(self, given: SignIn) -> Result:
         """Adopt what a sibling has saved, then no request was sent; or sign in for all of them."""
         now, account = self._runtime.now(), given.account
-        reachable = self._strict or self._down_until is None or now.monotonic >= self._down_until
+        reachable = self._strict or now.monotonic >= self._down_until
         steps = sign_in(self._member(account), given.record, now, given.deadline, reachable=reachable)
-        ended, changed = self._carry_out(steps, given)
-        if ended.outcome is None:
-            return self.sign_in(changed)
+        ended = self._carry_out(steps, given)
+        if isinstance(ended.outcome, SignIn):
+            return self.sign_in(ended.outcome)
         return given.result(ended.outcome, ended.requests)
 
     def reset(self, account: Account) -> None:
@@ -85,38 +83,37 @@ class Shared:
         made = Member(host, self._timeout, self._strict, runtime.new_id, runtime.draw, account.gateway.lead)
         return self._members.setdefault(account.identity.fingerprint, made)
 
-    def _carry_out(self, steps: Steps, given: SignIn) -> tuple[Any, Any]:
-        """Return what the steps return, and the sign-in with other credentials if the source names some."""
+    def _carry_out(self, steps: Steps, given: SignIn) -> Any:
+        """Return what the steps return."""
         sealed = Sealed(self._store, given.account.credentials, self._runtime, self._hung)
-        host, changed, answered, failed = given.account.identity.host, None, False, False
+        host, works = given.account.identity.host, set[bool]()
         try:
             command = next(steps)
             while True:
-                if isinstance(command, Source):
-                    changed = given.reread()
-                    value: object = changed if isinstance(changed, Unavailable) else changed is None
-                elif isinstance(command, Pause | Send | Release):
+                try:
                     value = self._done(command, sealed, given)
+                except Exception as error:
+                    if not isinstance(command, Stored):
+                        raise
+                    works.add(False)
+                    self._store_failed(named(error), host)
+                    kind = TooSlowError if isinstance(error, TooSlowError) else StoreError
+                    command = steps.throw(kind(named(error)))
                 else:
-                    try:
-                        value, answered = self._done(command, sealed, given), True
-                    except Exception as error:
-                        failed = True
-                        self._store_failed(named(error), host)
-                        kind = TooSlowError if isinstance(error, TooSlowError) else StoreError
-                        command = steps.throw(kind(named(error)))
-                        continue
-                command = steps.send((self._runtime.now(), value))
+                    if isinstance(command, Stored):
+                        works.add(True)
+                    command = steps.send((self._runtime.now(), value))
         except StopIteration as end:
-            if answered and not failed:
+            if works == {True}:
                 self._store_answered(host)
-            return end.value, changed
+            return end.value
         finally:
-            with suppress(Exception):  # an interrupt must not keep the siblings waiting
-                sealed.release()
+            sealed.release()  # an interrupt must not keep the siblings waiting
 
     def _done(self, command: object, sealed: Sealed, given: SignIn) -> object:
         match command:
+            case Source():
+                return given.reread()
             case Pause(seconds):
                 self._runtime.pause(seconds)
                 sealed.renew_patience()
@@ -125,8 +122,7 @@ class Shared:
                 sealed.renew_patience()
                 return outcome_and_answer
             case Release():
-                with suppress(Exception):  # it ends by itself
-                    sealed.release()
+                sealed.release()
             case Read(kind):
                 return sealed.load(kind)
             case Save(kind, entry, seconds, written, fenced):
@@ -138,12 +134,12 @@ class Shared:
         return None
 
     def _store_answered(self, host: str) -> None:
-        if self._down_until is not None:
-            self._down_until = None
+        if self._down_until > LONG_AGO:
+            self._down_until = LONG_AGO
             self.events.append(Event("store_back", host))
 
     def _store_failed(self, reason: str, host: str) -> None:
-        if self._down_until is None:
+        if self._down_until == LONG_AGO:
             self.events.append(Event("store_down", host, reason=reason))
         self._down_until = self._runtime.monotonic() + _DOWN
 

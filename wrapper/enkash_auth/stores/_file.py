@@ -118,18 +118,17 @@ class FileStore(Store):
             yield
 
     def _read(self, key: str) -> tuple[bytes, float] | None:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        safely = os.O_NOFOLLOW | os.O_NONBLOCK  # through no link, and without waiting for a pipe's writer
         try:
-            descriptor = os.open(self._directory / key, flags)
+            with open(self._directory / key, "rb", opener=lambda path, flags: os.open(path, flags | safely)) as file:
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+                    return None
+                head, _, value = file.read(_LARGEST).partition(b"\n")
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP):
                 return None
             raise
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-                return None
-            head, _, value = file.read(_LARGEST).partition(b"\n")
         try:
             *times, boot = head.split(b" ")
             monotonic, wall, seconds = map(float, times)
