@@ -4,7 +4,6 @@ import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Literal
 
 from ._answers import JSON, NO_STORE, Answer
@@ -38,7 +37,7 @@ def _oauth(kind: Kind, status: int, error: str, headers: Mapping[str, str] | Non
 
 
 def _html(kind: Kind, status: int, title: str, headers: Mapping[str, str] | None = None) -> Dialect:
-    page = Answer.page(status, title, headers or {})
+    page = Answer.page(status, title, headers)
     return Dialect(kind, status, page.headers, page.content())
 
 
@@ -130,12 +129,3 @@ DIALECTS: Mapping[str, Dialect] = {
     "html-413": _html("not tried", 413, "Content Too Large"),
     "html-415": _html("not tried", 415, "Unsupported Media Type"),
 }
-
-
-def choose(name: str, among: Mapping[str, object], what: str) -> str:
-    """Return `name` if it is one of these; else say which there are."""
-    if name in among:
-        return name
-    near = get_close_matches(name, among, 1)
-    hint = f"did you mean {near[0]!r}? There are" if near else "there are"
-    raise ValueError(f"unknown {what} {name!r}; {hint} {', '.join(among)}")
