@@ -78,8 +78,8 @@ class Process:
         match command:
             case Read(kind):
                 return self.sealed.load(kind)
-            case Save(kind, entry, seconds, written, fenced):
-                return self.sealed.save(kind, dict(entry), seconds, written if fenced else None)
+            case Save(kind, entry, seconds, written):
+                return self.sealed.save(kind, entry, seconds, written)
             case Delete(kind):
                 return self.sealed.delete(kind)
             case Lease(seconds):

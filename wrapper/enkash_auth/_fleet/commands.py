@@ -27,13 +27,12 @@ class Read:
 
 @frozen
 class Save:
-    """Reply: whether the entry, as written at that time, was kept; if `fenced`, only while the lease is held."""
+    """Reply: whether the entry was kept; if its time of writing is given, only while the lease is held."""
 
     kind: Entry
     entry: Mapping[str, Any]
     seconds: float
-    written: Moment
-    fenced: bool = True
+    written: Moment | None = None
 
 
 @frozen

@@ -46,7 +46,7 @@ class Member:
     def reset(self, id: str, now: Moment) -> Steps:
         """Let one more password through, for all processes."""
         self.memory = Memory(self.memory.ledger.after_reset(id, now))
-        yield Save("reset", {"id": id}, _FOREVER, now, fenced=False)
+        yield Save("reset", {"id": id}, _FOREVER)
         yield Delete("token")
 
     def look(self) -> Steps:

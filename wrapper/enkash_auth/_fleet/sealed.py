@@ -4,7 +4,7 @@ import hmac
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -94,17 +94,17 @@ class Sealed:
             return None
         return (entry, max(0.0, age), left) if left > 0 and age > -0.1 else None  # a store may round
 
-    def save(self, kind: Entry, entry: dict[str, Any], seconds: float, held: Moment | None = None) -> bool:
-        """Keep an entry for `seconds`; with `held`, the time it was written, only while the lease is held."""
+    def save(self, kind: Entry, entry: Mapping[str, Any], seconds: float, written: Moment | None = None) -> bool:
+        """Keep an entry for `seconds`; if its time of writing is given, only while the lease is held."""
         name, nonce = self._name(kind), os.urandom(_NONCE)
         text = json.dumps({**entry, "seconds": seconds}).encode()
         with forks.waiting():
             sealed = nonce + self._cipher.encrypt(nonce, text, name.encode())
-        end = (held or self._runtime.now()).after(seconds)
+        end = (written or self._runtime.now()).after(seconds)
 
         def save() -> bool:  # an entry that this process was stopped with is as old as it is
             left = self._runtime.now().until(end)
-            return left > 0 and self._store.save(name, sealed, left, self._lock if held else None)
+            return left > 0 and self._store.save(name, sealed, left, self._lock if written else None)
 
         return bool(self._call(save))
 

@@ -96,9 +96,9 @@ class Shared:
                     if not isinstance(command, Stored):
                         raise
                     works.add(False)
-                    self._store_failed(named(error), host)
-                    kind = TooSlowError if isinstance(error, TooSlowError) else StoreError
-                    command = steps.throw(kind(named(error)))
+                    failure = error if isinstance(error, TooSlowError) else StoreError(named(error))
+                    self._store_failed(str(failure), host)
+                    command = steps.throw(failure)
                 else:
                     if isinstance(command, Stored):
                         works.add(True)
@@ -125,8 +125,8 @@ class Shared:
                 sealed.release()
             case Read(kind):
                 return sealed.load(kind)
-            case Save(kind, entry, seconds, written, fenced):
-                return sealed.save(kind, dict(entry), seconds, written if fenced else None)
+            case Save(kind, entry, seconds, written):
+                return sealed.save(kind, entry, seconds, written)
             case Delete(kind):
                 sealed.delete(kind)
             case Lease(seconds):  # pragma: no branch - there is no other command

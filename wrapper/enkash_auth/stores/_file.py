@@ -105,9 +105,8 @@ class FileStore(Store):
         return True
 
     def _make(self) -> None:
-        if not self._exists():
+        while not self._exists():
             make_directory(self._directory)
-            self._exists()
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:

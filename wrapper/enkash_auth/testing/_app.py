@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from ._state import State
+    from ._sandbox import Sandbox
 
 EXTRA = "enkash_auth.testing needs the extra enkash-auth[testing]"
 
 
-def make_app(state: State) -> ASGIApp:
+def make_app(sandbox: Sandbox) -> ASGIApp:
     try:
         from starlette.applications import Starlette
         from starlette.requests import Request
@@ -30,10 +30,11 @@ def make_app(state: State) -> ASGIApp:
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             request = Request(scope, receive)
             path = f"/{request.path_params['path']}"
-            fault = state.begin(request.method, path)
+            fault = sandbox.begin(request.method, path)
             body = await request.body()
             await asyncio.sleep(fault.seconds)
-            answer = state.answer(path, Asked.of(request.method, scope["query_string"], request.headers, body), fault)
+            asked = Asked.of(request.method, scope["query_string"], request.headers, body)
+            answer = sandbox.answer(path, asked, fault)
             await asyncio.sleep(answer.seconds)
             await _send(answer, request, send)
 

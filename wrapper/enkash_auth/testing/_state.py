@@ -5,18 +5,15 @@ import codecs
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal
 
-from ._answers import NO_STORE, NOT_FOUND, Answer, Fault
+from ._answers import NO_STORE, Answer
 from ._asked import Asked
 from ._dialects import DIALECTS
 from ._options import choose, named
 from ._spring import Refused, check_client, refused, scope_of
 from ._tokens import CAMEL, Tokens
 from ._traffic import Traffic
-
-_TOKEN_PATH = "/oauth/token"
 
 
 class State(Traffic):
@@ -129,22 +126,6 @@ class State(Traffic):
             "access token": [token.access for token in made],
             "refresh token": [token.refresh for token in made],
         }
-
-    def begin(self, method: str, path: str) -> Fault:
-        """Count a request; return the fault that it meets, and its seconds until `answer` decides."""
-        if path != _TOKEN_PATH:
-            return Fault()
-        fault = self.arrived(method) or Fault()
-        return replace(fault, seconds=fault.seconds + self.latency / 2)  # half before the decision, and half after it
-
-    def answer(self, path: str, asked: Asked, fault: Fault) -> Answer:
-        """Answer a request with the fault that it met, if any."""
-        if path != _TOKEN_PATH:
-            return self.call(asked.authorization) if path == "/api/echo" else NOT_FOUND
-        answer = fault.answer or self.grant(asked)
-        if asked.method == "HEAD":
-            answer = answer.without_body()
-        return replace(answer, seconds=answer.seconds + self.latency / 2, sent="dropped" if fault.lost else answer.sent)
 
     def grant(self, asked: Asked) -> Answer:
         """Decide one request at the token endpoint."""
