@@ -16,8 +16,7 @@ from enkash_auth._policy.outcome import Unavailable
 from enkash_auth.stores import StoreError
 
 from .commands import Ended, Lease, Pause, Read, Release, Send, Source, Steps
-from .entries import is_adopted
-from .member import Member
+from .member import Member, is_adopted
 
 _GRANT = 5.0  # seconds at most of the requests under a lease
 _FIRST_POLL, _POLL = 0.1, 0.5  # seconds between two looks while a sibling signs in
