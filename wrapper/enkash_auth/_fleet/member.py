@@ -59,7 +59,6 @@ class Member:
         yield Delete("token")
 
     def look(self) -> Steps:
-        """Return what the store has: the token, the ledger and its back-off."""
         _, record = yield from self.read_token(None)
         _, ledger, backoff, _ = yield from self.read_ledger()
         return record, ledger, backoff
@@ -157,7 +156,6 @@ def _later(ours: TokenRecord | None, theirs: TokenRecord) -> TokenRecord:
 
 
 def _write_backoff(backoff: Backoff, now: Moment) -> dict[str, Any]:
-    """Return plain data; empty if there is no back-off."""
     if not backoff.failure:
         return {}
     failure = {"kind": type(backoff.failure).__name__, "fields": asdict(backoff.failure)}

@@ -31,7 +31,7 @@ def _derived(secret: str, purpose: bytes) -> bytes:
 
 
 class Sealed:
-    """The entries of one set of credentials, and the lease on their account's sign-in.
+    """The entries of one set of credentials, and the lease on their account's sign-in: carries out such commands.
 
     A name is the same for all credentials of an account (but for `ledger` and `reset`), and tells nothing without the
     client secret. What other credentials have sealed, what is damaged and what claims to be from the future counts as
@@ -78,7 +78,6 @@ class Sealed:
         return f"{kind}-{self._fingerprint[:40] if kind in ('ledger', 'reset') else self._account}"
 
     def load(self, kind: Entry) -> tuple[dict[str, Any], float, float] | None:
-        """Return an entry, the seconds since it was written and the seconds it still lives."""
         name = self._name(kind)
         found = self._call(self._store.load, name)
         if found is None:
@@ -95,7 +94,6 @@ class Sealed:
         return (entry, max(0.0, age), left) if left > 0 and age > -0.1 else None  # a store may round
 
     def save(self, kind: Entry, entry: Mapping[str, Any], seconds: float, written: Moment | None = None) -> bool:
-        """Keep an entry for `seconds`; if its time of writing is given, only while the lease is held."""
         name, nonce = self._name(kind), os.urandom(_NONCE)
         text = json.dumps({**entry, "seconds": seconds}).encode()
         with forks.waiting():
@@ -112,7 +110,6 @@ class Sealed:
         self._call(self._store.delete, self._name(kind))
 
     def lease(self, seconds: float) -> bool:
-        """Take the lease on the account's sign-in; return whether this process has it now."""
         self._lock = self._call(self._store.lock, f"grant-{self._account}", seconds)
         return self._lock is not None
 

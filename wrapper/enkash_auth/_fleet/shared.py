@@ -67,7 +67,7 @@ class Shared:
         given, member = SignIn(account, None, self._runtime.now(), lambda: None), evolve(self._member(account))
         self._members[account.identity.fingerprint] = member  # what began before must not write to its memory
         try:
-            self._carry_out(member.reset(self._runtime.new_id(), self._runtime.now()), given)
+            self._carry_out(member.reset(self._runtime.new_id(), given.deadline), given)
             return
         except StoreError as error:
             why = str(error)
@@ -84,7 +84,6 @@ class Shared:
         return self._members.setdefault(account.identity.fingerprint, made)
 
     def _carry_out(self, steps: Steps, given: SignIn) -> Any:
-        """Return what the steps return."""
         sealed = Sealed(self._store, given.account.credentials, self._runtime, self._hung)
         host, works = given.account.identity.host, set[bool]()
         try:
@@ -97,15 +96,18 @@ class Shared:
                         raise
                     works.add(False)
                     failure = error if isinstance(error, TooSlowError) else StoreError(named(error))
-                    self._store_failed(str(failure), host)
+                    if self._down_until == LONG_AGO:
+                        self.events.append(Event("store_down", host, reason=str(failure)))
+                    self._down_until = self._runtime.monotonic() + _DOWN
                     command = steps.throw(failure)
                 else:
                     if isinstance(command, Stored):
                         works.add(True)
                     command = steps.send((self._runtime.now(), value))
         except StopIteration as end:
-            if works == {True}:
-                self._store_answered(host)
+            if works == {True} and self._down_until > LONG_AGO:
+                self._down_until = LONG_AGO
+                self.events.append(Event("store_back", host))
             return end.value
         finally:
             sealed.release()  # an interrupt must not keep the siblings waiting
@@ -132,16 +134,6 @@ class Shared:
             case Lease(seconds):  # pragma: no branch - there is no other command
                 return sealed.lease(seconds)
         return None
-
-    def _store_answered(self, host: str) -> None:
-        if self._down_until > LONG_AGO:
-            self._down_until = LONG_AGO
-            self.events.append(Event("store_back", host))
-
-    def _store_failed(self, reason: str, host: str) -> None:
-        if self._down_until == LONG_AGO:
-            self.events.append(Event("store_down", host, reason=reason))
-        self._down_until = self._runtime.monotonic() + _DOWN
 
 
 def named(error: Exception) -> str:

@@ -15,6 +15,7 @@ Faults = Literal[
 Body = dict[str, object] | bytes
 
 JSON = "application/json;charset=UTF-8"
+BASIC = {"WWW-Authenticate": 'Basic realm="oauth2/client"'}
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _PAGE = {
     "Content-Type": "text/html;charset=utf-8",

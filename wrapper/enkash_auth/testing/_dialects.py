@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ._answers import JSON, NO_STORE, Answer
+from ._answers import BASIC, JSON, NO_STORE, Answer
 
 Kind = Literal["clear", "client", "maybe", "unknown", "not tried"]
 _REASON = "(reason)"  # gives way to the reason: bad credentials, a locked account, a disabled user
@@ -41,7 +41,6 @@ def _html(kind: Kind, status: int, title: str, headers: Mapping[str, str] | None
     return Dialect(kind, status, page.headers, page.content())
 
 
-_BASIC = {"WWW-Authenticate": 'Basic realm="oauth2/client"'}
 _OTHER_CLIENT = {"WWW-Authenticate": f'Bearer error="invalid_client", error_description="{_REASON}"'}
 _BEARER = {"WWW-Authenticate": f'Bearer error="unauthorized", error_description="{_REASON}"'}
 _PACKED = {"Content-Type": JSON, "Content-Encoding": "gzip"}
@@ -58,8 +57,8 @@ DIALECTS: Mapping[str, Dialect] = {
     "invalid-grant-500": _oauth("clear", 500, "invalid_grant"),
     "invalid-grant-503": _oauth("clear", 503, "invalid_grant"),
     # It seems to speak of the client's Basic pair.
-    "basic-401": _html("client", 401, _REASON, _BASIC),
-    "basic-json-401": _json("client", 401, {"status": 401, "error": "Unauthorized", "message": _REASON}, _BASIC),
+    "basic-401": _html("client", 401, _REASON, BASIC),
+    "basic-json-401": _json("client", 401, {"status": 401, "error": "Unauthorized", "message": _REASON}, BASIC),
     "invalid-client-401": _oauth("client", 401, "invalid_client", _OTHER_CLIENT),
     "invalid-client-400": _oauth("client", 400, "invalid_client"),
     # It may be a refusal.
