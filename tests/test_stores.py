@@ -26,7 +26,7 @@ from redis.crc import key_slot
 from enkash_auth import stores
 from enkash_auth.errors import ConfigurationError
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, Store, StoreError, from_url
-from enkash_auth.stores._redis_clients import client_from_url, place_of
+from enkash_auth.stores._redis import client_from_url, place_of
 from enkash_auth.testing import StoreContract
 from proxy import Proxy, certificate
 from test_secrets import assert_clean
