@@ -317,6 +317,18 @@ class TestFiles:
                 store.load("token-2")
         assert caught.value.__context__ is None
 
+    def test_a_directory_in_an_entrys_place_is_trouble_and_is_closed(self, store: FileStore, directory: Path) -> None:
+        def free() -> int:
+            descriptor = os.open(os.devnull, os.O_RDONLY)
+            os.close(descriptor)
+            return descriptor
+
+        (directory / "token-2").mkdir()
+        before = free()
+        with pytest.raises(StoreError):
+            store.load("token-2")
+        assert free() == before
+
     @pytest.mark.parametrize(("seconds", "found"), [(60.0, None), (1e8, (b"1", 1e8))], ids=["a token", "a refusal"])
     def test_after_a_boot_what_is_from_the_future_counts_only_if_it_is_kept_for_years(
         self, store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, found: object

@@ -33,9 +33,8 @@ class FileStore(Store):
     An entry is as old as the wall clock says, or as the monotonic clock says if that is more and the machine was not
     booted since: the first may be set back, the second stops while the machine is suspended. After a boot an entry from
     the future counts as missing, unless it is kept for years: a refusal must survive a clock that is set back. Links,
-    other users' files and anything but regular files count as missing. A directory that is a link or that others may
-    enter raises `ConfigurationError`, as does a system without POSIX's users and modes; later trouble raises
-    `StoreError`.
+    pipes and other users' files count as missing. A directory that is a link or that others may enter raises
+    `ConfigurationError`, as does a system without POSIX's users and modes; later trouble raises `StoreError`.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
