@@ -89,21 +89,21 @@ class Shared:
         try:
             command = next(steps)
             while True:
-                try:
-                    value = self._done(command, sealed, given)
-                except Exception as error:
-                    if not isinstance(command, Stored):
-                        raise
-                    works.add(False)
-                    failure = error if isinstance(error, TooSlowError) else StoreError(named(error))
-                    if self._down_until == LONG_AGO:
-                        self.events.append(Event("store_down", host, reason=str(failure)))
-                    self._down_until = self._runtime.monotonic() + _DOWN
-                    command = steps.throw(failure)
-                else:
-                    if isinstance(command, Stored):
+                if isinstance(command, Stored):
+                    try:
+                        value = self._done(command, sealed, given)
                         works.add(True)
-                    command = steps.send((self._runtime.now(), value))
+                    except Exception as error:
+                        works.add(False)
+                        failure = error if isinstance(error, TooSlowError) else StoreError(named(error))
+                        if self._down_until == LONG_AGO:
+                            self.events.append(Event("store_down", host, reason=str(failure)))
+                        self._down_until = self._runtime.monotonic() + _DOWN
+                        command = steps.throw(failure)
+                        continue
+                else:
+                    value = self._done(command, sealed, given)
+                command = steps.send((self._runtime.now(), value))
         except StopIteration as end:
             if works == {True} and self._down_until > LONG_AGO:
                 self._down_until = LONG_AGO
