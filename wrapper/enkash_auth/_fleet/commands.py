@@ -7,6 +7,8 @@ from attrs import frozen
 
 from enkash_auth._policy.attempts import Decision
 from enkash_auth._policy.lifetime import Moment, TokenRecord
+from enkash_auth._policy.outcome import Failure
+from enkash_auth._signin.account import SignIn
 from enkash_auth.stores import StoreError
 
 
@@ -71,17 +73,17 @@ class Pause:
 
 @frozen
 class Source:
-    """Read the credentials' source. Reply: None if it still names these, else how the sign-in ends instead."""
+    """Read the credentials' source. Reply: None if it still names these, else a `SignIn` with others, or a failure."""
 
 
 @frozen
 class Ended:
-    """How a sign-in ended: `outcome` is a record, a failure, or what `Source` replied.
+    """How a sign-in ended. `outcome` may be what `Source` replied, and is None for a request that was not sent.
 
     `decision` says what the ledger allows next, if anything was sent or the ledger forbade it.
     """
 
-    outcome: Any
+    outcome: TokenRecord | Failure | SignIn | None
     requests: int = 0
     decision: Decision | None = None
 

@@ -31,11 +31,12 @@ def _derived(secret: str, purpose: bytes) -> bytes:
 
 
 class Sealed:
-    """The entries of one set of credentials, and the lease on their account's sign-in: carries out such commands.
+    """The entries of one set of credentials, and the lease on their account's sign-in.
 
-    A name is the same for all credentials of an account (but for `ledger` and `reset`), and tells nothing without the
-    client secret. What other credentials have sealed, what is damaged and what claims to be from the future counts as
-    missing. `hung`: the thread of a call that did not come back, for all `Sealed` of one store.
+    `commands.py` says what the methods return. A name is the same for all credentials of an account (but for `ledger`
+    and `reset`), and tells nothing without the client secret. What other credentials have sealed, what is damaged and
+    what claims to be from the future counts as missing. `hung`: the thread of a call that did not come back, for all
+    `Sealed` of one store.
     """
 
     def __init__(self, store: Store, credentials: Credentials, runtime: Runtime, hung: list[Any] | None = None) -> None:
