@@ -137,8 +137,7 @@ def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
 def _request(member: Member, ready: _Ready, now: Moment, pause: float) -> Steps:
     """Send one request after a pause, if the ledger allows it.
 
-    Return the time, how that `Ended`, what follows, and whether that is saved. The outcome is None if nothing was sent
-    for the ledger's decision.
+    Return the time, how that `Ended`, what follows, and whether that is saved.
     """
     leaves = now.monotonic + pause
     if pause > member.lead:
