@@ -20,6 +20,7 @@ from enkash_auth.stores import StoreError
 
 from .commands import Delete, Ended, Read, Save, Steps, TooSlowError
 
+Found = tuple[TokenRecord | None, Ledger, Backoff]  # what a store has of an account
 _FOREVER = 10 * 365 * 86_400.0  # seconds that attempts and resets are kept
 _LEASE = 6.0  # seconds at most
 _BACKOFF = 300.0  # seconds that failures in a row are counted after the last

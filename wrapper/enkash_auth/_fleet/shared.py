@@ -4,9 +4,7 @@ from typing import Any
 
 from attrs import evolve
 
-from enkash_auth._policy.attempts import Ledger
-from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.lifetime import LONG_AGO, TokenRecord
+from enkash_auth._policy.lifetime import LONG_AGO
 from enkash_auth._policy.outcome import Unavailable
 from enkash_auth._policy.sign_in import Result
 from enkash_auth._runtime import Runtime
@@ -17,14 +15,14 @@ from enkash_auth.events import Event
 from enkash_auth.stores import Store, StoreError
 
 from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Source, Steps, Stored, TooSlowError
-from .member import Member
+from .member import Found, Member
 from .protocol import sign_in
 from .sealed import Sealed
 
 _DOWN = 5.0  # seconds without a store that has failed
 
 
-def look(store: Store, credentials: Credentials, runtime: Runtime) -> tuple[TokenRecord | None, Ledger, Backoff]:
+def look(store: Store, credentials: Credentials, runtime: Runtime) -> Found:
     """Return what the store has of an account, and change nothing; raise `StoreError` if it does not answer."""
     member = Member(credentials.origin[1], 0.0, False, runtime.new_id, lambda: 0.5)
     sealed, steps = Sealed(store, credentials, runtime), member.look()
@@ -34,7 +32,7 @@ def look(store: Store, credentials: Credentials, runtime: Runtime) -> tuple[Toke
             assert isinstance(command, Read)
             command = steps.send((runtime.now(), sealed.load(command.kind)))
     except StopIteration as end:
-        found: tuple[TokenRecord | None, Ledger, Backoff] = end.value
+        found: Found = end.value
         return found
     except Exception as error:
         why = named(error)
