@@ -48,7 +48,7 @@ class Process:
         self.member = Member("h", timeout, strict, fleet.new_id, lambda: 0.0)
         self.sealed = Sealed(fleet.store, credentials(), fleet.clock.runtime)
         self.before: Callable[[Any], object] = lambda command: None
-        self.named = True  # whether the source still names these credentials
+        self.instead: Any = None  # what the source says but these credentials
         self.commands: list[Any] = []
 
     def sign_in(self, record: TokenRecord | None = None, reachable: bool = True) -> Ended:
@@ -78,8 +78,8 @@ class Process:
         match command:
             case Read(kind):
                 return self.sealed.load(kind)
-            case Save(kind, entry, seconds, written, fenced):
-                return self.sealed.save(kind, dict(entry), seconds, written if fenced else None)
+            case Save(kind, entry, seconds, written):
+                return self.sealed.save(kind, entry, seconds, written)
             case Delete(kind):
                 return self.sealed.delete(kind)
             case Lease(seconds):
@@ -89,7 +89,7 @@ class Process:
             case Pause(seconds):
                 return self.clock.passes(seconds)
             case Source():
-                return self.named
+                return self.instead
             case Send(record, deadline):
                 return self.fleet.send(record, deadline)
         raise AssertionError(command)
@@ -247,8 +247,8 @@ def test_who_sees_a_reset_reads_the_source_before_it_sends(fleet: Fleet) -> None
     one.sign_in()
     other.sign_in()
     other.reset()
-    one.named = False
-    assert one.sign_in() == Ended(None)
+    one.instead = "others"
+    assert one.sign_in() == Ended("others")
     assert len(fleet.passwords) == 1
     assert Source() not in other.commands
     fleet.answer = TOKEN

@@ -26,7 +26,7 @@ from redis.crc import key_slot
 from enkash_auth import stores
 from enkash_auth.errors import ConfigurationError
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, Store, StoreError, from_url
-from enkash_auth.stores._redis_clients import client_from_url, place_of
+from enkash_auth.stores._redis import client_from_url, place_of
 from enkash_auth.testing import StoreContract
 from proxy import Proxy, certificate
 from test_secrets import assert_clean
@@ -316,6 +316,18 @@ class TestFiles:
             with pytest.raises(StoreError) as caught:
                 store.load("token-2")
         assert caught.value.__context__ is None
+
+    def test_a_directory_in_an_entrys_place_is_trouble_and_is_closed(self, store: FileStore, directory: Path) -> None:
+        def free() -> int:
+            descriptor = os.open(os.devnull, os.O_RDONLY)
+            os.close(descriptor)
+            return descriptor
+
+        (directory / "token-2").mkdir()
+        before = free()
+        with pytest.raises(StoreError):
+            store.load("token-2")
+        assert free() == before
 
     @pytest.mark.parametrize(("seconds", "found"), [(60.0, None), (1e8, (b"1", 1e8))], ids=["a token", "a refusal"])
     def test_after_a_boot_what_is_from_the_future_counts_only_if_it_is_kept_for_years(

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 import redis
 from redis.cluster import RedisCluster
 from enkash_auth.stores import RedisStore
-from enkash_auth.stores._redis_clients import client_from_url
+from enkash_auth.stores._redis import client_from_url
 
 kind, where = sys.argv[1:]
 if kind == "cluster":

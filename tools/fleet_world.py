@@ -19,6 +19,7 @@ from enkash_auth.stores import StoreError
 
 LONG_AGO, LIFE = float("-inf"), 20
 OPEN, REMOVED, SUCCESS, UNKNOWN, MAYBE, CLIENT, CLEAR, RESET = Kind
+MOVED = "other credentials"  # as a source's reply
 FAULTS = {"kill": 1, "suspend": 1, "lose": 1, "fail": 1, "reset": 1, "rotate": 1}
 Told = tuple[Answer, Kind]  # what the server says, and what the promise takes that for
 
@@ -177,7 +178,7 @@ def go_on(
             command = replied(steps, reply)
         except StopIteration as end:
             check_fair(world, end.value)
-            moved = end.value.outcome is None
+            moved = end.value.outcome == MOVED
             return world.put(Process(process.name, process.strict, member.memory, process.flights + 1, moved))
         if stopped:
             return world.put(process)
@@ -201,7 +202,7 @@ def carry_out(world: World, process: Process, member: Member, command: Any, told
         case Release():
             return (evolve(world, lease=("", LONG_AGO)) if holds else world), None
         case Source():
-            return world, not world.rotated
+            return world, MOVED if world.rotated else None
         case Send(_, deadline) if world.moment.until(deadline) > 0:
             return send(world, process, member, *told)
         case Send():  # the gateway looks at the clocks last

@@ -8,6 +8,7 @@ from attrs import frozen
 from enkash_auth._policy.attempts import Decision
 from enkash_auth._policy.lifetime import Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure
+from enkash_auth._signin.account import SignIn
 from enkash_auth.stores import StoreError
 
 
@@ -28,13 +29,12 @@ class Read:
 
 @frozen
 class Save:
-    """Reply: whether the entry, as written at that time, was kept; if `fenced`, only while the lease is held."""
+    """Reply: whether the entry was kept; if its time of writing is given, only while the lease is held."""
 
     kind: Entry
     entry: Mapping[str, Any]
     seconds: float
-    written: Moment
-    fenced: bool = True
+    written: Moment | None = None
 
 
 @frozen
@@ -73,20 +73,21 @@ class Pause:
 
 @frozen
 class Source:
-    """Read the credentials' source. Reply: whether it still names these, or the failure if it cannot be read."""
+    """Read the credentials' source. Reply: None if it still names these, else a `SignIn` with others, or a failure."""
 
 
 @frozen
 class Ended:
-    """How a sign-in ended. `outcome` is None if the source names other credentials by now.
+    """How a sign-in ended. `outcome` may be what `Source` replied, and is None for a request that was not sent.
 
     `decision` says what the ledger allows next, if anything was sent or the ledger forbade it.
     """
 
-    outcome: TokenRecord | Failure | None
+    outcome: TokenRecord | Failure | SignIn | None
     requests: int = 0
     decision: Decision | None = None
 
 
-Command = Read | Save | Delete | Lease | Release | Send | Pause | Source
+Stored = Read | Save | Delete | Lease
+Command = Stored | Release | Send | Pause | Source
 Steps = Generator[Command, Any, Any]

@@ -16,8 +16,7 @@ from enkash_auth._policy.outcome import Unavailable
 from enkash_auth.stores import StoreError
 
 from .commands import Ended, Lease, Pause, Read, Release, Send, Source, Steps
-from .entries import is_adopted
-from .member import Member
+from .member import Member, is_adopted
 
 _GRANT = 5.0  # seconds at most of the requests under a lease
 _FIRST_POLL, _POLL = 0.1, 0.5  # seconds between two looks while a sibling signs in
@@ -35,9 +34,7 @@ class _Ready:
     shared: bool = True
 
 
-def sign_in(
-    member: Member, record: TokenRecord | None, now: Moment, deadline: Moment, *, reachable: bool = True
-) -> Steps:
+def sign_in(member: Member, record: TokenRecord | None, now: Moment, deadline: Moment, reachable: bool = True) -> Steps:
     """Adopt what a sibling has saved, or send a sign-in's one or two requests; return how it `Ended`."""
     if reachable:
         member.store_has_no_proof = False
@@ -95,9 +92,9 @@ def _look_again(member: Member, ours: TokenRecord | None, ready: _Ready) -> Step
         return member.adopted(record)
     now, ledger, backoff, saved = yield from member.read_ledger()
     if member.memory.unread(ledger):
-        now, same = yield Source()
-        if same is not True:
-            return Ended(same or None)  # why it cannot be read; or None: begin again with those it names
+        now, instead = yield Source()
+        if instead is not None:
+            return Ended(instead)
     member.memory = member.memory.after(ledger, saved=saved, read=True)
     decision = ledger.decide(now)
     if failure := member.blocked(decision, backoff, now):
@@ -140,8 +137,7 @@ def _requests(member: Member, ready: _Ready, now: Moment) -> Steps:
 def _request(member: Member, ready: _Ready, now: Moment, pause: float) -> Steps:
     """Send one request after a pause, if the ledger allows it.
 
-    Return the time, how that `Ended`, what follows, and whether that is saved. The outcome is None if nothing was sent
-    for the ledger's decision.
+    Return the time, how that `Ended`, what follows, and whether that is saved.
     """
     leaves = now.monotonic + pause
     if pause > member.lead:
@@ -182,10 +178,9 @@ def _record(member: Member, ready: _Ready, now: Moment) -> Steps:
 
     If it was not, the answer is saved under one that is taken again, or else with this process's next attempt.
     """
-    kept = False
+    kept = leased = False
     with suppress(StoreError):
         now, kept = yield from member.write(ready.ledger, ready.backoff, now)
-        leased = False
         while not (kept or leased) and now.until(ready.deadline) > _POLL:
             now, leased = yield Lease(member.lease)
             if not leased:

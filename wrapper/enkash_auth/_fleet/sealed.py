@@ -1,16 +1,16 @@
 """What one account keeps in a store: entries that its credentials name and encrypt, so there is no key to configure."""
 
+import hmac
 import json
 import os
 import threading
-from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from enkash_auth._forks import forks
@@ -33,45 +33,39 @@ def _derived(secret: str, purpose: bytes) -> bytes:
 class Sealed:
     """The entries of one set of credentials, and the lease on their account's sign-in.
 
-    A name is the same for all credentials of an account (but for `ledger` and `reset`), and tells nothing without the
-    client secret. What other credentials have sealed, what is damaged and what claims to be from the future is not
-    there. `hung`: whether a call that did not come back still runs, for all `Sealed` of one store.
+    `commands.py` says what the methods return. A name is the same for all credentials of an account (but for `ledger`
+    and `reset`), and tells nothing without the client secret. What other credentials have sealed, what is damaged and
+    what claims to be from the future counts as missing. `hung`: the thread of a call that did not come back, for all
+    `Sealed` of one store.
     """
 
-    def __init__(
-        self, store: Store, credentials: Credentials, runtime: Runtime, hung: list[Callable[[], bool]] | None = None
-    ) -> None:
+    def __init__(self, store: Store, credentials: Credentials, runtime: Runtime, hung: list[Any] | None = None) -> None:
         self._store, self._runtime = store, runtime
         self._hung = [] if hung is None else hung
         with forks.waiting():  # here and below: OpenSSL has locks of its own
-            self._derive(credentials)
+            self._fingerprint, client_secret = credentials.fingerprint(), credentials.client_secret.reveal()
+            self._cipher = AESGCM(_derived(f"{client_secret}\0{self._fingerprint}", b"seal"))
+            account = "\0".join(credentials.account).encode()
+            self._account = hmac.digest(_derived(client_secret, b"name"), account, "sha256").hex()[:40]
         self._lock: Lock | None = None
         self.renew_patience()
-
-    def _derive(self, credentials: Credentials) -> None:
-        self._fingerprint, client_secret = credentials.fingerprint(), credentials.client_secret.reveal()
-        self._cipher = AESGCM(_derived(f"{client_secret}\0{self._fingerprint}", b"seal"))
-        name = HMAC(_derived(client_secret, b"name"), hashes.SHA256())
-        name.update("\0".join(credentials.account).encode())
-        self._account = name.finalize().hex()[:40]
 
     def renew_patience(self) -> None:
         """Give the calls that follow their whole time again."""
         self._left = _PATIENCE
 
-    def _call(self, call: Callable[[], T]) -> T:
+    def _call(self, call: Callable[..., T], *given: object) -> T:
         """Return what the store does in the time that is left; one that still hangs in an earlier call gets none."""
-        if self._left <= 0 or any(runs() for runs in self._hung):  # no thread runs on in a forked child
+        if self._left <= 0 or any(thread.is_alive() for thread in self._hung):  # none runs on in a forked child
             raise TooSlowError("the token store is too slow")
-        threads: list[Callable[[], bool]] = []
-        began = self._runtime.monotonic()
+        threads, began = list[Any](), self._runtime.monotonic()
 
         def run() -> T:
-            threads.append(threading.current_thread().is_alive)
-            return call()
+            threads.append(threading.current_thread())
+            return call(*given)
 
         try:
-            value = cast(T, self._runtime.call_within(self._left, run))
+            value: T = self._runtime.call_within(self._left, run)
         except TimeoutError:
             self._hung[:] = threads
             raise TooSlowError("the token store is too slow") from None
@@ -85,9 +79,8 @@ class Sealed:
         return f"{kind}-{self._fingerprint[:40] if kind in ('ledger', 'reset') else self._account}"
 
     def load(self, kind: Entry) -> tuple[dict[str, Any], float, float] | None:
-        """Return an entry, the seconds since it was written and the seconds it still lives."""
         name = self._name(kind)
-        found = self._call(partial(self._store.load, name))
+        found = self._call(self._store.load, name)
         if found is None:
             return None
         # a database may say memoryview and Decimal; a store that says anything else fails: the entry is not missing
@@ -101,30 +94,29 @@ class Sealed:
             return None
         return (entry, max(0.0, age), left) if left > 0 and age > -0.1 else None  # a store may round
 
-    def save(self, kind: Entry, entry: dict[str, Any], seconds: float, held: Moment | None = None) -> bool:
-        """Keep an entry for `seconds`; with `held`, the time it was written, only while the lease is held."""
+    def save(self, kind: Entry, entry: Mapping[str, Any], seconds: float, written: Moment | None = None) -> bool:
         name, nonce = self._name(kind), os.urandom(_NONCE)
         text = json.dumps({**entry, "seconds": seconds}).encode()
         with forks.waiting():
             sealed = nonce + self._cipher.encrypt(nonce, text, name.encode())
-        end = (held or self._runtime.now()).after(seconds)
+        end = (written or self._runtime.now()).after(seconds)
 
         def save() -> bool:  # an entry that this process was stopped with is as old as it is
             left = self._runtime.now().until(end)
-            return left > 0 and self._store.save(name, sealed, left, self._lock if held else None)
+            return left > 0 and self._store.save(name, sealed, left, self._lock if written else None)
 
         return bool(self._call(save))
 
     def delete(self, kind: Entry) -> None:
-        self._call(partial(self._store.delete, self._name(kind)))
+        self._call(self._store.delete, self._name(kind))
 
     def lease(self, seconds: float) -> bool:
-        """Take the lease on the account's sign-in; return whether this process has it now."""
-        self._lock = self._call(partial(self._store.lock, f"grant-{self._account}", seconds))
+        self._lock = self._call(self._store.lock, f"grant-{self._account}", seconds)
         return self._lock is not None
 
     def release(self) -> None:
-        """Give the lease back, if it was taken."""
+        """Give the lease back, if it was taken; one that cannot be given back ends by itself."""
         lock, self._lock = self._lock, None
         if lock is not None:  # also when the store's time is over: siblings wait
-            self._runtime.call_within(_PATIENCE / 2, lock.release)
+            with suppress(Exception):
+                self._runtime.call_within(_PATIENCE / 2, lock.release)

@@ -1,14 +1,10 @@
 """The shell of a shared sign-in: carries out on the store, the server and the clock what the protocol says."""
 
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from attrs import evolve
 
-from enkash_auth._policy.attempts import Ledger
-from enkash_auth._policy.backoff import Backoff
-from enkash_auth._policy.lifetime import TokenRecord
+from enkash_auth._policy.lifetime import LONG_AGO
 from enkash_auth._policy.outcome import Unavailable
 from enkash_auth._policy.sign_in import Result
 from enkash_auth._runtime import Runtime
@@ -18,15 +14,15 @@ from enkash_auth._signin.direct import Direct
 from enkash_auth.events import Event
 from enkash_auth.stores import Store, StoreError
 
-from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Source, Steps, TooSlowError
-from .member import Member
+from .commands import Delete, Lease, Pause, Read, Release, Save, Send, Source, Steps, Stored, TooSlowError
+from .member import Found, Member
 from .protocol import sign_in
 from .sealed import Sealed
 
 _DOWN = 5.0  # seconds without a store that has failed
 
 
-def look(store: Store, credentials: Credentials, runtime: Runtime) -> tuple[TokenRecord | None, Ledger, Backoff]:
+def look(store: Store, credentials: Credentials, runtime: Runtime) -> Found:
     """Return what the store has of an account, and change nothing; raise `StoreError` if it does not answer."""
     member = Member(credentials.origin[1], 0.0, False, runtime.new_id, lambda: 0.5)
     sealed, steps = Sealed(store, credentials, runtime), member.look()
@@ -36,7 +32,7 @@ def look(store: Store, credentials: Credentials, runtime: Runtime) -> tuple[Toke
             assert isinstance(command, Read)
             command = steps.send((runtime.now(), sealed.load(command.kind)))
     except StopIteration as end:
-        found: tuple[TokenRecord | None, Ledger, Backoff] = end.value
+        found: Found = end.value
         return found
     except Exception as error:
         why = named(error)
@@ -50,18 +46,18 @@ class Shared:
         self._direct, self._runtime, self._store = direct, direct.runtime, store
         self._timeout, self._strict = timeout, strict
         self._members: dict[str, Member] = {}
-        self._down_until: float | None = None  # monotonic; None while the store answers
-        self._hung: list[Callable[[], bool]] = []  # a call of the store, as `Sealed` keeps it
+        self._down_until = LONG_AGO  # monotonic; that while the store answers
+        self._hung: list[Any] = []  # as `Sealed` keeps it
         self.events = direct.events
 
     def sign_in(self, given: SignIn) -> Result:
         """Adopt what a sibling has saved, then no request was sent; or sign in for all of them."""
         now, account = self._runtime.now(), given.account
-        reachable = self._strict or self._down_until is None or now.monotonic >= self._down_until
+        reachable = self._strict or now.monotonic >= self._down_until
         steps = sign_in(self._member(account), given.record, now, given.deadline, reachable=reachable)
-        ended, changed = self._carry_out(steps, given)
-        if ended.outcome is None:
-            return self.sign_in(changed)
+        ended = self._carry_out(steps, given)
+        if isinstance(ended.outcome, SignIn):
+            return self.sign_in(ended.outcome)
         return given.result(ended.outcome, ended.requests)
 
     def reset(self, account: Account) -> None:
@@ -69,7 +65,7 @@ class Shared:
         given, member = SignIn(account, None, self._runtime.now(), lambda: None), evolve(self._member(account))
         self._members[account.identity.fingerprint] = member  # what began before must not write to its memory
         try:
-            self._carry_out(member.reset(self._runtime.new_id(), self._runtime.now()), given)
+            self._carry_out(member.reset(self._runtime.new_id(), given.deadline), given)
             return
         except StoreError as error:
             why = str(error)
@@ -85,38 +81,39 @@ class Shared:
         made = Member(host, self._timeout, self._strict, runtime.new_id, runtime.draw, account.gateway.lead)
         return self._members.setdefault(account.identity.fingerprint, made)
 
-    def _carry_out(self, steps: Steps, given: SignIn) -> tuple[Any, Any]:
-        """Return what the steps return, and the sign-in with other credentials if the source names some."""
+    def _carry_out(self, steps: Steps, given: SignIn) -> Any:
         sealed = Sealed(self._store, given.account.credentials, self._runtime, self._hung)
-        host, changed, answered, failed = given.account.identity.host, None, False, False
+        host, works = given.account.identity.host, set[bool]()
         try:
             command = next(steps)
             while True:
-                if isinstance(command, Source):
-                    changed = given.reread()
-                    value: object = changed if isinstance(changed, Unavailable) else changed is None
-                elif isinstance(command, Pause | Send | Release):
-                    value = self._done(command, sealed, given)
-                else:
+                if isinstance(command, Stored):
                     try:
-                        value, answered = self._done(command, sealed, given), True
+                        value = self._done(command, sealed, given)
+                        works.add(True)
                     except Exception as error:
-                        failed = True
-                        self._store_failed(named(error), host)
-                        kind = TooSlowError if isinstance(error, TooSlowError) else StoreError
-                        command = steps.throw(kind(named(error)))
+                        works.add(False)
+                        failure = error if isinstance(error, TooSlowError) else StoreError(named(error))
+                        if self._down_until == LONG_AGO:
+                            self.events.append(Event("store_down", host, reason=str(failure)))
+                        self._down_until = self._runtime.monotonic() + _DOWN
+                        command = steps.throw(failure)
                         continue
+                else:
+                    value = self._done(command, sealed, given)
                 command = steps.send((self._runtime.now(), value))
         except StopIteration as end:
-            if answered and not failed:
-                self._store_answered(host)
-            return end.value, changed
+            if works == {True} and self._down_until > LONG_AGO:
+                self._down_until = LONG_AGO
+                self.events.append(Event("store_back", host))
+            return end.value
         finally:
-            with suppress(Exception):  # an interrupt must not keep the siblings waiting
-                sealed.release()
+            sealed.release()  # an interrupt must not keep the siblings waiting
 
     def _done(self, command: object, sealed: Sealed, given: SignIn) -> object:
         match command:
+            case Source():
+                return given.reread()
             case Pause(seconds):
                 self._runtime.pause(seconds)
                 sealed.renew_patience()
@@ -125,27 +122,16 @@ class Shared:
                 sealed.renew_patience()
                 return outcome_and_answer
             case Release():
-                with suppress(Exception):  # it ends by itself
-                    sealed.release()
+                sealed.release()
             case Read(kind):
                 return sealed.load(kind)
-            case Save(kind, entry, seconds, written, fenced):
-                return sealed.save(kind, dict(entry), seconds, written if fenced else None)
+            case Save(kind, entry, seconds, written):
+                return sealed.save(kind, entry, seconds, written)
             case Delete(kind):
                 sealed.delete(kind)
             case Lease(seconds):  # pragma: no branch - there is no other command
                 return sealed.lease(seconds)
         return None
-
-    def _store_answered(self, host: str) -> None:
-        if self._down_until is not None:
-            self._down_until = None
-            self.events.append(Event("store_back", host))
-
-    def _store_failed(self, reason: str, host: str) -> None:
-        if self._down_until is None:
-            self.events.append(Event("store_down", host, reason=reason))
-        self._down_until = self._runtime.monotonic() + _DOWN
 
 
 def named(error: Exception) -> str:

@@ -11,25 +11,25 @@ from urllib.parse import unquote, urlsplit
 
 from enkash_auth.errors import ConfigurationError
 
+from ._memory import MemoryStore
 from ._protocol import Lock, Store, StoreError
 
 if TYPE_CHECKING:
     from ._file import FileStore
-    from ._memory import MemoryStore
     from ._redis import RedisStore
 
 __all__ = ["FileStore", "Lock", "MemoryStore", "RedisStore", "Store", "StoreError", "from_url"]
 
-_MODULES = {"FileStore": "_file", "MemoryStore": "_memory", "RedisStore": "_redis"}
+_EXTRAS = {"FileStore": "file", "RedisStore": "redis"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    extra = _EXTRAS.get(name)
+    if extra is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return getattr(import_module(f"{__name__}._{extra}"), name)
     except ImportError as missing:
-        extra = _MODULES[name].removeprefix("_")
         raise ConfigurationError(f"{name} needs the extra enkash-auth[{extra}]: install it") from missing
 
 
@@ -41,32 +41,30 @@ def from_url(url: str) -> Store:
     `redis`. Raises `ConfigurationError`, whose message shows only the URL's scheme.
     """
     try:
-        return _made(url)
+        store: Store = _made(url)
+        return store
     except ConfigurationError as error:
         message = str(error)
     del url  # it may hold a password, which a traceback with locals would show
     raise ConfigurationError(message)
 
 
-def _made(url: str) -> Store:
+def _made(url: str) -> Any:
     try:
         parts = urlsplit(url)
     except ValueError:
         parts = urlsplit("")
-    store: Store
     if url in ("memory:", "memory://"):
-        store = __getattr__("MemoryStore")()
-    elif parts.scheme == "file":
+        return MemoryStore()
+    if parts.scheme == "file":
         path = unquote(parts.path)
         drive = re.match(r"/[A-Za-z][:|](/|$)", path)  # of Windows, which has no file store
         if parts.netloc not in ("", "localhost") or not path.startswith("/") or drive or parts.query or parts.fragment:
             raise ConfigurationError("a file store's URL must be file:///absolute/directory, without a drive")
-        store = __getattr__("FileStore")(path)
-    elif re.match(r"(unix|(redis|valkey)s?(\+sentinel)?):", url, re.IGNORECASE):
-        store = __getattr__("RedisStore").from_url(url)
-    else:
-        raise ConfigurationError(
-            "a token store's URL must be memory:, file:///directory, redis://, rediss://, valkey://, valkeys://, unix://"
-            " or redis+sentinel:// or rediss+sentinel://host,host/service"
-        )
-    return store
+        return __getattr__("FileStore")(path)
+    if re.match(r"(unix|(redis|valkey)s?(\+sentinel)?):", url, re.IGNORECASE):
+        return __getattr__("RedisStore").from_url(url)
+    raise ConfigurationError(
+        "a token store's URL must be memory:, file:///directory, redis://, rediss://, valkey://, valkeys://, unix://"
+        " or redis+sentinel:// or rediss+sentinel://host,host/service"
+    )

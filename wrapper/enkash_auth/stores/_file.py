@@ -6,7 +6,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,7 +16,7 @@ from enkash_auth._policy.cause import cause_of
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lease, Lock, StoreError, store_errors
+from ._protocol import Lease, Lock, Store, StoreError, store_errors
 
 _LARGEST = 64 * 1024
 _TIMEOUT = 1.0  # seconds; the lock is held for single reads and writes only
@@ -27,15 +27,14 @@ _NEEDED = ("geteuid", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")  # they keep a di
 _store_errors = store_errors(OSError, Timeout)
 
 
-class FileStore:
+class FileStore(Store):
     """Keeps entries in `directory`, which it creates as 0700, in files of mode 0600.
 
     An entry is as old as the wall clock says, or as the monotonic clock says if that is more and the machine was not
     booted since: the first may be set back, the second stops while the machine is suspended. After a boot an entry from
     the future counts as missing, unless it is kept for years: a refusal must survive a clock that is set back. Links,
-    other users' files and anything but regular files count as missing. A directory that is a link or that others may
-    enter raises `ConfigurationError`, as does a system without POSIX's users and modes; later trouble raises
-    `StoreError`.
+    pipes and other users' files count as missing. A directory that is a link or that others may enter raises
+    `ConfigurationError`, as does a system without POSIX's users and modes; later trouble raises `StoreError`.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -62,16 +61,11 @@ class FileStore:
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         saved = _now()
         self._make()
-        if lock is None:
-            self._write(key, value, saved, seconds)
-            return True
-        if not isinstance(lock, Lease):
-            return False
-        with self._alone(lock.key):
-            held = self._held(lock)
-            if held:
+        with self._alone(lock.key) if isinstance(lock, Lease) else nullcontext():
+            kept = lock is None or (isinstance(lock, Lease) and self._held(lock))
+            if kept:
                 self._write(key, value, saved, seconds)
-            return held
+            return kept
 
     @_store_errors
     def delete(self, key: str) -> None:
@@ -87,9 +81,6 @@ class FileStore:
                 return None
             self._write(lease.key, lease.owner, _now(), seconds)
             return lease
-
-    def close(self) -> None:
-        pass
 
     def _held(self, lease: Lease) -> bool:
         return (self._read(lease.key) or (b"",))[0] == lease.owner
@@ -113,9 +104,8 @@ class FileStore:
         return True
 
     def _make(self) -> None:
-        if not self._exists():
+        while not self._exists():
             make_directory(self._directory)
-            self._exists()
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
@@ -126,18 +116,17 @@ class FileStore:
             yield
 
     def _read(self, key: str) -> tuple[bytes, float] | None:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        safely = os.O_NOFOLLOW | os.O_NONBLOCK  # through no link, and without waiting for a pipe's writer
         try:
-            descriptor = os.open(self._directory / key, flags)
+            with open(self._directory / key, "rb", opener=lambda path, flags: os.open(path, flags | safely)) as file:
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+                    return None
+                head, _, value = file.read(_LARGEST).partition(b"\n")
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP):
                 return None
             raise
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-                return None
-            head, _, value = file.read(_LARGEST).partition(b"\n")
         try:
             *times, boot = head.split(b" ")
             monotonic, wall, seconds = map(float, times)
@@ -150,7 +139,10 @@ class FileStore:
 
     def _write(self, key: str, value: bytes, saved: Moment, seconds: float) -> None:
         """Replace the file in one step: even if this process is killed, readers see the old entry or the new one."""
-        self._sweep()
+        for path in self._directory.glob(f".*{_NEW}"):  # killed writers left these
+            with suppress(FileNotFoundError):  # another process deletes it, too
+                if time.time() - path.lstat().st_mtime > _DEAD:
+                    path.unlink()
         descriptor, name = tempfile.mkstemp(_NEW, f".{key}.", self._directory)  # 0600, never a link
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -162,13 +154,6 @@ class FileStore:
             with suppress(OSError):
                 Path(name).unlink()
             raise
-
-    def _sweep(self) -> None:
-        """Delete the files of killed writers."""
-        for path in self._directory.glob(f".*{_NEW}"):
-            with suppress(FileNotFoundError):  # another process sweeps, too
-                if time.time() - path.lstat().st_mtime > _DEAD:
-                    path.unlink()
 
 
 def _now() -> Moment:

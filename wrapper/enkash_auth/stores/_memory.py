@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from enkash_auth._forks import forks
 
-from ._protocol import Lease, Lock
+from ._protocol import Lease, Lock, Store
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """Keeps entries in this process. `clock` returns seconds."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -24,7 +24,7 @@ class MemoryStore:
     def save(self, key: str, value: bytes, seconds: float, lock: Lock | None = None) -> bool:
         end = self._clock() + seconds
         with forks.transaction:
-            if lock is not None and not (isinstance(lock, Lease) and self._held(lock)):
+            if lock is not None and not (isinstance(lock, Lease) and self._holder(lock.key) is lock):
                 return False
             self._entries[key] = (value, end)
             return True
@@ -34,21 +34,17 @@ class MemoryStore:
 
     def lock(self, key: str, seconds: float) -> Lock | None:
         with forks.transaction:
-            held = self._leases.get(key)
-            if held and self._held(held[0]):
+            if self._holder(key):
                 return None
             lease = Lease(key, self._release)
             self._leases[key] = (lease, self._clock() + seconds)
             return lease
 
-    def close(self) -> None:
-        pass
-
-    def _held(self, lease: Lease) -> bool:
-        holder, end = self._leases.get(lease.key, (None, 0.0))
-        return holder is lease and self._clock() < end
+    def _holder(self, key: str) -> Lease | None:
+        lease, end = self._leases.get(key, (None, float("-inf")))
+        return lease if self._clock() < end else None
 
     def _release(self, lease: Lease) -> None:
         with forks.transaction:
-            if self._held(lease):
+            if self._holder(lease.key) is lease:
                 del self._leases[lease.key]

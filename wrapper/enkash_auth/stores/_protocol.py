@@ -3,12 +3,11 @@
 import secrets
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from enkash_auth._policy.cause import cause_of
 
-P = ParamSpec("P")
-T = TypeVar("T")
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class StoreError(Exception):
@@ -50,6 +49,7 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close connections and files."""
+        return
 
 
 class Lease:
@@ -63,20 +63,18 @@ class Lease:
         self._release(self)
 
 
-def store_errors(
-    *errors: type[Exception],
-) -> Callable[[Callable[Concatenate[Any, P], T]], Callable[Concatenate[Any, P], T]]:
+def store_errors(*errors: type[Exception]) -> Callable[[Method], Method]:
     """Let a method raise a `StoreError` with place and cause instead of `errors`, whose text may hold secrets."""
 
-    def made(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    def made(method: Method) -> Method:
         @wraps(method)
-        def wrapped(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        def wrapped(self: Any, /, *args: Any, **kwargs: Any) -> Any:
             try:
                 return method(self, *args, **kwargs)
             except errors as error:
                 why = cause_of(error)
             raise StoreError(f"the token store {self.place} failed: {why}")
 
-        return wrapped
+        return cast(Method, wrapped)
 
     return made

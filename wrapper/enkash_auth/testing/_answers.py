@@ -9,20 +9,13 @@ from typing import Literal
 
 # The faults with names of their own; a dialect's name is a fault's, too.
 Faults = Literal[
-    "server_error",
-    "rate_limited",
-    "html_502",
-    "dropped",
-    "slow",
-    "raw",
-    "lost",
-    "silence",
-    "user_database_down",
+    "server_error", "rate_limited", "html_502", "dropped", "slow", "raw", "lost", "silence", "user_database_down",
     "client_database_down",
-]
+]  # fmt: skip
 Body = dict[str, object] | bytes
 
 JSON = "application/json;charset=UTF-8"
+BASIC = {"WWW-Authenticate": 'Basic realm="oauth2/client"'}
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _PAGE = {
     "Content-Type": "text/html;charset=utf-8",
@@ -42,15 +35,10 @@ class Answer:
     seconds: float = 0.0  # between the decision and the answer
 
     @classmethod
-    def error(cls, status: int, error: str, description: str, **headers: str) -> Answer:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return cls(status, {"error": error, "error_description": description}, {**NO_STORE, **named})
-
-    @classmethod
-    def page(cls, status: int, message: str, headers: Mapping[str, str]) -> Answer:
+    def page(cls, status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer:
         """An HTML page, as a container or a proxy writes one."""
         text = f"<!doctype html><title>HTTP Status {status}</title><p><b>Message</b> {message}</p>"
-        return cls(status, text.encode(), {**_PAGE, **headers})
+        return cls(status, text.encode(), {**_PAGE, **(headers or {})})
 
     def without_body(self) -> Answer:
         """The answer to HEAD."""
@@ -64,7 +52,7 @@ class Answer:
         return {**headers, "Content-Length": str(len(self.content()) + 100)} if self.sent == "cut" else headers
 
 
-NOT_FOUND = Answer.page(404, "Not Found", {})
+NOT_FOUND = Answer.page(404, "Not Found")
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Literal
 
-from ._answers import JSON, NO_STORE, Answer
+from ._answers import BASIC, JSON, NO_STORE, Answer
 
 Kind = Literal["clear", "client", "maybe", "unknown", "not tried"]
 _REASON = "(reason)"  # gives way to the reason: bad credentials, a locked account, a disabled user
@@ -38,11 +37,10 @@ def _oauth(kind: Kind, status: int, error: str, headers: Mapping[str, str] | Non
 
 
 def _html(kind: Kind, status: int, title: str, headers: Mapping[str, str] | None = None) -> Dialect:
-    page = Answer.page(status, title, headers or {})
+    page = Answer.page(status, title, headers)
     return Dialect(kind, status, page.headers, page.content())
 
 
-_BASIC = {"WWW-Authenticate": 'Basic realm="oauth2/client"'}
 _OTHER_CLIENT = {"WWW-Authenticate": f'Bearer error="invalid_client", error_description="{_REASON}"'}
 _BEARER = {"WWW-Authenticate": f'Bearer error="unauthorized", error_description="{_REASON}"'}
 _PACKED = {"Content-Type": JSON, "Content-Encoding": "gzip"}
@@ -59,8 +57,8 @@ DIALECTS: Mapping[str, Dialect] = {
     "invalid-grant-500": _oauth("clear", 500, "invalid_grant"),
     "invalid-grant-503": _oauth("clear", 503, "invalid_grant"),
     # It seems to speak of the client's Basic pair.
-    "basic-401": _html("client", 401, _REASON, _BASIC),
-    "basic-json-401": _json("client", 401, {"status": 401, "error": "Unauthorized", "message": _REASON}, _BASIC),
+    "basic-401": _html("client", 401, _REASON, BASIC),
+    "basic-json-401": _json("client", 401, {"status": 401, "error": "Unauthorized", "message": _REASON}, BASIC),
     "invalid-client-401": _oauth("client", 401, "invalid_client", _OTHER_CLIENT),
     "invalid-client-400": _oauth("client", 400, "invalid_client"),
     # It may be a refusal.
@@ -130,12 +128,3 @@ DIALECTS: Mapping[str, Dialect] = {
     "html-413": _html("not tried", 413, "Content Too Large"),
     "html-415": _html("not tried", 415, "Unsupported Media Type"),
 }
-
-
-def choose(name: str, among: Mapping[str, object], what: str) -> str:
-    """Return `name` if it is one of these; else say which there are."""
-    if name in among:
-        return name
-    near = get_close_matches(name, among, 1)
-    hint = f"did you mean {near[0]!r}? There are" if near else "there are"
-    raise ValueError(f"unknown {what} {name!r}; {hint} {', '.join(among)}")

@@ -9,7 +9,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -29,7 +28,7 @@ class LeakCheck:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._seen: list[tuple[str, str]] = []  # place, text
-        self._blocks: list[_Block] = []  # a fixture's around a test's
+        self._blocks: list[tuple[Any, ...]] = []  # a fixture's around a test's
 
     def look_at(self, *things: object) -> None:
         """Look at more, when the block ends: an error that was caught in it, an answer's text, any object."""
@@ -41,21 +40,21 @@ class LeakCheck:
             records = stack.enter_context(_kept_records())
             streams = {name: stack.enter_context(_copied(getattr(sys, name))) for name in ("stdout", "stderr")}
             warned = stack.enter_context(warnings.catch_warnings(record=True))
-            self._blocks.append(_Block(records, streams, warned, stack.pop_all()))
+            self._blocks.append((records, streams, warned, stack.pop_all()))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         __tracebackhide__ = True
-        block = self._blocks.pop()
-        block.stack.close()
-        for warned in block.warned:
+        records, streams, warnings_, stack = self._blocks.pop()
+        stack.close()
+        for warned in warnings_:
             self._seen.append((f"a warning ({warned.filename}:{warned.lineno})", _text(warned.message)))
             told = (warned.message, warned.category, warned.filename, warned.lineno, warned.file, warned.line)
             warnings.showwarning(*told)  # to whom it would have gone
-        for made in block.records:
+        for made in records:
             place = f"a log record of {made.record.name!r} ({made.record.filename}:{made.record.lineno})"
             self._seen.append((place, made.text()))
-        self._seen += [(name, text()) for name, text in block.streams.items()]
+        self._seen += [(name, text()) for name, text in streams.items()]
         if isinstance(error, AssertionError):
             return  # the test's own: a comparison of tokens may well show them
         if error is not None:
@@ -105,14 +104,6 @@ class _Made:
         if record.exc_info and record.exc_info[1]:
             texts.append(_text(record.exc_info[1]))
         return "\n".join(texts)
-
-
-@dataclass
-class _Block:
-    records: list[_Made]
-    streams: dict[str, Callable[[], str]]
-    warned: list[warnings.WarningMessage]
-    stack: ExitStack
 
 
 @contextmanager

@@ -2,26 +2,31 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from typing import ParamSpec, TypeVar
-
-from ._dialects import choose
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def choose(name: str, among: Collection[str], what: str, error: type[Exception] = ValueError) -> str:
+    """Return `name` if it is one of these, else raise an error that says which there are."""
+    if name in among:
+        return name
+    near = get_close_matches(name, among, 1)
+    hint = f"did you mean {near[0]!r}? There are" if near else "there are"
+    raise error(f"unknown {what} {name!r}; {hint} {', '.join(among)}")
+
+
 def named(function: Callable[P, T]) -> Callable[P, T]:
     """Let a function answer an option that it does not have with the names of those after its first parameter."""
-    names = {name: None for name in list(inspect.signature(function).parameters)[1:]}
+    names = list(inspect.signature(function).parameters)[1:]
 
     @functools.wraps(function)
     def checked(*args: P.args, **options: P.kwargs) -> T:
         for name in options:
-            try:
-                choose(name, names, "option")
-            except ValueError as error:
-                raise TypeError(str(error)) from None
+            choose(name, names, "option", TypeError)
         return function(*args, **options)
 
     return checked
@@ -35,8 +40,5 @@ class Complete:
     def __setattr__(self, name: str, value: object) -> None:
         if self._complete and not hasattr(self, name):
             names = ["dialect", "password", *(one for one in vars(self) if one[0] != "_")]
-            try:
-                choose(name, dict.fromkeys(names), "option")
-            except ValueError as error:
-                raise AttributeError(str(error)) from None
+            choose(name, names, "option", AttributeError)
         super().__setattr__(name, value)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from enkash_auth._settings.credentials import Credentials
 
+from ._answers import NOT_FOUND, Answer, Fault
 from ._app import make_app
+from ._asked import Asked
 from ._server import Server
 from ._state import State
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from ._transport import SandboxTransport
+
+_TOKEN_PATH = "/oauth/token"
 
 
 class Sandbox(State):
@@ -63,6 +68,22 @@ class Sandbox(State):
         if self.basic_client_id != self.client_id:
             settings["ENKASH_BASIC_CLIENT_ID"] = self.basic_client_id
         return settings
+
+    def begin(self, method: str, path: str) -> Fault:
+        """Count a request; return the fault that it meets, and its seconds until `answer` decides."""
+        if path != _TOKEN_PATH:
+            return Fault()
+        fault = self.arrived(method) or Fault()
+        return replace(fault, seconds=fault.seconds + self.latency / 2)  # half before the decision, and half after it
+
+    def answer(self, path: str, asked: Asked, fault: Fault) -> Answer:
+        """Answer a request with the fault that it met, if any."""
+        if path != _TOKEN_PATH:
+            return self.call(asked.authorization) if path == "/api/echo" else NOT_FOUND
+        answer = fault.answer or self.grant(asked)
+        if asked.method == "HEAD":
+            answer = answer.without_body()
+        return replace(answer, seconds=answer.seconds + self.latency / 2, sent="dropped" if fault.lost else answer.sent)
 
     def serve(self) -> Sandbox:
         """Start serving on a free loopback port, on a daemon thread; leaving the sandbox stops it."""

@@ -43,10 +43,6 @@ class Server:
 
                 self.app = app
 
-        class Config(uvicorn.Config):
-            def configure_logging(self) -> None:
-                pass
-
         class Quick(uvicorn.Server):
             # Waits for the event instead of looking ten times a second: starting and stopping are quick.
             async def main_loop(_server) -> None:
@@ -57,21 +53,12 @@ class Server:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
-        config = Config(
-            app,
-            http=Protocol,
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            backlog=2048,
-            # A slow answer nobody waits for any more must not keep the sandbox from stopping.
-            timeout_graceful_shutdown=0,
-            # Longer than clients keep idle connections (httpx: 5 s), or both ends race to close one.
-            timeout_keep_alive=75,
-        )
+        # a slow answer that nobody waits for any more must not keep the sandbox from stopping; an idle connection is
+        # kept longer than clients keep it (httpx: 5 s), or both ends race to close it
+        config = uvicorn.Config(
+            app, http=Protocol, ws="none", loop="asyncio", lifespan="off", proxy_headers=False, server_header=False,
+            date_header=False, log_config=None, backlog=2048, timeout_graceful_shutdown=0, timeout_keep_alive=75,
+        )  # fmt: skip
         server = Quick(config)
 
         async def main() -> None:

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-from ._answers import NO_STORE, Answer
+from ._answers import BASIC, NO_STORE, Answer
 from ._asked import Asked
 from ._tokens import SCOPE
 
-_CHALLENGE = {"WWW-Authenticate": 'Basic realm="oauth2/client"'}
 _UNAUTHORIZED = (401, "invalid_client", "Unauthorized grant type")
 _GRANTS: Mapping[str, tuple[int, str, str]] = {
     "": (400, "invalid_request", "Missing grant type"),
@@ -35,7 +34,7 @@ def refused(status: int, error: str, description: str, **more: object) -> Refuse
 def check_client(asked: Asked, pair: tuple[str, str]) -> None:
     """Refuse another Basic pair than this one, before anything else is read."""
     if (found := asked.basic()) != pair:
-        raise Refused(Answer.page(401, found if isinstance(found, str) else "Bad credentials", _CHALLENGE))
+        raise Refused(Answer.page(401, found if isinstance(found, str) else "Bad credentials", BASIC))
     if asked.method in ("GET", "HEAD"):
         raise refused(405, "method_not_allowed", f"Request method '{asked.method}' not supported")
     if asked.method != "POST":

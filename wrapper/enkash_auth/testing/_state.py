@@ -5,13 +5,12 @@ import codecs
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal
 
-from ._answers import NO_STORE, Answer, Fault
+from ._answers import NO_STORE, Answer
 from ._asked import Asked
-from ._dialects import DIALECTS, choose
-from ._options import named
+from ._dialects import DIALECTS
+from ._options import choose, named
 from ._spring import Refused, check_client, refused, scope_of
 from ._tokens import CAMEL, Tokens
 from ._traffic import Traffic
@@ -46,7 +45,7 @@ class State(Traffic):
         super().__init__(clock)
         codecs.lookup(form_charset)  # a misspelt one would be taken for UTF-8
         self.life, self.sticky, self.latency, self.lock_after = life, sticky, latency, lock_after
-        self.casing = choose(casing, dict.fromkeys(["snake", "camel"]), "casing")
+        self.casing = choose(casing, ["snake", "camel"], "casing")
         self.dialect, self.disabled, self.row_gap = dialect, disabled, row_gap
         self.form_charset, self.token_in_401, self.refresh_tokens = form_charset, token_in_401, refresh_tokens
         if outage is not None:
@@ -56,10 +55,7 @@ class State(Traffic):
         self.client_id = client_id or "CEK" + secrets.token_hex(4)[:7].upper()
         self.client_secret = client_secret or secrets.token_hex(20)
         self.basic_client_id = basic_client_id or self.client_id
-        self.attempts_refused = 0
-        self.api_calls = 0
-        self.api_unauthorized = 0
-        self._failures = 0
+        self.attempts_refused = self.api_calls = self.api_unauthorized = self._failures = 0
         self._tokens = Tokens(clock)
         self._complete = True
 
@@ -131,13 +127,6 @@ class State(Traffic):
             "refresh token": [token.refresh for token in made],
         }
 
-    def answer(self, fault: Fault | None, asked: Asked) -> Answer:
-        """Answer one request at the token endpoint with the fault that it met, if any."""
-        answer = (fault and fault.answer) or self.grant(asked)
-        if asked.method == "HEAD":
-            answer = answer.without_body()
-        return replace(answer, sent="dropped") if fault and fault.lost else answer
-
     def grant(self, asked: Asked) -> Answer:
         """Decide one request at the token endpoint."""
         with self._guard:
@@ -196,4 +185,5 @@ class State(Traffic):
                 problem = f"{found}: {token}" if self.token_in_401 else found
             self.api_unauthorized += 1
         challenge = f'Bearer realm="oauth2-resource", error="{error}", error_description="{problem}"'
-        return Answer.error(401, error, problem, WWW_Authenticate=challenge)
+        body: dict[str, object] = {"error": error, "error_description": problem}
+        return Answer(401, body, {**NO_STORE, "WWW-Authenticate": challenge})

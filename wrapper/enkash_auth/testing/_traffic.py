@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import TypedDict, Unpack, get_args
 
 from ._answers import Answer, Fault, Faults
-from ._dialects import DIALECTS, choose
-from ._options import Complete, named
+from ._dialects import DIALECTS
+from ._options import Complete, choose
 
 # What these faults answer is a dialect's.
 _ALIASES = {
@@ -19,7 +19,7 @@ _ALIASES = {
     "client_database_down": "basic-401",
 }
 _TAKE = {"slow": ("seconds",), "rate_limited": ("retry_after",), "raw": ("status", "body", "headers")}
-_KINDS = dict.fromkeys([*get_args(Faults), *DIALECTS])
+_KINDS = [*dict.fromkeys([*get_args(Faults), *DIALECTS])]
 _DOWN = "Could not get JDBC Connection; nested exception is java.sql.SQLException: db.internal:3306 refused"
 
 
@@ -47,7 +47,7 @@ class Traffic(Complete):
 
     def fail_next(self, kind: str, times: int = 1, **options: Unpack[FaultOptions]) -> None:
         """Queue a fault for the next `times` token requests: one of `Faults`, or the answer of a dialect."""
-        fault = _asked_for(kind, **options)
+        fault = _fault(kind, options)
         with self._guard:
             self._faults.extend([fault] * times)
 
@@ -57,7 +57,7 @@ class Traffic(Complete):
 
     def start_outage(self, kind: str, **options: Unpack[FaultOptions]) -> None:
         """Let every token request meet one fault of `fail_next` until `end_outage`."""
-        fault = _asked_for(kind, **options)
+        fault = _fault(kind, options)
         with self._guard:
             self._outage = fault
 
@@ -92,34 +92,22 @@ class Traffic(Complete):
             raise AssertionError(f"{len(times)} token requests, not {expected}{when}")
 
 
-def _asked_for(kind: str, **options: Unpack[FaultOptions]) -> Fault:
-    fault = _fault(kind, **options)
+def _fault(kind: str, options: FaultOptions) -> Fault:
+    choose(kind, _KINDS, "fault")
     for name in options:
+        choose(name, FaultOptions.__annotations__, "option", TypeError)
         if name not in _TAKE.get(kind, ()):
             other = next(one for one, names in _TAKE.items() if name in names)
             raise TypeError(f"the fault {kind!r} takes no option {name!r}; {other!r} does")
-    return fault
-
-
-@named
-def _fault(
-    kind: str,
-    *,
-    seconds: float = 1.0,
-    retry_after: float | str | None = 1,
-    status: int = 500,
-    body: bytes | str = b"",
-    headers: Mapping[str, str] | None = None,
-) -> Fault:
-    choose(kind, _KINDS, "fault")
+    body = options.get("body", b"")
+    raw = body.encode() if isinstance(body, str) else body
     special = {
-        "slow": Fault(seconds=seconds),
+        "slow": Fault(seconds=options.get("seconds", 1.0)),
         "lost": Fault(lost=True),
-        "raw": Fault(Answer(status, body.encode() if isinstance(body, str) else body, headers or {})),
-        "rate_limited": Fault(_limited(retry_after)),
+        "raw": Fault(Answer(options.get("status", 500), raw, options.get("headers") or {})),
+        "rate_limited": Fault(_limited(options.get("retry_after", 1))),
     }
-    dialect = _ALIASES.get(kind, kind)
-    return special.get(kind) or Fault(DIALECTS[dialect].refusal(_DOWN))
+    return special.get(kind) or Fault(DIALECTS[_ALIASES.get(kind, kind)].refusal(_DOWN))
 
 
 def _limited(retry_after: float | str | None) -> Answer:

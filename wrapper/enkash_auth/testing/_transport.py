@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ._answers import NOT_FOUND, Answer, Fault
+from ._answers import Answer
 from ._asked import Asked
 
 if TYPE_CHECKING:
@@ -29,45 +29,32 @@ class SandboxTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.read()
-        fault = self._arrived(request)
-        spent = self._pause(request, fault)
-        time.sleep(spent)
-        answer = self._decide(request, fault)
-        rest = _rest(request, answer, spent)
-        time.sleep(rest)
-        return self._respond(request, answer, spent + rest)
+        steps = self._steps(request)
+        time.sleep(next(steps))
+        time.sleep(next(steps))
+        return next(steps)  # type: ignore[no-any-return]  # the third is the response
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await request.aread()
-        fault = self._arrived(request)
-        spent = self._pause(request, fault)
-        await asyncio.sleep(spent)
-        answer = self._decide(request, fault)
-        rest = _rest(request, answer, spent)
-        await asyncio.sleep(rest)
-        return self._respond(request, answer, spent + rest)
+        steps = self._steps(request)
+        await asyncio.sleep(next(steps))
+        await asyncio.sleep(next(steps))
+        return next(steps)  # type: ignore[no-any-return]  # the third is the response
 
-    def _arrived(self, request: httpx.Request) -> Fault | None:
-        return self.sandbox.arrived(request.method) if _asks_for_a_token(request) else None
-
-    def _pause(self, request: httpx.Request, fault: Fault | None) -> float:
-        delay = (fault.seconds if fault else 0.0) + (self.sandbox.latency if _asks_for_a_token(request) else 0.0)
-        return min(delay, _patience(request))
-
-    def _decide(self, request: httpx.Request, fault: Fault | None) -> Answer:
-        if _asks_for_a_token(request):
-            asked = Asked.of(request.method, request.url.query, request.headers, request.content)
-            return self.sandbox.answer(fault, asked)
-        if request.url.path == "/api/echo":
-            return self.sandbox.call(request.headers.get("Authorization", ""))
-        return NOT_FOUND
-
-    def _respond(self, request: httpx.Request, answer: Answer, spent: float) -> httpx.Response:
-        if answer.sent == "silence" or spent >= _patience(request):
+    def _steps(self, request: httpx.Request) -> Iterator[Any]:
+        """Yield the seconds before the sandbox decides, the seconds after that, and the response."""
+        read = request.extensions.get("timeout", {}).get("read")
+        patience = _DAY if read is None else float(read)
+        fault = self.sandbox.begin(request.method, request.url.path)
+        yield (spent := min(fault.seconds, patience))
+        asked = Asked.of(request.method, request.url.query, request.headers, request.content)
+        answer = self.sandbox.answer(request.url.path, asked, fault)
+        yield (rest := min(_DAY if answer.sent == "silence" else answer.seconds, patience - spent))
+        if answer.sent == "silence" or spent + rest >= patience:
             raise httpx.ReadTimeout("the sandbox is slow", request=request)
         if answer.sent == "dropped":
             raise httpx.RemoteProtocolError("the sandbox dropped the connection", request=request)
-        return httpx.Response(answer.status, headers=answer.sent_headers(), stream=_Body(request, answer))
+        yield httpx.Response(answer.status, headers=answer.sent_headers(), stream=_Body(request, answer))
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -84,16 +71,3 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for chunk in self:
             yield chunk
-
-
-def _asks_for_a_token(request: httpx.Request) -> bool:
-    return request.url.path == "/oauth/token"
-
-
-def _patience(request: httpx.Request) -> float:
-    read = request.extensions.get("timeout", {}).get("read")
-    return _DAY if read is None else float(read)
-
-
-def _rest(request: httpx.Request, answer: Answer, spent: float) -> float:
-    return max(0.0, min(_DAY if answer.sent == "silence" else answer.seconds, _patience(request) - spent))
