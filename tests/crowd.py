@@ -13,9 +13,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any
@@ -87,22 +87,16 @@ def live(orders: Connection, worlds: dict[str, str], made: list[TokenProvider] |
 
 
 def at_once(providers: list[TokenProvider]) -> list[Any]:
-    answers: list[Any] = []
-
-    def ask(provider: TokenProvider) -> None:
+    def ask(provider: TokenProvider) -> list[Any]:
         asked = time.monotonic()
         try:
             got = provider.token().access_token
         except EnkashAuthError as error:
             got = type(error).__name__
-        answers.append([os.getpid(), got, time.monotonic() - asked])
+        return [os.getpid(), got, time.monotonic() - asked]
 
-    threads = [threading.Thread(target=ask, args=(provider,)) for provider in providers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
+    with ThreadPoolExecutor(len(providers)) as pool:
+        return list(pool.map(ask, providers))
 
 
 def gathered(children: list[Any]) -> list[Any]:
