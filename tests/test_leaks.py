@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from email.header import Header
 
 import click
 import httpx
@@ -60,11 +61,8 @@ def changed(secret: str) -> None:
     answer.clear()
 
 
-class Hidden(Exception):
-    """Its text does not hold its argument."""
-
-    def __str__(self) -> str:
-        return ""
+def unreadable(secret: str) -> BaseException:
+    return UnicodeDecodeError("utf-8", secret.encode(), 0, 1, "")  # its text does not hold its argument
 
 
 class Unshown:
@@ -74,20 +72,10 @@ class Unshown:
         raise RuntimeError("detached")
 
 
-class Shown:
-    """Its text differs from its repr."""
-
-    def __init__(self, secret: str) -> None:
-        self.secret = secret
-
-    def __str__(self) -> str:
-        return self.secret
-
-
 RECORD = r"a log record of 'service' \(test_leaks.py:\d+\)"
 SLIPS: dict[str, tuple[Callable[[str], object], str]] = {
     "debug": (lambda secret: log.debug("got %s", secret), RECORD),
-    "str": (lambda secret: log.info("got %s", Shown(secret)), RECORD),
+    "str": (lambda secret: log.info("got %s", Header(secret)), RECORD),
     "extra": (lambda secret: log.info("got it", extra={"header": secret}), RECORD),
     "beside what cannot be shown": (lambda secret: log.info("", extra={"row": Unshown(), "header": secret}), RECORD),
     "traceback": (lambda secret: log.error("it failed", exc_info=ValueError(secret)), RECORD),
@@ -102,7 +90,7 @@ SLIPS: dict[str, tuple[Callable[[str], object], str]] = {
     "broken lines": (lambda secret: print(f"got {secret[:9]}\n    {secret[9:]}"), "stdout"),
     "error": (lambda secret: raise_(ValueError(f"got {secret}")), "a ValueError"),
     "cause": (lambda secret: raise_(caused(ValueError(), KeyError(secret))), "a ValueError"),
-    "a far cause": (lambda secret: raise_(caused(ValueError(), caused(KeyError(), Hidden(secret)))), "a ValueError"),
+    "a far cause": (lambda it: raise_(caused(ValueError(), caused(KeyError(), unreadable(it)))), "a ValueError"),
     "note": (lambda secret: raise_(noted(secret)), "a ValueError"),
     "group": (lambda secret: raise_(ExceptionGroup("two", [ValueError(secret)])), "a ExceptionGroup"),
 }
