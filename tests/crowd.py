@@ -22,8 +22,9 @@ from typing import Any
 
 import httpx
 
-from enkash_auth import Credentials, TokenProvider, stores
+from enkash_auth import Credentials, TokenProvider
 from enkash_auth._runtime import Runtime, use_runtime
+from enkash_auth._settings.environment import load_token_store
 from enkash_auth.errors import EnkashAuthError
 
 TIMEOUT = 6.0  # seconds; with a store a request gets half of it
@@ -64,17 +65,11 @@ class Telling(httpx.HTTPTransport):
 
 
 def make(worlds: dict[str, str]) -> list[TokenProvider]:
-    url, telling = os.environ.get("ENKASH_TOKEN_STORE"), "CROWD_ASKERS" in os.environ
+    transport = Telling() if "CROWD_ASKERS" in os.environ else None
+    options: Any = {"timeout": TIMEOUT, "transport": transport}
     with use_runtime(Runtime(lambda: time.monotonic() + AHEAD[0], lambda: time.time() + AHEAD[0])):
-        return [
-            TokenProvider(
-                Credentials.load(base_url=base_url),
-                store=stores.from_url(url) if url else None,
-                timeout=TIMEOUT,
-                transport=Telling() if telling else None,
-            )
-            for base_url in worlds.values()
-        ]
+        loaded = [Credentials.load(base_url=base_url) for base_url in worlds.values()]
+        return [TokenProvider(credentials, store=load_token_store(), **options) for credentials in loaded]
 
 
 def live(orders: Connection, worlds: dict[str, str], made: list[TokenProvider] | None) -> None:

@@ -356,19 +356,8 @@ def test_token_as_json_has_its_expiry(shell: Shell) -> None:
     assert json.loads(shell("token", "--json")[1]).keys() == {"access_token", "expires_at"}
 
 
-def test_a_profile_can_be_named(shell: Shell, tmp_path: Path) -> None:
-    settings = shell.sandbox.environment()
-    del settings["ENKASH_ATTEMPTS"]  # stays in the environment
-    lines = [f'{name.removeprefix("ENKASH_").lower()} = "{value}"' for name, value in settings.items()]
-    (tmp_path / "config.toml").write_text("\n".join(["[live]", *lines]))
-    shell.set(dict.fromkeys(settings))
-    assert shell("--profile", "live", "token")[0] == 0
-    code, _, err = shell("--profile", "other", "token")
-    assert code == 3 and "has no table [other]" in err
-
-
 @pytest.mark.parametrize(
-    ("command", "settings", "fault", "code", "word"),
+    ("words", "settings", "fault", "code", "says"),
     [
         ("token", {"ENKASH_PASSWORD": None}, {}, 3, "ENKASH_PASSWORD"),
         ("token", {"SSL_CERT_FILE": __file__}, {}, 3, "SSL_CERT_FILE"),  # it holds no certificate
@@ -378,18 +367,21 @@ def test_a_profile_can_be_named(shell: Shell, tmp_path: Path) -> None:
         ("token", {}, NO_TOKEN, 6, "no usable token"),
         ("reset", {"ENKASH_TOKEN_STORE": "redis://:canary@127.0.0.1:1"}, {}, 5, "127.0.0.1:1 failed: .* refused"),
         ("sandbox", {}, {}, 3, r"enkash-auth\[testing\]"),
+        ("--profile other token", {}, {}, 3, "profile 'other': .*/config.toml does not exist"),
+        ("--profile other status", {}, {}, 3, "profile 'other': .*/config.toml does not exist"),
+        ("--profile other reset", {}, {}, 3, "profile 'other': .*/config.toml does not exist"),
     ],
 )
 def test_an_error_is_one_line_and_its_own_exit_code(
-    shell: Shell, command: str, settings: Settings, fault: Any, code: int, word: str
+    shell: Shell, words: str, settings: Settings, fault: Any, code: int, says: str
 ) -> None:
     shell.env.setitem(sys.modules, "uvicorn", None)  # as without the extra
     shell.set(settings)
     if fault:
         shell.sandbox.fail_next(**fault)
-    ended, out, err = shell(command)
+    ended, out, err = shell(*words.split())
     assert (ended, out) == (code, "")
-    assert re.fullmatch(rf"Error: .*{word}.*\n", err) and "canary" not in err
+    assert re.fullmatch(rf"Error: .*{says}.*\n", err) and "canary" not in err
 
 
 def test_status_shows_the_token_that_runs_share_through_the_store_and_asks_nobody(shell: Shell) -> None:
