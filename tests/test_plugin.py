@@ -17,17 +17,14 @@ from enkash_auth.testing import LeakCheck, Sandbox, SandboxTransport
 Call = Callable[..., httpx.Response]
 
 
-@pytest.fixture
-def stray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ENKASH_PROFILE", "stray")
-    monkeypatch.setenv("ENKASH_PASSWORD_FILE", "/stray")
-    monkeypatch.setenv("NO_PROXY", "stray.example")
-
-
-@pytest.mark.usefixtures("stray")
-def test_the_environment_names_the_sandbox_and_nothing_else(enkash_sandbox: Sandbox) -> None:
+def test_the_environment_names_the_sandbox_and_nothing_else(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ENKASH_PROFILE", "ENKASH_PASSWORD_FILE", "NO_PROXY"):
+        monkeypatch.setenv(name, "stray")
+    sandbox = request.getfixturevalue("enkash_sandbox")
     ours = {name: value for name, value in os.environ.items() if name.startswith("ENKASH_")}
-    assert ours == {**enkash_sandbox.environment(), "ENKASH_SECRETS_DIR": os.devnull}
+    assert ours == {**sandbox.environment(), "ENKASH_SECRETS_DIR": os.devnull}
     assert "127.0.0.1" in os.environ["NO_PROXY"]
 
 
