@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from email.utils import formatdate
 from importlib.metadata import requires
@@ -40,7 +40,6 @@ PAGE = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8
 COMMAND = Path(sys.executable).with_name("enkash-auth")
 Ended = tuple[int, str, str]  # exit code, stdout, stderr
 Settings = Mapping[str, str | None]
-Host = Callable[..., str]
 BUSY = {"kind": "rate_limited", "times": 2, "retry_after": 60}  # for Sandbox.fail_next
 NO_TOKEN = {"kind": "raw", "status": 200, "body": b"{}"}
 NOBODY = "http://127.0.0.1:1"
@@ -73,7 +72,8 @@ class Shell:
     env: pytest.MonkeyPatch
     sandbox: Sandbox
     capsys: pytest.CaptureFixture[str]
-    asked: list[tuple[str, str, str | None]] = Factory(list)  # of `host`: method, path and Authorization
+    stack: ExitStack
+    asked: list[tuple[str, str, str | None]] = Factory(list)  # of `serve`: method, path and Authorization
 
     def __call__(self, *words: str, **streams: Any) -> Ended:
         """`streams`: what stdout and stderr are instead."""
@@ -116,6 +116,21 @@ class Shell:
 
         self.env.setattr(f"enkash_auth.stores.FileStore.{method}", fails)
 
+    def serve(self, path: str = "", *, status: int = 404, date: float | str = 0.0, tls: Path | None = None) -> str:
+        """Put a server in EnKash's place that answers with a status and a clock of its own."""
+
+        def answer(request: Asked, _: bytes) -> tuple[int, dict[str, str], bytes]:
+            self.asked.append((request.command, request.path, request.headers["Authorization"]))
+            now = date if isinstance(date, str) else formatdate(time.time() + date, usegmt=True)
+            return status, {"Date": now, "Location": "https://xn--a/"}, b""  # that is no name
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
+        if context and tls:
+            context.load_cert_chain(tls)
+        url = self.stack.enter_context(serving(answer, context))
+        self.set({"ENKASH_BASE_URL": url + path})
+        return url
+
 
 @pytest.fixture
 def shell(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Shell]:
@@ -124,8 +139,8 @@ def shell(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
     for name in [*others, *proxies, *map(str.upper, proxies)]:
         environment.delenv(name, raising=False)
     environment.setenv("ENKASH_CONFIG", str(tmp_path / "config.toml"))
-    with Sandbox() as sandbox:
-        shell = Shell(environment, sandbox, capsys)
+    with Sandbox() as sandbox, ExitStack() as stack:
+        shell = Shell(environment, sandbox, capsys, stack)
         shell.set({**sandbox.environment(), "ENKASH_TOKEN_STORE": f"file://{tmp_path}/store"})
         yield shell
 
@@ -135,27 +150,6 @@ def counted(shell: Shell, tmp_path: Path) -> Path:
     """The file of attempts, which counts if there is no store."""
     shell.set({**NO_STORE, "ENKASH_ATTEMPTS": f"{tmp_path}/attempts.db"})
     return tmp_path / "attempts.db"
-
-
-@pytest.fixture
-def host(shell: Shell) -> Iterator[Host]:
-    """Start a server that answers with a status and a clock of its own, and is in EnKash's place."""
-
-    def host(path: str = "", *, status: int = 404, date: float | str = 0.0, tls: Path | None = None) -> str:
-        def answer(request: Asked, _: bytes) -> tuple[int, dict[str, str], bytes]:
-            shell.asked.append((request.command, request.path, request.headers["Authorization"]))
-            now = date if isinstance(date, str) else formatdate(time.time() + date, usegmt=True)
-            return status, {"Date": now, "Location": "https://xn--a/"}, b""  # that is no name
-
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
-        if context and tls:
-            context.load_cert_chain(tls)
-        url = stack.enter_context(serving(answer, context))
-        shell.set({"ENKASH_BASE_URL": url + path})
-        return url
-
-    with ExitStack() as stack:
-        yield host
 
 
 @contextmanager
@@ -426,7 +420,8 @@ def test_status_without_a_token(shell: Shell, settings: Settings, faults: Any, c
     ended, out, err = shell("status")
     assert (ended, err) == (code, "")
     assert all(re.search(f"^{line}", out, re.MULTILINE) for line in lines)
-    assert shell("status", "--json")[2].startswith("Error: " if code else "")
+    ended, out, err = shell("status", "--json")
+    assert (ended, json.loads(out)["ready"], err.startswith("Error: ")) == (code, code == 0, code != 0)
 
 
 def test_a_store_that_fails_is_reported_and_forbids_nothing(shell: Shell) -> None:
@@ -608,9 +603,9 @@ def test_the_doctor_says_which_setting_is_or_looks_wrong(
     ],
 )
 def test_the_doctor_says_what_an_answer_to_a_head_without_credentials_means(
-    shell: Shell, host: Host, answer: Any, about: str, level: str, words: str
+    shell: Shell, answer: Any, about: str, level: str, words: str
 ) -> None:
-    host("/uat/", **answer)
+    shell.serve("/uat/", **answer)
     found = shell.doctor()[about]
     assert found[0] == level and re.search(words, found[1])
     assert shell.asked == [("HEAD", "/uat/oauth/token", None)]
@@ -684,11 +679,11 @@ def test_the_doctor_explains_a_sign_in_that_brings_no_token(shell: Shell, wrong:
     ],
 )
 def test_the_doctor_looks_at_the_certificate(
-    shell: Shell, host: Host, tmp_path: Path, days: Any, trusted: bool, finding: Any
+    shell: Shell, tmp_path: Path, days: Any, trusted: bool, finding: Any
 ) -> None:
     pem = certificate(tmp_path, days) if days else None
     trust = {"SSL_CERT_FILE": str(pem)} if trusted else {}
-    shell.set({**trust, "ENKASH_BASE_URL": host(tls=pem).replace("http:", "https:")})
+    shell.set({**trust, "ENKASH_BASE_URL": shell.serve(tls=pem).replace("http:", "https:")})
     about, level, word = finding
     found = shell.doctor()[about]
     assert found[0] == level and re.search(word, found[1])
@@ -704,9 +699,9 @@ def test_the_doctor_looks_at_the_certificate(
     ],
 )
 def test_the_doctor_says_why_a_redis_does_not_answer(
-    shell: Shell, host: Host, tmp_path: Path, scheme: str, tls: bool | None, cause: str
+    shell: Shell, tmp_path: Path, scheme: str, tls: bool | None, cause: str
 ) -> None:
-    url = NOBODY if tls is None else host(tls=certificate(tmp_path) if tls else None)
+    url = NOBODY if tls is None else shell.serve(tls=certificate(tmp_path) if tls else None)
     place = url.partition("//")[2]
     shell.set({**shell.sandbox.environment(), "ENKASH_TOKEN_STORE": f"{scheme}://user:canary@{place}/0"})
     found = shell.doctor()
@@ -714,8 +709,8 @@ def test_the_doctor_says_why_a_redis_does_not_answer(
     assert "canary" not in found.shown
 
 
-def test_the_doctor_leaves_names_to_a_proxy(shell: Shell, host: Host) -> None:
-    shell.set({"https_proxy": host(), "ENKASH_BASE_URL": "https://token.example"})
+def test_the_doctor_leaves_names_to_a_proxy(shell: Shell) -> None:
+    shell.set({"https_proxy": shell.serve(), "ENKASH_BASE_URL": "https://token.example"})
     found = shell.doctor()
     assert "proxy" in found["DNS"][1]
     level, text = found["connection"]  # this one carries no TLS

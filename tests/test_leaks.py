@@ -18,7 +18,7 @@ from enkash_auth import TokenProvider
 from enkash_auth.errors import RefusedError
 from enkash_auth.testing import LeakCheck, Sandbox
 
-log = logging.getLogger("service")
+log, quiet = logging.getLogger("service"), logging.Logger("quiet")  # no handler gets what is quiet
 
 
 @pytest.fixture
@@ -72,15 +72,15 @@ class Unshown:
         raise RuntimeError("detached")
 
 
-RECORD = r"a log record of 'service' \(test_leaks.py:\d+\)"
+RECORD, QUIET = (rf"a log record of '{name}' \(test_leaks.py:\d+\)" for name in ("service", "quiet"))
 SLIPS: dict[str, tuple[Callable[[str], object], str]] = {
     "debug": (lambda secret: log.debug("got %s", secret), RECORD),
     "str": (lambda secret: log.info("got %s", Header(secret)), RECORD),
-    "extra": (lambda secret: log.info("got it", extra={"header": secret}), RECORD),
+    "extra": (lambda secret: log.info("got it", extra={"header": Header(secret)}), RECORD),
     "beside what cannot be shown": (lambda secret: log.info("", extra={"row": Unshown(), "header": secret}), RECORD),
-    "traceback": (lambda secret: log.error("it failed", exc_info=ValueError(secret)), RECORD),
+    "exc_info": (lambda secret: quiet.info("it failed", exc_info=caused(ValueError(), KeyError(secret))), QUIET),
     "changed": (changed, RECORD),
-    "unpropagated": (lambda secret: logging.Logger("quiet").info(secret), RECORD.replace("service", "quiet")),
+    "unpropagated": (lambda secret: quiet.info(secret), QUIET),
     "stdout": (lambda secret: print(secret), "stdout"),
     "stderr": (lambda secret: print("got", secret, file=sys.stderr), "stderr"),
     "pieces": (lambda secret: [sys.stdout.write(letter) for letter in secret], "stdout"),
@@ -159,10 +159,10 @@ def test_what_a_filter_has_struck_out_is_no_leak(sandbox: Sandbox) -> None:
         record.msg, record.args = "got ***", None
         return True
 
-    quiet = logging.Logger("quiet")
-    quiet.addFilter(strike)
+    filtered = logging.Logger("filtered")
+    filtered.addFilter(strike)
     with LeakCheck(sandbox):
-        quiet.info("got %s", sandbox.password)
+        filtered.info("got %s", sandbox.password)
 
 
 def test_an_apis_logged_401_is_a_leak_for_it_names_the_token(sandbox: Sandbox, provider: TokenProvider) -> None:
@@ -182,7 +182,7 @@ def test_a_service_that_leaks_nothing_passes(
     sandbox.fail_next("server_error")
     with LeakCheck(sandbox) as check:
         print(provider, provider.token(), sandbox, flush=True)
-        logging.Logger("quiet").warning("%s of %s", "one argument")  # logging says so on stderr
+        quiet.warning("%s of %s", "one argument")  # logging says so on stderr
         sandbox.lock()
         provider.reset()
         with pytest.raises(RefusedError) as caught:
