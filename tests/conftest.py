@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -75,6 +76,16 @@ def failure(provider: TokenProvider, kind: type[Exception] = RefusedError) -> An
     with pytest.raises(kind) as caught:
         provider.token()
     return caught.value
+
+
+def assert_clean(error: BaseException | None) -> None:
+    """No error of the chain holds a canary, and no frame of our package that it has left."""
+    while error is not None:
+        assert "canary" not in f"{error} {error!r} {vars(error)}"
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            names = frame.f_locals.items() if "enkash_auth" in frame.f_code.co_filename else ()
+            assert [f"{frame.f_code.co_name}: {name}" for name, value in names if "canary" in repr(value)] == []
+        error = error.__cause__ or error.__context__
 
 
 def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:

@@ -13,17 +13,18 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
 import httpx
 
-from enkash_auth import Credentials, TokenProvider, stores
+from enkash_auth import Credentials, TokenProvider
 from enkash_auth._runtime import Runtime, use_runtime
+from enkash_auth._settings.environment import load_token_store
 from enkash_auth.errors import EnkashAuthError
 
 TIMEOUT = 6.0  # seconds; with a store a request gets half of it
@@ -64,17 +65,11 @@ class Telling(httpx.HTTPTransport):
 
 
 def make(worlds: dict[str, str]) -> list[TokenProvider]:
-    url, telling = os.environ.get("ENKASH_TOKEN_STORE"), "CROWD_ASKERS" in os.environ
+    transport = Telling() if "CROWD_ASKERS" in os.environ else None
+    options: Any = {"timeout": TIMEOUT, "transport": transport}
     with use_runtime(Runtime(lambda: time.monotonic() + AHEAD[0], lambda: time.time() + AHEAD[0])):
-        return [
-            TokenProvider(
-                Credentials.load(base_url=base_url),
-                store=stores.from_url(url) if url else None,
-                timeout=TIMEOUT,
-                transport=Telling() if telling else None,
-            )
-            for base_url in worlds.values()
-        ]
+        loaded = [Credentials.load(base_url=base_url) for base_url in worlds.values()]
+        return [TokenProvider(credentials, store=load_token_store(), **options) for credentials in loaded]
 
 
 def live(orders: Connection, worlds: dict[str, str], made: list[TokenProvider] | None) -> None:
@@ -87,22 +82,16 @@ def live(orders: Connection, worlds: dict[str, str], made: list[TokenProvider] |
 
 
 def at_once(providers: list[TokenProvider]) -> list[Any]:
-    answers: list[Any] = []
-
-    def ask(provider: TokenProvider) -> None:
+    def ask(provider: TokenProvider) -> list[Any]:
         asked = time.monotonic()
         try:
             got = provider.token().access_token
         except EnkashAuthError as error:
             got = type(error).__name__
-        answers.append([os.getpid(), got, time.monotonic() - asked])
+        return [os.getpid(), got, time.monotonic() - asked]
 
-    threads = [threading.Thread(target=ask, args=(provider,)) for provider in providers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
+    with ThreadPoolExecutor(len(providers)) as pool:
+        return list(pool.map(ask, providers))
 
 
 def gathered(children: list[Any]) -> list[Any]:

@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from enkash_auth import Credentials
@@ -22,19 +21,18 @@ class Elsewhere:
 
     def __init__(self, **options: Any) -> None:
         command = [sys.executable, str(Path(__file__)), json.dumps(options)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process: Any = subprocess.Popen(command, **pipes)
         settings = self._read()
         self.base_url = settings["ENKASH_BASE_URL"]
         del settings["ENKASH_ATTEMPTS"]  # no credential
         self.credentials = Credentials(**{name[7:].lower(): value for name, value in settings.items()})
 
     def _read(self) -> Any:
-        assert self._process.stdout
         return json.loads(self._process.stdout.readline())
 
     def ask(self, name: str, *args: Any, **options: Any) -> Any:
         """The value of the sandbox's attribute, or of its method called with these arguments."""
-        assert self._process.stdin
         self._process.stdin.write(json.dumps([name, args, options]) + "\n")
         self._process.stdin.flush()
         return self._read()
@@ -46,7 +44,7 @@ class Elsewhere:
     def __enter__(self) -> Elsewhere:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.communicate(timeout=20)
 
 

@@ -57,9 +57,7 @@ def test_a_handler_that_waits_for_a_token_waits_for_no_line_of_the_sign_in(
             shipping.began.wait(5)
             call.result()
         wait_for_sign_ins()
-    assert shipping.shipped[0][0] == "app"
-    names = {name for name, _ in shipping.shipped}
-    assert {"httpx", "httpcore.http11", "enkash_auth"} <= names  # nothing is lost
+    names, tokens = zip(*shipping.shipped, strict=True)
+    assert (names[0], len({*tokens}), sandbox.token_requests) == ("app", 1, 1)
+    assert {"httpx", "httpcore.http11", "enkash_auth"} <= {*names}  # nothing is lost
     assert ("filelock" in names) == (kept == "store")
-    assert len({token for _, token in shipping.shipped}) == 1
-    assert sandbox.token_requests == 1

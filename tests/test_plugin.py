@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -11,36 +12,38 @@ import pytest
 
 import enkash_auth.testing
 from enkash_auth import EnkashAuth, TokenProvider
-from enkash_auth.errors import RefusedError, UnavailableError
 from enkash_auth.testing import LeakCheck, Sandbox, SandboxTransport
 
-
-@pytest.fixture
-def stray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ENKASH_PROFILE", "stray")
-    monkeypatch.setenv("ENKASH_PASSWORD_FILE", "/stray")
-    monkeypatch.setenv("NO_PROXY", "stray.example")
+Call = Callable[..., httpx.Response]
 
 
-@pytest.mark.usefixtures("stray")
-def test_the_environment_names_the_sandbox_and_nothing_else(enkash_sandbox: Sandbox) -> None:
+def test_the_environment_names_the_sandbox_and_nothing_else(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ENKASH_PROFILE", "ENKASH_PASSWORD_FILE", "NO_PROXY"):
+        monkeypatch.setenv(name, "stray")
+    sandbox = request.getfixturevalue("enkash_sandbox")
     ours = {name: value for name, value in os.environ.items() if name.startswith("ENKASH_")}
-    assert ours == {**enkash_sandbox.environment(), "ENKASH_SECRETS_DIR": os.devnull}
+    assert ours == {**sandbox.environment(), "ENKASH_SECRETS_DIR": os.devnull}
     assert "127.0.0.1" in os.environ["NO_PROXY"]
 
 
-def test_a_service_under_test_finds_the_sandbox(enkash_sandbox: Sandbox) -> None:
-    with TokenProvider.from_env() as provider, httpx.Client(auth=EnkashAuth(provider)) as client:
-        assert client.get(f"{enkash_sandbox.base_url}/api/echo").json() == {"ok": True}
-    enkash_sandbox.assert_token_requests(1)
-
-
-def test_a_test_has_one_sandbox(
-    enkash_sandbox: Sandbox, enkash_transport: SandboxTransport, enkash_provider: TokenProvider
+def test_the_provider_opens_no_socket_and_asks_the_tests_one_sandbox(
+    enkash_sandbox: Sandbox,
+    enkash_transport: SandboxTransport,
+    enkash_provider: TokenProvider,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    enkash_provider.token()
-    assert enkash_transport.sandbox is enkash_sandbox
-    assert enkash_sandbox.token_requests == 1
+    monkeypatch.setattr("socket.socket.connect", None)
+    assert enkash_provider.token().access_token
+    assert (enkash_transport.sandbox, enkash_sandbox.token_requests) == (enkash_sandbox, 1)
+
+
+def test_the_leak_check_is_of_the_tests_one_sandbox(
+    enkash_leak_check: LeakCheck, enkash_provider: TokenProvider
+) -> None:
+    with pytest.raises(AssertionError, match="the access token shows in stdout"), enkash_leak_check:
+        print(enkash_provider.token().access_token)
 
 
 @pytest.mark.enkash(life=2, sticky=False)
@@ -56,102 +59,43 @@ def test_a_mark_without_names_is_refused(request: pytest.FixtureRequest) -> None
         request.getfixturevalue("enkash_sandbox")
 
 
-def test_the_provider_opens_no_socket(enkash_provider: TokenProvider, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socket.socket.connect", None)
-    assert enkash_provider.token().access_token
-
-
-class Service:
-    """A client of the sandbox's API, blocking or on a loop, without sockets."""
-
-    def __init__(self, provider: TokenProvider, transport: SandboxTransport, kind: str) -> None:
-        self._options: dict[str, Any] = {
-            "auth": EnkashAuth(provider),
-            "transport": transport,
-            "base_url": transport.sandbox.base_url,
-        }
-        self._kind = kind
-
-    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
-        if self._kind == "sync":
-            with httpx.Client(**self._options) as client:
-                return client.request(method, path, **more)
-
-        async def main() -> httpx.Response:
-            async with httpx.AsyncClient(**self._options) as client:
-                return await client.request(method, path, **more)
-
-        return asyncio.run(main())
-
-
 @pytest.fixture(params=["sync", "async"])
-def service(
-    request: pytest.FixtureRequest, enkash_provider: TokenProvider, enkash_transport: SandboxTransport
-) -> Service:
-    return Service(enkash_provider, enkash_transport, request.param)
+def call(request: pytest.FixtureRequest, enkash_provider: TokenProvider, enkash_transport: SandboxTransport) -> Call:
+    """A client's call of the sandbox, blocking or on a loop, without sockets."""
+    options: Any = {"auth": EnkashAuth(enkash_provider), "transport": enkash_transport}
+    options["base_url"] = enkash_transport.sandbox.base_url
+
+    def blocking(*asked: str, **more: Any) -> httpx.Response:
+        with httpx.Client(**options) as client:
+            return client.request(*asked, **more)
+
+    async def on_a_loop(*asked: str, **more: Any) -> httpx.Response:
+        async with httpx.AsyncClient(**options) as client:
+            return await client.request(*asked, **more)
+
+    return blocking if request.param == "sync" else lambda *asked, **more: asyncio.run(on_a_loop(*asked, **more))
 
 
-def test_an_api_call_needs_no_socket(service: Service) -> None:
-    assert service.request("POST", "/api/echo", json={}).json() == {"ok": True}
+@pytest.mark.parametrize(("method", "path", "status"), [("POST", "/api/echo", 200), ("GET", "/nothing", 404)])
+def test_an_api_call_needs_no_socket(call: Call, method: str, path: str, status: int) -> None:
+    assert call(method, path).status_code == status
 
 
-def test_what_is_not_there_is_404(service: Service) -> None:
-    assert service.request("GET", "/nothing").status_code == 404
-
-
-def test_a_slow_answer_meets_the_read_timeout(service: Service, enkash_transport: SandboxTransport) -> None:
+def test_a_slow_answer_meets_the_read_timeout(call: Call, enkash_transport: SandboxTransport) -> None:
     enkash_transport.sandbox.slow(60)
     with pytest.raises(httpx.ReadTimeout):
-        service.request("POST", "/oauth/token", timeout=0.01, auth=None)
+        call("POST", "/oauth/token", timeout=0.01, auth=None)
 
 
-def test_a_client_without_a_timeout_gets_the_slow_answer(service: Service, enkash_transport: SandboxTransport) -> None:
+def test_a_client_without_a_timeout_gets_the_slow_answer(call: Call, enkash_transport: SandboxTransport) -> None:
     enkash_transport.sandbox.slow(0.01)
-    assert service.request("POST", "/oauth/token", timeout=None, auth=None).status_code == 401
-
-
-def test_an_expired_token_is_replaced(service: Service, enkash_transport: SandboxTransport) -> None:
-    service.request("GET", "/api/echo")
-    enkash_transport.sandbox.expire()
-    assert service.request("GET", "/api/echo").status_code == 200
-    enkash_transport.sandbox.assert_token_requests(2)
-
-
-def test_a_locked_account_is_refused_until_unlocked(
-    enkash_provider: TokenProvider, enkash_transport: SandboxTransport
-) -> None:
-    enkash_transport.sandbox.lock()
-    for _ in range(2):
-        with pytest.raises(RefusedError):
-            enkash_provider.token()
-    enkash_transport.sandbox.assert_token_requests(1)
-    enkash_transport.sandbox.unlock()
-    enkash_provider.reset()
-    assert enkash_provider.token()
-
-
-def test_a_limited_rate_says_how_long(enkash_provider: TokenProvider, enkash_transport: SandboxTransport) -> None:
-    enkash_transport.sandbox.limit_rate(30)
-    with pytest.raises(UnavailableError) as caught:
-        enkash_provider.token()
-    assert 28 < (caught.value.retry_after or 0) <= 30
-
-
-def test_a_limited_rate_ends() -> None:
-    now = [1000.0]
-    sandbox = Sandbox(clock=lambda: now[0])
-    sandbox.limit_rate(2.5)
-    fault = sandbox.arrived()
-    assert fault is not None and fault.answer is not None
-    assert fault.answer.headers["Retry-After"] == "3"
-    now[0] += 2.5
-    assert sandbox.arrived() is None
+    assert call("POST", "/oauth/token", timeout=None, auth=None).status_code == 401
 
 
 @pytest.mark.parametrize(
     ("came", "message"), [(0, "0 token requests, not 5"), (2, r"2 token requests, not 5: 0\.00 s, \d\.\d\d s")]
 )
-def test_a_wrong_number_of_token_requests_is_told_with_their_times(came: int, message: str) -> None:
+def test_a_wrong_number_of_token_requests_is_reported_with_their_times(came: int, message: str) -> None:
     sandbox = Sandbox()
     for _ in range(came):
         sandbox.arrived()
@@ -159,14 +103,7 @@ def test_a_wrong_number_of_token_requests_is_told_with_their_times(came: int, me
         sandbox.assert_token_requests(5)
 
 
-def test_the_leak_check_is_of_this_tests_sandbox(
-    enkash_leak_check: LeakCheck, enkash_provider: TokenProvider, enkash_transport: SandboxTransport
-) -> None:
-    with pytest.raises(AssertionError, match="the access token shows in stdout"), enkash_leak_check:
-        print(enkash_provider.token().access_token)
-
-
-def test_a_name_that_is_not_there_is_an_error() -> None:
+def test_a_missing_name_is_an_error() -> None:
     with pytest.raises(AttributeError, match="sandbox"):
         enkash_auth.testing.sandbox  # noqa: B018
 
@@ -176,5 +113,4 @@ HEAVY = ("httpx", "httpcore", "starlette", "uvicorn", "enkash_auth_client", "enk
 
 def test_loading_the_plugin_imports_nothing_heavy() -> None:
     code = f"import sys, enkash_auth.testing._plugin; print([name for name in {HEAVY} if name in sys.modules])"
-    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert ran.stdout == "[]\n"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True).stdout == "[]\n"

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from enkash_auth.testing import Sandbox
 pytestmark = pytest.mark.once  # what the sandbox answers is the same on each interpreter
 WIRE: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "spring-wire.json").read_text())
 HEADERS = ("content-type", "cache-control", "pragma", "www-authenticate", "connection", "allow")
+ACCOUNT = {"username": "saquib.n+ins@enkash.com", "password": "Password@123", "client_id": "CEKFOWV7UQ"}
+ACCOUNT |= {"basic_client_id": "enkash-client", "client_secret": "enkash-secret"}
 # What the harness did before the request.
 BEFORE: dict[str, Callable[[Sandbox], object]] = {
     "user database down": lambda sandbox: sandbox.start_outage("user_database_down"),
@@ -27,14 +30,11 @@ NOBODYS = ("unknown user", "no username")
 
 @pytest.fixture(params=["socket", "transport"])
 def client(request: pytest.FixtureRequest) -> Iterator[tuple[Sandbox, httpx.Client]]:
-    account = {"username": "saquib.n+ins@enkash.com", "password": "Password@123", "client_id": "CEKFOWV7UQ"}
-    pair = {"basic_client_id": "enkash-client", "client_secret": "enkash-secret"}
-    sandbox = Sandbox(life=10, token_in_401=False, **account, **pair)
-    if request.param == "transport":
-        with httpx.Client(base_url=sandbox.base_url, transport=sandbox.transport) as client:
-            yield sandbox, client
-        return
-    with sandbox, httpx.Client(base_url=sandbox.base_url, trust_env=False) as client:
+    sandbox = Sandbox(life=10, token_in_401=False, **ACCOUNT)
+    own: dict[str, Any] = {"transport": sandbox.transport} if request.param == "transport" else {"trust_env": False}
+    if request.param == "socket":
+        sandbox.serve()
+    with closing(sandbox), httpx.Client(base_url=sandbox.base_url, **own) as client:
         yield sandbox, client
 
 
