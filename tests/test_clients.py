@@ -384,12 +384,6 @@ def test_a_url_that_no_token_can_go_to_gets_none(provider: TokenProvider) -> Non
     assert "Authorization" not in request.headers
 
 
-def test_it_is_an_auth_of_both(provider: TokenProvider) -> None:
-    auth = EnkashAuth(provider)
-    kinds = httpx.Auth, httpx2.Auth, EnkashAuth, httpx2.BasicAuth
-    assert [isinstance(auth, kind) for kind in kinds] == [True, True, True, False]
-
-
 SCRIPT = """
 import sys
 from enkash_auth import Credentials, EnkashAuth, TokenProvider

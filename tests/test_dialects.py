@@ -244,36 +244,31 @@ def test_eight_threads_at_once_send_no_more_than_one(clock: Clock, name: str) ->
     assert not sandbox.locked
 
 
-ACCOUNT = {"username": "user@example.com", "client_id": "CEK", "client_secret": "c" * 40}
+@contextmanager
+def served_together(names: Iterable[str]) -> Iterator[tuple[dict[str, dict[str, str]], Callable[[], dict[str, int]]]]:
+    """Serve an account of each dialect; yield their environments, with a wrong password, and what counts passwords."""
+    same = {"username": "user@example.com", "client_id": "CEK", "client_secret": "c" * 40}
+    sandboxes = {name: Sandbox(dialect=name, **same) for name in names}
+    server = Server(Starlette(routes=[Mount(f"/{name}", app=sandbox.app) for name, sandbox in sandboxes.items()]))
+
+    def environment(name: str) -> dict[str, str]:
+        wrong = {"ENKASH_BASE_URL": f"http://127.0.0.1:{server.port}/{name}", "ENKASH_PASSWORD": "wrong"}
+        return {**os.environ, **sandboxes[name].environment(), **wrong}
+
+    def passwords() -> dict[str, int]:
+        assert not [name for name, sandbox in sandboxes.items() if sandbox.locked]
+        return {name: sandbox.attempts_refused for name, sandbox in sandboxes.items()}
+
+    try:
+        yield {name: environment(name) for name in names}, passwords
+    finally:
+        server.stop()
 
 
-class Guessing:
-    """Processes with a wrong password for an account of each dialect, all behind one server: see crowd.py."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        self.sandboxes = {name: Sandbox(dialect=name, **ACCOUNT) for name in names}
-        app = Starlette(routes=[Mount(f"/{name}", app=sandbox.app) for name, sandbox in self.sandboxes.items()])
-        self._server, self._crowds = Server(app), list[Crowd]()
-        self.urls = {name: f"http://127.0.0.1:{self._server.port}/{name}" for name in self.sandboxes}
-
-    def start(self, **settings: str) -> Callable[..., object]:
-        """Start the script; return what gives it an order and waits until that is carried out."""
-        self._crowds.append(Crowd(self.urls, {**self.environment("spring"), **settings}))
-        return self._crowds[-1].order
-
-    def environment(self, name: str) -> dict[str, str]:
-        own = {"ENKASH_BASE_URL": self.urls[name], "ENKASH_PASSWORD": "wrong"}
-        return {**os.environ, **self.sandboxes[name].environment(), **own}
-
-    def passwords(self) -> dict[str, int]:
-        """How many have come for each account, of which none is locked."""
-        assert not [name for name, sandbox in self.sandboxes.items() if sandbox.locked]
-        return {name: sandbox.attempts_refused for name, sandbox in self.sandboxes.items()}
-
-    def close(self) -> None:
-        for crowd in self._crowds:
-            crowd.close()
-        self._server.stop()
+def crowd(environments: dict[str, dict[str, str]], **settings: str) -> closing[Crowd]:
+    """Processes that ask all these servers: see crowd.py."""
+    urls = {name: environment["ENKASH_BASE_URL"] for name, environment in environments.items()}
+    return closing(Crowd(urls, {**environments["spring"], **settings}))
 
 
 @pytest.mark.once
@@ -288,39 +283,39 @@ class Guessing:
 def test_eight_processes_with_a_store_send_no_more_than_one(
     kind: str, refusals: dict[str, int], tmp_path: Path
 ) -> None:
-    with closing(Guessing(refusals)) as guessing, Valkey() as valkey:
-        order = guessing.start(ENKASH_TOKEN_STORE=f"file://{tmp_path}/store" if kind == "file" else valkey.url)
-        order(start=8)
-        for seconds in LATER[::2]:
-            order(ask=seconds)
-        # a back-off in the store ends by the store's own clock
-        becomes(lambda: bool(order(ask=LATER[-1])) and guessing.passwords() == refusals)
-        order(ask=LATER[-1], end=0)
-        assert guessing.passwords() == refusals
+    with served_together(refusals) as (environments, passwords), Valkey() as valkey:
+        url = f"file://{tmp_path}/store" if kind == "file" else valkey.url
+        with crowd(environments, ENKASH_TOKEN_STORE=url) as eight:
+            eight.order(start=8)
+            for seconds in LATER[::2]:
+                eight.order(ask=seconds)
+            # a back-off in the store ends by the store's own clock
+            becomes(lambda: bool(eight.order(ask=LATER[-1])) and passwords() == refusals)
+            eight.order(ask=LATER[-1], end=0)
+        assert passwords() == refusals
 
 
 @pytest.mark.thorough
 def test_ten_restarts_without_a_store_send_no_more_than_one_process(tmp_path: Path) -> None:
-    with closing(Guessing(REFUSALS)) as guessing:
-        order = guessing.start(ENKASH_ATTEMPTS=f"{tmp_path}/attempts.db")
-        for restart in range(10):
-            order(start=1)
-            order(ask=25 * restart)
-            order(end=0)
-        assert guessing.passwords() == REFUSALS
+    with served_together(REFUSALS) as (environments, passwords):
+        with crowd(environments, ENKASH_ATTEMPTS=f"{tmp_path}/attempts.db") as one:
+            for restart in range(10):
+                for order in ({"start": 1}, {"ask": 25 * restart}, {"end": 0}):
+                    one.order(**order)
+        assert passwords() == REFUSALS
 
 
 @pytest.mark.thorough
 def test_three_runs_of_the_command_send_no_more_than_one(tmp_path: Path) -> None:
-    with closing(Guessing(WITHIN_A_MINUTE)) as guessing, ThreadPoolExecutor() as pool:
+    with served_together(WITHIN_A_MINUTE) as (environments, passwords), ThreadPoolExecutor() as pool:
 
-        def runs(name: str) -> list[int]:
-            environment = {**guessing.environment(name), "ENKASH_ATTEMPTS": f"{tmp_path}/attempts.db"}
-            call = partial(subprocess.run, [COMMAND, "token"], env=environment, stderr=subprocess.DEVNULL)
+        def runs(environment: dict[str, str]) -> list[int]:
+            own = {**environment, "ENKASH_ATTEMPTS": f"{tmp_path}/attempts.db"}
+            call = partial(subprocess.run, [COMMAND, "token"], env=own, stderr=subprocess.DEVNULL)
             return [call().returncode for _ in range(3)]
 
-        assert [*pool.map(runs, WITHIN_A_MINUTE)] == [[4, 4, 4], [4, 4, 4], [6, 4, 4], [5, 5, 5]]
-        assert guessing.passwords() == WITHIN_A_MINUTE
+        assert [*pool.map(runs, environments.values())] == [[4, 4, 4], [4, 4, 4], [6, 4, 4], [5, 5, 5]]
+        assert passwords() == WITHIN_A_MINUTE
 
 
 # Traces by which an account was locked, or stayed refused.

@@ -25,7 +25,6 @@ from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Una
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import NoThreadError, Runtime
 from enkash_auth._signin.answers import read_retry_after
-from enkash_auth._signin.call import Call, Form, StoppedError
 from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.testing import Sandbox
 from test_secrets import assert_clean
@@ -252,14 +251,6 @@ def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: S
     server.answer = answer
     outcome = grant(provider, 0.0).outcome
     assert isinstance(outcome, Unavailable) and outcome.late
-
-
-def test_no_body_leaves_after_the_deadline() -> None:
-    now = Runtime().now()
-    call = Call("host", now.after(-1), Runtime(), now, allowed=0.0, leaves=0.0, target="host:443", departed=True)
-    with pytest.raises(StoppedError):
-        list(Form(b"password", call))
-    assert not call.departed
 
 
 def test_a_host_that_is_looked_up_for_too_long_gets_no_password_and_costs_no_attempt(

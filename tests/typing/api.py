@@ -28,6 +28,7 @@ provider: TokenProvider = TokenProvider(
     creds, store=None, timeout=10.0, transport=None, verify=True, on_event=hear, on_store_error="continue"
 )
 from_a_function: TokenProvider = TokenProvider(lambda: creds)
+from_env: tuple[TokenProvider, EnkashAuth] = (TokenProvider.from_env(), EnkashAuth.from_env())
 from_profile: TokenProvider = TokenProvider.from_env(profile="uat", timeout=5.0, on_store_error="raise")
 token: Token = provider.token()
 shown: tuple[str, datetime] = (token.access_token, token.expires_at)
