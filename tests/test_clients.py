@@ -199,9 +199,7 @@ def test_a_401_fetches_once_and_repeats_once_what_can_be_repeated(client: Client
     assert client.sign_ins == 2
 
 
-def test_a_request_is_repeated_once_with_the_same_token_too_when_its_row_is_back(
-    client: Client, api: Api, clock: Clock
-) -> None:
+def test_the_same_token_is_sent_once_more_when_its_row_is_back(client: Client, api: Api, clock: Clock) -> None:
     asked: list[float] = []  # by both clocks: an event loop sleeps in true time
 
     def answer(path: str, token: str | None) -> tuple[int, str]:
@@ -229,9 +227,7 @@ def test_a_redirect_takes_no_token_along(client: Client, api: Api, status: int) 
 
 
 @pytest.mark.parametrize("status", [303, 307])
-def test_a_request_that_was_dealt_with_before_a_redirect_is_not_made_twice(
-    client: Client, api: Api, status: int
-) -> None:
+def test_a_request_that_a_redirect_answered_is_not_made_twice(client: Client, api: Api, status: int) -> None:
     api.answer = moved(status, "/result")
     assert client.post() == 401
     assert [path for path, _, _ in api.seen].count("/a") == 1
@@ -313,9 +309,7 @@ def test_a_prepared_request_that_is_sent_again_gives_up_what_was_rejected(
     assert api.tokens == ["2", "2", "3"]
 
 
-def test_a_prepared_request_of_requests_that_is_signed_again_elsewhere_leaves_the_token_behind(
-    provider: TokenProvider, api: Api
-) -> None:
+def test_requests_leaves_the_token_behind_where_it_signs_again_elsewhere(provider: TokenProvider, api: Api) -> None:
     auth = EnkashRequestsAuth(provider)
     request = requests.Request("GET", f"{api.url}/a", auth=auth).prepare()
     with requests.Session() as session:

@@ -112,15 +112,9 @@ def test_the_guide_names_every_dialect_under_its_kind() -> None:
 
 
 OUTAGES: dict[str, int | type[Exception]] = {
-    "user_database_down": 401,
-    "client_database_down": 401,
-    "server_error": 500,
-    "html_502": 502,
-    "rate_limited": 429,
-    "silence": httpx.ReadTimeout,
-    "dropped": httpx.RemoteProtocolError,
-    "520": 520,
-}
+    "user_database_down": 401, "client_database_down": 401, "server_error": 500, "html_502": 502, "rate_limited": 429,
+    "silence": httpx.ReadTimeout, "dropped": httpx.RemoteProtocolError, "520": 520,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "seen"), OUTAGES.items())
@@ -140,16 +134,12 @@ def test_an_outage_takes_the_options_of_a_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fail", "seen"),
-    [
-        (lambda sandbox: sandbox.fail_next("lost", times=2), httpx.RemoteProtocolError),
-        (lambda sandbox: sandbox.slow(60, times=2), httpx.ReadTimeout),
-    ],
-    ids=["lost", "late"],
+    ("fault", "options", "seen"),
+    [("lost", {}, httpx.RemoteProtocolError), ("slow", {"seconds": 60}, httpx.ReadTimeout)],
 )
-def test_a_lost_or_late_answer_was_decided(fail: Callable[[Sandbox], None], seen: type[Exception]) -> None:
+def test_a_lost_or_late_answer_was_decided(fault: str, options: Any, seen: type[Exception]) -> None:
     sandbox = Sandbox()
-    fail(sandbox)
+    sandbox.fail_next(fault, 2, **options)
     assert [ask(sandbox, password=password)[0] for password in ("wrong", sandbox.password)] == [seen, seen]
     assert (sandbox.attempts_refused, sandbox.tokens_issued) == (1, 1)
 
@@ -280,9 +270,7 @@ def crowd(environments: dict[str, dict[str, str]], **settings: str) -> closing[C
         ("valkey", ONE_OF_A_KIND),
     ],
 )
-def test_eight_processes_with_a_store_send_no_more_than_one(
-    kind: str, refusals: dict[str, int], tmp_path: Path
-) -> None:
+def test_eight_processes_with_a_store_send_no_more_than_one(kind: str, refusals: Any, tmp_path: Path) -> None:
     with served_together(refusals) as (environments, passwords), Valkey() as valkey:
         url = f"file://{tmp_path}/store" if kind == "file" else valkey.url
         with crowd(environments, ENKASH_TOKEN_STORE=url) as eight:
@@ -345,9 +333,7 @@ def sharing(request: pytest.FixtureRequest, clock: Clock, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["its own", "a sibling's"])
-def test_a_reset_reads_the_source_and_no_password_leaves_until_that_can_be_read(
-    clock: Clock, sharing: Any, own: bool
-) -> None:
+def test_a_reset_reads_the_source_before_a_password_leaves(clock: Clock, sharing: Any, own: bool) -> None:
     sandbox, named = Sandbox(lock_after=99), list[Credentials | Exception]()
 
     def load() -> Credentials:

@@ -7,7 +7,7 @@ import socket
 import threading
 import zlib
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.cookiejar import Cookie
@@ -25,7 +25,8 @@ from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Una
 from enkash_auth._provider import engine_of
 from enkash_auth._runtime import NoThreadError, Runtime
 from enkash_auth._signin.answers import read_retry_after
-from enkash_auth.errors import ConfigurationError, EnkashAuthError, ProtocolError, RefusedError, UnavailableError
+from enkash_auth._signin.call import Reply
+from enkash_auth.errors import ConfigurationError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.testing import Sandbox
 from test_secrets import assert_clean
 from valkey_server import free_port
@@ -40,6 +41,19 @@ LIVES = [(86399, 86399), ("300", 300), (60.0, 60), (None, 300), (0, 0), (10**30,
 
 def gateway_of(provider: TokenProvider) -> Any:
     return engine_of(provider).held.account.gateway
+
+
+@pytest.fixture
+def reply(server: Server, provider: TokenProvider) -> Callable[..., Reply]:
+    """Makes the reply to a token request that is answered by a body as the wire has it."""
+
+    def reply(status: int, body: Any, encoding: str = "", seconds: float = 5.0) -> Reply:
+        stream = httpx.ByteStream(body) if isinstance(body, bytes) else body
+        headers = {"Content-Encoding": encoding} if encoding else {}
+        server.answer = lambda _: httpx.Response(status, headers=headers, stream=stream)
+        return grant(provider, seconds)
+
+    return reply
 
 
 @pytest.mark.parametrize(
@@ -68,7 +82,7 @@ NO_TOKEN = [
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "expected"),
+    ("status", "body", "kind"),
     [
         *((200, body, ProtocolError) for body in NO_TOKEN),
         *((status, REFUSAL, RefusedError) for status in (400, 401, 403, 429, 500, 503)),
@@ -83,15 +97,13 @@ NO_TOKEN = [
         *((status, HTML, UnavailableError) for status in (502, 520)),
     ],
 )
-def test_an_answer_ends_in_its_class(
-    server: Server, provider: TokenProvider, status: int, body: bytes, expected: type[EnkashAuthError]
-) -> None:
+def test_an_answer_has_its_class(server: Server, provider: TokenProvider, status: int, body: bytes, kind: Any) -> None:
     headers = {"Location": "https://elsewhere.example"}
     server.answer = lambda _: httpx.Response(status, stream=httpx.ByteStream(body), headers=headers)
-    error = failure(provider, expected)
-    assert type(error) is expected
+    error = failure(provider, kind)
+    assert type(error) is kind
     assert "canary" not in str(error)
-    assert len(server.requests) == (2 if expected is UnavailableError else 1)
+    assert len(server.requests) == (2 if kind is UnavailableError else 1)
     if isinstance(error, RefusedError):
         assert (error.status, error.error) == (status, "invalid_grant" if body is REFUSAL else None)
 
@@ -105,9 +117,7 @@ def test_an_answer_ends_in_its_class(
         (RuntimeError("x"), r"the request failed \(RuntimeError\)"),
     ],
 )
-def test_trouble_on_the_network_is_unavailable(
-    server: Server, provider: TokenProvider, error: Exception, reason: str
-) -> None:
+def test_network_trouble_is_unavailable(server: Server, provider: TokenProvider, error: Exception, reason: str) -> None:
     server.answer = Mock(side_effect=error)
     outcome = grant(provider, 1.0).outcome  # whatever httpx raises
     assert isinstance(outcome, Unavailable) and re.fullmatch(reason, outcome.reason)
@@ -119,27 +129,16 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        (None, None),
-        ("120", 120),
+        *((None, None), ("soon", None), ("-1", None), ("120", 120), ("9" * 400, 3600)),
         (format_datetime(NOW + timedelta(seconds=30), usegmt=True), 30),
         (format_datetime(NOW - timedelta(seconds=30), usegmt=True), 0),
         ((NOW + timedelta(seconds=9)).strftime("%a, %d %b %Y %H:%M:%S -0000"), 9),
-        ("soon", None),
-        ("-1", None),
-        ("9" * 400, 3600),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
         (f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
     assert read_retry_after(value, NOW.timestamp()) == seconds
-
-
-def sends(server: Server, status: int, encoding: str, body: Any) -> None:
-    """Let the server answer with a body as the wire has it."""
-    stream = httpx.ByteStream(body) if isinstance(body, bytes) else body
-    headers = {"Content-Encoding": encoding} if encoding else {}
-    server.answer = lambda _: httpx.Response(status, headers=headers, stream=stream)
 
 
 @pytest.mark.parametrize(
@@ -150,11 +149,8 @@ def sends(server: Server, status: int, encoding: str, body: Any) -> None:
         (400, "gzip", gzip.compress(REFUSAL), Kind.CLEAR),
     ],
 )
-def test_a_packed_answer_is_read(
-    server: Server, provider: TokenProvider, status: int, encoding: str, body: bytes, kind: Kind
-) -> None:
-    sends(server, status, encoding, body)
-    assert classify(grant(provider).answer) is kind
+def test_a_packed_answer_is_read(reply: Any, status: int, encoding: str, body: bytes, kind: Kind) -> None:
+    assert classify(reply(status, body, encoding).answer) is kind
 
 
 class Endless(httpx.SyncByteStream):
@@ -185,17 +181,14 @@ UNREADABLE: dict[str, tuple[str, Any, type[Outcome]]] = {  # encoding, body, and
 @pytest.mark.parametrize(("encoding", "body", "of_200"), UNREADABLE.values(), ids=UNREADABLE)
 @pytest.mark.parametrize(("status", "kind"), [(400, Kind.MAYBE), (401, Kind.UNKNOWN), (200, Kind.UNKNOWN)])
 def test_an_answer_whose_body_cannot_be_read_counts_by_its_status(
-    server: Server, provider: TokenProvider, status: int, kind: Kind, encoding: str, body: Any, of_200: type[Outcome]
+    reply: Any, status: int, kind: Kind, encoding: str, body: Any, of_200: type[Outcome]
 ) -> None:
-    sends(server, status, encoding, body)
-    reply = grant(provider)
-    assert classify(reply.answer) is kind
-    assert type(reply.outcome) is (of_200 if status == 200 else Refused)
+    got = reply(status, body, encoding)
+    assert (classify(got.answer), type(got.outcome)) == (kind, of_200 if status == 200 else Refused)
 
 
-def test_a_body_that_drips_ends_at_the_deadline(server: Server, provider: TokenProvider) -> None:
-    sends(server, 200, "", Endless(cut=False))
-    assert "too long" in grant(provider, 0.001).outcome.reason
+def test_a_body_that_drips_ends_at_the_deadline(reply: Any) -> None:
+    assert "too long" in reply(200, Endless(cut=False), seconds=0.001).outcome.reason
 
 
 def test_a_server_that_sets_cookies_gets_none_back_and_fills_no_memory(server: Server, provider: TokenProvider) -> None:
