@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec, module_from_spec
 from typing import Any
 
 import httpx
@@ -81,6 +82,13 @@ def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:
     """Send one token request, past all that limits it."""
     runtime = Runtime()
     return engine_of(provider).held.account.gateway.grant(runtime.now().after(seconds), runtime)
+
+
+def loaded_anew(name: str) -> Any:
+    """Return a module of the package, executed once more: it finds the other modules that there are now."""
+    spec: Any = find_spec(name)
+    spec.loader.exec_module(module := module_from_spec(spec))
+    return module
 
 
 def wait_for_sign_ins() -> None:

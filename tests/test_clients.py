@@ -3,7 +3,6 @@
 import asyncio
 import io
 import pickle
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,7 +18,7 @@ import requests.adapters
 from yarl import URL
 
 from api_server import Asked, serving
-from conftest import REFUSAL, Clock, Server, credentials, issued
+from conftest import REFUSAL, Clock, Server, credentials, issued, loaded_anew
 from enkash_auth import EnkashAuth, TokenProvider
 from enkash_auth.adapters.aiohttp import EnkashMiddleware
 from enkash_auth.adapters.requests import EnkashRequestsAuth
@@ -378,18 +377,11 @@ def test_a_url_that_no_token_can_go_to_gets_none(provider: TokenProvider) -> Non
     assert "Authorization" not in request.headers
 
 
-SCRIPT = """
-import sys
-from enkash_auth import Credentials, EnkashAuth, TokenProvider
-auth = EnkashAuth(TokenProvider(Credentials("https://token.example", "u", "p", "i", "s")))
-import httpx
-httpx.Client(auth=auth)
-assert "httpx2" not in sys.modules
-import httpx2
-httpx2.Client(auth=auth)
-"""
-
-
-@pytest.mark.once
-def test_it_imports_httpx2_never_and_meets_it_at_any_time() -> None:
-    subprocess.run([sys.executable, "-c", SCRIPT], check=True)
+def test_it_imports_httpx2_never_and_meets_it_at_any_time(
+    provider: TokenProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setitem(sys.modules, "httpx2", None)
+        auth = loaded_anew("enkash_auth._auth").EnkashAuth(provider)
+        httpx.Client(auth=auth).close()
+    httpx2.Client(auth=auth).close()

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from importlib import import_module
 from typing import Any
 
 import httpx
@@ -15,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from conftest import REFUSAL, Server, credentials, failure, wait_for_sign_ins
+from conftest import REFUSAL, Server, credentials, failure, loaded_anew, wait_for_sign_ins
 from enkash_auth import TokenProvider
 from enkash_auth.errors import EnkashAuthError
 from enkash_auth.otel import Telemetry
@@ -83,6 +82,5 @@ def test_only_the_extra_needs_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> 
     script = "import sys; sys.modules['opentelemetry'] = None; import enkash_auth"
     subprocess.run([sys.executable, "-c", script], check=True)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    monkeypatch.delitem(sys.modules, "enkash_auth.otel")
     with pytest.raises(ImportError, match=r"the extra enkash-auth\[otel\]"):
-        import_module("enkash_auth.otel")
+        loaded_anew("enkash_auth.otel")

@@ -3,7 +3,6 @@
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -11,7 +10,7 @@ import pytest
 import trustme
 import truststore
 
-from conftest import credentials, fork_waits, grant
+from conftest import credentials, fork_waits, grant, loaded_anew
 from enkash_auth import TokenProvider
 from enkash_auth._forks import Forks
 from enkash_auth._policy.outcome import Issued
@@ -44,10 +43,7 @@ def test_where_truststore_is_installed_the_systems_certificates_are_trusted() ->
 
 def test_without_truststore_certifis_certificates_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "truststore", None)
-    spec = find_spec("enkash_auth._signin.tls")
-    assert spec and spec.loader
-    without = module_from_spec(spec)
-    spec.loader.exec_module(without)
+    without = loaded_anew("enkash_auth._signin.tls")
     one, other = without.tls_context(True), without.tls_context(True)
     assert one is other and not isinstance(one, truststore.SSLContext)
 
