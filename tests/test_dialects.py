@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -27,7 +25,6 @@ from enkash_auth.testing._later import becomes
 from enkash_auth.testing._server import Server
 from valkey_server import Valkey
 
-COMMAND = Path(sys.executable).with_name("enkash-auth")
 GUIDE = Path(__file__).parents[1] / "docs" / "testing.md"
 TOKEN = 200
 Seen = tuple[int | type[Exception], str | None]
@@ -161,7 +158,6 @@ PASSWORDS = {"clear": 1, "client": 1, "maybe": 2, "unknown": 2}  # that leave wi
 REFUSALS = {name: PASSWORDS[dialect.kind] for name, dialect in DIALECTS.items() if dialect.kind != "not tried"}
 LATER = (0, 1, 61, 122, 240)  # seconds after the first question
 ONE_OF_A_KIND = {name: REFUSALS[name] for name in ("spring", "basic-401", "envelope-200", "500")}
-WITHIN_A_MINUTE = {"spring": 1, "basic-401": 1, "envelope-200": 1, "500": 2}
 
 
 class Reached(httpx.BaseTransport):
@@ -235,30 +231,26 @@ def test_eight_threads_at_once_send_no_more_than_one(clock: Clock, name: str) ->
 
 
 @contextmanager
-def served_together(names: Iterable[str]) -> Iterator[tuple[dict[str, dict[str, str]], Callable[[], dict[str, int]]]]:
-    """Serve an account of each dialect; yield their environments, with a wrong password, and what counts passwords."""
-    same = {"username": "user@example.com", "client_id": "CEK", "client_secret": "c" * 40}
-    sandboxes = {name: Sandbox(dialect=name, **same) for name in names}
-    server = Server(Starlette(routes=[Mount(f"/{name}", app=sandbox.app) for name, sandbox in sandboxes.items()]))
+def guessing(
+    names: Iterable[str], **settings: str
+) -> Iterator[tuple[Callable[..., Any], Callable[[], dict[str, int]]]]:
+    """Processes with a wrong password for an account of each dialect, all behind one server: see crowd.py.
 
-    def environment(name: str) -> dict[str, str]:
-        wrong = {"ENKASH_BASE_URL": f"http://127.0.0.1:{server.port}/{name}", "ENKASH_PASSWORD": "wrong"}
-        return {**os.environ, **sandboxes[name].environment(), **wrong}
+    Yields what gives them an order and waits until that is carried out, and what counts the passwords of each account.
+    """
+    account = {"username": "user@example.com", "client_id": "CEK", "client_secret": "c" * 40}
+    sandboxes = {name: Sandbox(dialect=name, **account) for name in names}
+    server = Server(Starlette(routes=[Mount(f"/{name}", app=sandbox.app) for name, sandbox in sandboxes.items()]))
+    urls = {name: f"http://127.0.0.1:{server.port}/{name}" for name in names}
+    own = {**sandboxes["spring"].environment(), "ENKASH_PASSWORD": "wrong", **settings}
 
     def passwords() -> dict[str, int]:
         assert not [name for name, sandbox in sandboxes.items() if sandbox.locked]
         return {name: sandbox.attempts_refused for name, sandbox in sandboxes.items()}
 
-    try:
-        yield {name: environment(name) for name in names}, passwords
-    finally:
-        server.stop()
-
-
-def crowd(environments: dict[str, dict[str, str]], **settings: str) -> closing[Crowd]:
-    """Processes that ask all these servers: see crowd.py."""
-    urls = {name: environment["ENKASH_BASE_URL"] for name, environment in environments.items()}
-    return closing(Crowd(urls, {**environments["spring"], **settings}))
+    with closing(Crowd(urls, {**os.environ, **own})) as crowd:
+        yield crowd.order, passwords
+    server.stop()
 
 
 @pytest.mark.once
@@ -271,39 +263,26 @@ def crowd(environments: dict[str, dict[str, str]], **settings: str) -> closing[C
     ],
 )
 def test_eight_processes_with_a_store_send_no_more_than_one(kind: str, refusals: Any, tmp_path: Path) -> None:
-    with served_together(refusals) as (environments, passwords), Valkey() as valkey:
+    with Valkey() as valkey:
         url = f"file://{tmp_path}/store" if kind == "file" else valkey.url
-        with crowd(environments, ENKASH_TOKEN_STORE=url) as eight:
-            eight.order(start=8)
+        with guessing(refusals, ENKASH_TOKEN_STORE=url) as (order, passwords):
+            order(start=8)
             for seconds in LATER[::2]:
-                eight.order(ask=seconds)
+                order(ask=seconds)
             # a back-off in the store ends by the store's own clock
-            becomes(lambda: bool(eight.order(ask=LATER[-1])) and passwords() == refusals)
-            eight.order(ask=LATER[-1], end=0)
-        assert passwords() == refusals
+            becomes(lambda: bool(order(ask=LATER[-1])) and passwords() == refusals)
+            order(ask=LATER[-1], end=0)
+            assert passwords() == refusals
 
 
 @pytest.mark.thorough
 def test_ten_restarts_without_a_store_send_no_more_than_one_process(tmp_path: Path) -> None:
-    with served_together(REFUSALS) as (environments, passwords):
-        with crowd(environments, ENKASH_ATTEMPTS=f"{tmp_path}/attempts.db") as one:
-            for restart in range(10):
-                for order in ({"start": 1}, {"ask": 25 * restart}, {"end": 0}):
-                    one.order(**order)
+    with guessing(REFUSALS, ENKASH_ATTEMPTS=f"{tmp_path}/attempts.db") as (order, passwords):
+        for restart in range(10):
+            order(start=1)
+            order(ask=25 * restart)
+            order(end=0)
         assert passwords() == REFUSALS
-
-
-@pytest.mark.thorough
-def test_three_runs_of_the_command_send_no_more_than_one(tmp_path: Path) -> None:
-    with served_together(WITHIN_A_MINUTE) as (environments, passwords), ThreadPoolExecutor() as pool:
-
-        def runs(environment: dict[str, str]) -> list[int]:
-            own = {**environment, "ENKASH_ATTEMPTS": f"{tmp_path}/attempts.db"}
-            call = partial(subprocess.run, [COMMAND, "token"], env=own, stderr=subprocess.DEVNULL)
-            return [call().returncode for _ in range(3)]
-
-        assert [*pool.map(runs, environments.values())] == [[4, 4, 4], [4, 4, 4], [6, 4, 4], [5, 5, 5]]
-        assert passwords() == WITHIN_A_MINUTE
 
 
 # Traces by which an account was locked, or stayed refused.
