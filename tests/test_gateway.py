@@ -34,8 +34,6 @@ from valkey_server import free_port
 HTML = b"<html>canary-token</html>"
 SPRING = b'{"timestamp":1,"status":401,"error":"Unauthorized","message":"canary-token","path":"/oauth/token"}'
 TOKEN, REFUSAL = b'{"access_token":"t"}', b'{"error":"invalid_grant","error_description":"canary-token"}'
-
-
 LIVES = [(86399, 86399), ("300", 300), (60.0, 60), (None, 300), (0, 0), (10**30, 10 * 365 * 86400)]
 
 
@@ -76,8 +74,9 @@ def test_a_token_is_valid_as_long_as_the_answer_says(
 # bodies of a 200 that hold no token, or no life
 NO_TOKEN = [
     HTML, b"", b"[]", b"null", b"7", b"[" * 50_000, b"{}", b'{"access_token": 7}', b'{"access_token": ""}',
-    b'{"access_token": "canary-token\\r\\nX: y"}', *(b'{"access_token": "t", "expires_in": %b}' % life
-    for life in (b"-1", b"true", b'"soon"', b"1.5")),
+    b'{"access_token": "canary-token\\r\\nX: y"}', b'{"access_token": "t", "expires_in": -1}',
+    b'{"access_token": "t", "expires_in": true}', b'{"access_token": "t", "expires_in": "soon"}',
+    b'{"access_token": "t", "expires_in": 1.5}',
 ]  # fmt: skip
 
 
@@ -86,11 +85,10 @@ NO_TOKEN = [
     [
         *((200, body, ProtocolError) for body in NO_TOKEN),
         *((status, REFUSAL, RefusedError) for status in (400, 401, 403, 429, 500, 503)),
-        *((401, body, RefusedError) for body in (SPRING, HTML, b"[]")),
+        *((401, body, RefusedError) for body in (SPRING, b"[]")),
+        *((status, HTML, RefusedError) for status in (302, 401, 403)),
         (204, b"", RefusedError),
-        (302, HTML, RefusedError),
         (400, b'{"error":"canary-token"}', RefusedError),
-        (403, HTML, RefusedError),
         (200, b"x" * 70_000, UnavailableError),
         (429, b"", UnavailableError),
         (500, b'{"error":"server_error"}', UnavailableError),
@@ -108,19 +106,9 @@ def test_an_answer_has_its_class(server: Server, provider: TokenProvider, status
         assert (error.status, error.error) == (status, "invalid_grant" if body is REFUSAL else None)
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (httpx.ConnectError("x"), "cannot connect to token.example:443: ConnectError"),
-        (httpx.ReadTimeout("x"), "no answer within 1 s"),
-        (httpx.RemoteProtocolError("x"), "the connection .* failed: closed without an answer, or no HTTP"),
-        (RuntimeError("x"), r"the request failed \(RuntimeError\)"),
-    ],
-)
-def test_network_trouble_is_unavailable(server: Server, provider: TokenProvider, error: Exception, reason: str) -> None:
-    server.answer = Mock(side_effect=error)
-    outcome = grant(provider, 1.0).outcome  # whatever httpx raises
-    assert isinstance(outcome, Unavailable) and re.fullmatch(reason, outcome.reason)
+def test_what_nobody_expects_of_httpx_is_unavailable(server: Server, provider: TokenProvider) -> None:
+    server.answer = Mock(side_effect=RuntimeError("x"))
+    assert grant(provider).outcome == Unavailable("the request failed (RuntimeError)", "token.example")
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
