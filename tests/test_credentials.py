@@ -221,8 +221,15 @@ def test_origins_come_from_where_settings_do(put: Put, places: Places, found: li
     assert load_origins("live") == found
 
 
-@pytest.mark.parametrize("value", [f"'{A} http://b.example'", "'a.example'", f"[1, '{A}']"])
-def test_an_origin_that_must_not_get_a_token_is_named_by_its_number(put: Put, value: str) -> None:
-    put({"config.toml": f"[live]\norigins = {value}"})
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"ENKASH_ORIGINS": f"{A} http://b.example"},
+        {"ENKASH_ORIGINS": "a.example"},
+        {"config.toml": f"[live]\norigins = [1, '{A}']"},
+    ],
+)
+def test_an_origin_that_must_not_get_a_token_is_named_by_its_number(put: Put, places: Places) -> None:
+    put({"config.toml": "[live]", **places})
     said = refusal(lambda: load_origins("live"))
     assert re.match(r"ENKASH_ORIGINS: origin \d must be", said) and "example" not in said
