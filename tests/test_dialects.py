@@ -179,7 +179,7 @@ class Reached(httpx.BaseTransport):
             raise
 
 
-# whole minutes between each password and the next, by the kind of the answers and whether the credentials have worked before
+# minutes between each password and the next, by the answers' kind and whether the credentials have worked before
 HOURS = {
     ("clear", False): [], ("client", False): [], ("maybe", False): [1],
     ("unknown", False): [0, 5, 10, 20, 30, 30, 30, 30], ("clear", True): [],
