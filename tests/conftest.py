@@ -1,8 +1,10 @@
 """What several tests share: credentials full of canaries, and a token server without sockets."""
 
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec
 from typing import Any
 
@@ -103,6 +105,17 @@ def fork_waits() -> bool:
         return not forks.begin(0)
     finally:
         forks.end()
+
+
+@contextmanager
+def limited(which: int, to: int) -> Iterator[None]:
+    """Let this process have no more of a resource, such as `resource.RLIMIT_NOFILE`."""
+    before = resource.getrlimit(which)
+    resource.setrlimit(which, (to, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(which, before)
 
 
 class Heard(list[Event]):

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from conftest import CANARIES, credentials
+from conftest import CANARIES, credentials, limited
 from enkash_auth import Credentials, TokenProvider
 from enkash_auth._settings.environment import load_origins
 from enkash_auth.errors import ConfigurationError, UnavailableError
@@ -115,12 +115,8 @@ def test_a_profile_of_a_user_without_a_home_is_named(put: Put, environment: pyte
 @pytest.mark.parametrize("places", [{"ENKASH_PASSWORD_FILE": "config.toml"}, {"ENKASH_PROFILE": "p"}])
 def test_that_no_file_can_be_opened_is_said(put: Put, places: Places) -> None:
     put({"config.toml": "", **places})
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
-    try:
+    with limited(resource.RLIMIT_NOFILE, 3):
         assert "cannot be read (too many open files)" in refusal()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize(
