@@ -32,8 +32,7 @@ def serving(answer: Answer, tls: ssl.SSLContext | None = None, host: str = "127.
                 return self.rfile.read(int(self.headers["Content-Length"] or 0))
             found = b""
             while size := int(self.rfile.readline(), 16):
-                found += self.rfile.read(size)
-                self.rfile.readline()
+                found += self.rfile.read(size + 2)[:-2]
             self.rfile.readline()
             return found
 

@@ -1,9 +1,12 @@
 """What several tests share: credentials full of canaries, and a token server without sockets."""
 
+import resource
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec, module_from_spec
 from typing import Any
 
 import httpx
@@ -94,6 +97,13 @@ def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:
     return engine_of(provider).held.account.gateway.grant(runtime.now().after(seconds), runtime)
 
 
+def loaded_anew(name: str) -> Any:
+    """Return a module of the package, executed once more: it finds the other modules that there are now."""
+    spec: Any = find_spec(name)
+    spec.loader.exec_module(module := module_from_spec(spec))
+    return module
+
+
 def wait_for_sign_ins() -> None:
     """Wait until no sign-in is under way, its events included."""
     while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
@@ -106,6 +116,17 @@ def fork_waits() -> bool:
         return not forks.begin(0)
     finally:
         forks.end()
+
+
+@contextmanager
+def limited(which: int, to: int) -> Iterator[None]:
+    """Let this process have no more of a resource, such as `resource.RLIMIT_NOFILE`."""
+    before = resource.getrlimit(which)
+    resource.setrlimit(which, (to, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(which, before)
 
 
 class Heard(list[Event]):

@@ -8,7 +8,6 @@ import ssl
 import threading
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import trustme
 
@@ -18,8 +17,7 @@ def certificate(directory: Path, days: int = 1) -> Path:
     authority, path = trustme.CA(), directory / "proxy.pem"
     until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
     issued = authority.issue_cert("127.0.0.1", not_after=until)
-    issued.private_key_and_cert_chain_pem.write_to_path(str(path))
-    authority.cert_pem.write_to_path(str(path), append=True)
+    path.write_bytes(issued.private_key_and_cert_chain_pem.bytes() + authority.cert_pem.bytes())
     return path
 
 
@@ -38,12 +36,10 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        while True:
-            try:
+        with suppress(OSError):
+            while True:
                 client, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError), client, self._spoken(client) as client, self._connected() as server:
@@ -53,11 +49,10 @@ class Proxy:
             asking.join()
 
     def _connected(self) -> socket.socket:
-        if isinstance(self._target, int):
-            return socket.create_connection(("127.0.0.1", self._target))
-        server = socket.socket(socket.AF_UNIX)
+        tcp = isinstance(self._target, int)
+        server = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
         try:
-            server.connect(str(self._target))
+            server.connect(("127.0.0.1", self._target) if tcp else str(self._target))
         except OSError:
             server.close()
             raise
@@ -80,5 +75,5 @@ class Proxy:
     def __enter__(self) -> Proxy:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._listening.close()

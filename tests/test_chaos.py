@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -31,8 +31,7 @@ class Member(threading.Thread):
     def __init__(self, sandbox: Sandbox, store: Store, until: float) -> None:
         super().__init__(daemon=True)
         self.sandbox, self.until = sandbox, until
-        self.failed: list[str] = []
-        self.calls, self.longest = 0, 0.0
+        self.failed, self.calls, self.longest = list[str](), 0, 0.0
         self.events: Counter[str] = Counter()
         self.provider = TokenProvider(
             sandbox.credentials(), store=store, on_event=lambda event: self.events.update([event.kind])
@@ -52,92 +51,70 @@ class Member(threading.Thread):
 
 
 @contextmanager
-def paused(valkey: Valkey, proxy: Proxy) -> Any:
-    valkey.pause()
-    yield
-    valkey.resume()
+def load(sandboxes: list[Sandbox], store: Callable[[], Store], seconds: float) -> Iterator[list[Member]]:
+    """Three members of each account; at the end, when their time is over, no call of theirs has failed."""
+    until = time.monotonic() + seconds
+    with ExitStack() as stack:
+        members = [Member(sandbox, store(), until) for sandbox in sandboxes for _ in range(3)]
+        for member in members:
+            stack.enter_context(member.provider)
+            member.start()
+        yield members
+        for member in members:
+            member.join()
+    print(f"{sum(member.calls for member in members)} calls, longest {max(member.longest for member in members):.2f} s")
+    for sandbox in sandboxes:
+        print(f"sticky {sandbox.sticky}: {sandbox.token_requests} token requests in {seconds / LIFE:.0f} lives")
+    print(sum((member.events for member in members), Counter()))
+    assert [member.failed for member in members] == [[]] * len(members)
+    assert all(member.calls for member in members)
 
 
-@contextmanager
-def killed(valkey: Valkey, proxy: Proxy) -> Any:
-    valkey.kill()
-    yield
-    valkey.start()
-
-
-@contextmanager
-def emptied(valkey: Valkey, proxy: Proxy) -> Any:
-    valkey.kill()
-    valkey.start()
-    yield
-
-
-@contextmanager
-def cut_short(valkey: Valkey, proxy: Proxy) -> Any:
-    proxy.cut = 7
-    yield
-    proxy.cut = None
-
-
-TROUBLES: tuple[Callable[[Valkey, Proxy], Any], ...] = (paused, killed, emptied, cut_short)
+Step = Callable[[Valkey, Proxy], None]
+TROUBLES: dict[str, tuple[Step, Step]] = {  # how each begins, and ends
+    "paused": (lambda valkey, _: valkey.pause(), lambda valkey, _: valkey.resume()),
+    "killed": (lambda valkey, _: valkey.kill(), lambda valkey, _: valkey.start()),
+    "emptied": (lambda valkey, _: (valkey.kill(), valkey.start()), lambda *_: None),
+    "cut short": (lambda _, proxy: setattr(proxy, "cut", 7), lambda _, proxy: setattr(proxy, "cut", None)),
+}
 
 
 @pytest.mark.alone
 def test_no_call_fails_whatever_happens_to_the_store() -> None:
-    chance = Random(4)
-    with ExitStack() as stack:
-        valkey = stack.enter_context(Valkey())
-        proxy = stack.enter_context(Proxy(valkey.socket))
-        tenants = [stack.enter_context(Sandbox(life=LIFE, latency=0.05, sticky=sticky)) for sticky in (True, False)]
-        until = time.monotonic() + SECONDS
-        url = f"redis://127.0.0.1:{proxy.port}/0"
-        members = [Member(tenant, from_url(url), until) for tenant in tenants for _ in range(3)]
-        for member in members:
-            stack.enter_context(member.provider)
-            member.start()
-        for trouble in cycle(TROUBLES):
+    chance, until = Random(4), time.monotonic() + SECONDS
+    with (
+        Valkey() as valkey,
+        Proxy(valkey.socket) as proxy,
+        Sandbox(life=LIFE, latency=0.05) as sticky,
+        Sandbox(life=LIFE, latency=0.05, sticky=False) as fresh,
+        load([sticky, fresh], lambda: from_url(f"redis://127.0.0.1:{proxy.port}/0"), SECONDS) as members,
+    ):
+        for begin, end in cycle(TROUBLES.values()):
             if time.monotonic() > until:
                 break
             threading.Event().wait(chance.uniform(0.2, 2.0))
-            with trouble(valkey, proxy):
-                threading.Event().wait(chance.uniform(0.1, 2.5))
-        for member in members:
-            member.join()
-    lives = SECONDS / LIFE
-    for tenant in tenants:
-        print(f"sticky {tenant.sticky}: {tenant.token_requests} token requests in {lives:.0f} lives, 3 members")
-    print(f"{sum(member.calls for member in members)} calls, longest {max(member.longest for member in members):.2f} s")
-    print(sum((member.events for member in members), Counter()))
-    assert [member.failed for member in members] == [[]] * len(members)
-    assert all(member.calls for member in members)
-    assert sum(member.events["store_down"] for member in members)
-    assert sum(member.events["adopted"] for member in members)
+            begin(valkey, proxy)
+            threading.Event().wait(chance.uniform(0.1, 2.5))
+            end(valkey, proxy)
+    assert all(sum(member.events[kind] for member in members) for kind in ("store_down", "adopted"))
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("kind", ["cluster", "sentinel"])
+@pytest.mark.parametrize(
+    ("start", "store"),
+    [(lambda _: cluster(), cluster_store), (primary_and_replica, lambda servers: from_url(servers.sentinel_url))],
+    ids=["cluster", "sentinel"],
+)
 @pytest.mark.parametrize("trouble", [Valkey.kill, Valkey.pause])
 def test_no_call_fails_while_another_server_takes_over(
-    kind: str, trouble: Callable[[Valkey], None], tmp_path: Path
+    start: Callable[[Path], Any], store: Callable[[Any], Store], trouble: Callable[[Valkey], None], tmp_path: Path
 ) -> None:
-    with ExitStack() as stack:
-        servers = stack.enter_context(cluster() if kind == "cluster" else primary_and_replica(tmp_path))
-        sandbox = stack.enter_context(Sandbox(life=LIFE, latency=0.05))
-
-        def store() -> Store:
-            return cluster_store(servers) if kind == "cluster" else from_url(servers.sentinel_url)
-
-        until = time.monotonic() + 10
-        members = [Member(sandbox, store(), until) for _ in range(3)]
-        for member in members:
-            stack.enter_context(member.provider)
-            member.start()
+    with (
+        start(tmp_path) as servers,
+        Sandbox(life=LIFE, latency=0.05) as sandbox,
+        load([sandbox], lambda: store(servers), 10) as members,
+    ):
         threading.Event().wait(1.5)
         trouble(servers.holder)
-        for member in members:
-            member.join()
-    print(f"{sum(member.calls for member in members)} calls, longest {max(member.longest for member in members):.2f} s")
-    print(f"{sandbox.token_requests} token requests", sum((member.events for member in members), Counter()))
-    assert [member.failed for member in members] == [[]] * len(members)
     for member in members:
         assert member.events["store_down"] == member.events["store_back"]  # the other server was found

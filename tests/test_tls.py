@@ -1,16 +1,16 @@
-"""Which certificates a sign-in trusts."""
+"""Which certificates a sign-in trusts, and what a fork waits for."""
 
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import trustme
 import truststore
 
-from conftest import credentials, fork_waits, grant
+from conftest import credentials, fork_waits, grant, loaded_anew
 from enkash_auth import TokenProvider
 from enkash_auth._forks import Forks
 from enkash_auth._policy.outcome import Issued
@@ -26,7 +26,15 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_where_truststore_is_installed_the_systems_certificates_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def file(tls: TlsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The certificates of the server's authority, in a file that is named."""
+    tls.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    return tmp_path / "ca.pem"
+
+
+def test_where_truststore_is_installed_the_systems_certificates_are_trusted() -> None:
     """As httpx2 does. Not shared: its lock is held while a sign-in connects."""
     one, other = tls_context(True), tls_context(True)
     assert isinstance(one, truststore.SSLContext)
@@ -35,45 +43,25 @@ def test_where_truststore_is_installed_the_systems_certificates_are_trusted(monk
 
 def test_without_truststore_certifis_certificates_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "truststore", None)
-    spec = find_spec("enkash_auth._signin.tls")
-    assert spec and spec.loader
-    without = module_from_spec(spec)
-    spec.loader.exec_module(without)
+    without = loaded_anew("enkash_auth._signin.tls")
     one, other = without.tls_context(True), without.tls_context(True)
     assert one is other and not isinstance(one, truststore.SSLContext)
 
 
-def test_a_file_that_is_named_comes_before_the_systems(
-    tls: TlsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    tls.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    assert not isinstance(tls_context(True), truststore.SSLContext)
-
-
-def test_a_file_of_keys_that_cannot_be_written_is_named(
-    tls: TlsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    tls.authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+def test_a_file_of_keys_that_cannot_be_written_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSLKEYLOGFILE", "/nowhere/keys")
     with pytest.raises(ConfigurationError, match="^SSLKEYLOGFILE: /nowhere/keys cannot be written"):
         TokenProvider(credentials())
 
 
-def test_a_rotated_file_of_certificates_is_noticed(
-    tls: TlsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    file = tmp_path / "ca.pem"
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    trustme.CA().cert_pem.write_to_path(str(file))
+def test_a_rotated_file_of_certificates_is_noticed(tls: TlsServer, file: Path) -> None:
+    right, strangers = file.read_bytes(), trustme.CA().cert_pem.bytes()
+    file.write_bytes(strangers)
     with TokenProvider(credentials(base_url=tls.url)) as provider, ThreadPoolExecutor() as pool:
-        assert not isinstance(grant(provider).outcome, Issued)
-        file.write_text("half-way")
-        assert not isinstance(grant(provider).outcome, Issued)
-        file.unlink()
-        assert not isinstance(grant(provider).outcome, Issued)
-        tls.authority.cert_pem.write_to_path(str(file))
+        for rotate in (lambda: None, lambda: file.write_text("half-way"), file.unlink):
+            rotate()
+            assert not isinstance(grant(provider).outcome, Issued)
+        file.write_bytes(right)
         call = pool.submit(grant, provider)
         tls.wait_for_request()
         tls.connections[0].sendall(ANSWER)
@@ -94,26 +82,28 @@ def test_closing_does_not_wait_while_certificates_are_read(tls: TlsServer, monke
         assert closed
 
 
-def test_no_child_is_forked_amid_a_tls_handshake(tls: TlsServer) -> None:
+def test_no_child_is_forked_amid_a_tls_handshake() -> None:
     """It would inherit OpenSSL's locks held, and wait for them for ever."""
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
         url = f"https://127.0.0.1:{listening.getsockname()[1]}"
         with TokenProvider(credentials(base_url=url)) as provider:
             call = pool.submit(provider.token)
             connection, _ = listening.accept()
-            assert connection.recv(1)
-            assert fork_waits()
-            listening.close()
-            connection.close()
+            with listening, connection:
+                assert connection.recv(1)
+                assert fork_waits()
             with pytest.raises(UnavailableError):
                 call.result()
+    assert not fork_waits()
+
+
+def test_after_a_tls_handshake_no_fork_waits(tls: TlsServer) -> None:
+    with TokenProvider(credentials(base_url=tls.url), verify=tls.trusting) as provider, ThreadPoolExecutor() as pool:
+        call = pool.submit(provider.token)
+        tls.wait_for_request()
         assert not fork_waits()
-        with TokenProvider(credentials(base_url=tls.url), verify=tls.trusting) as provider:
-            call = pool.submit(provider.token)
-            tls.wait_for_request()
-            assert not fork_waits()
-            tls.connections[0].sendall(ANSWER)
-            assert call.result()
+        tls.connections[0].sendall(ANSWER)
+        assert call.result()
 
 
 def test_a_fork_waits_for_what_another_thread_has_begun() -> None:
@@ -125,11 +115,10 @@ def test_a_fork_waits_for_what_another_thread_has_begun() -> None:
 
 
 def test_what_begins_amid_a_fork_waits_for_its_end() -> None:
-    pauses: list[float] = []
-    guard = Forks(pause=lambda seconds: pauses.append(seconds) or guard.end())
+    guard = Forks(pause := Mock(side_effect=lambda _: guard.end()))
     guard.begin()
     with guard.waiting():
-        assert len(pauses) == 1
+        pause.assert_called_once()
 
 
 def test_a_fork_waits_for_nothing_of_its_own_thread() -> None:
@@ -139,9 +128,8 @@ def test_a_fork_waits_for_nothing_of_its_own_thread() -> None:
 
 
 def test_a_fork_and_a_thread_that_it_waits_for_do_not_wait_for_each_other() -> None:
-    pauses: list[float] = []
-    guard = Forks(pause=lambda seconds: pauses.append(seconds) or guard.end())
+    guard = Forks(pause := Mock())
     with guard.waiting(), ThreadPoolExecutor() as pool:
         assert not pool.submit(guard.begin, 0).result()
         with guard.waiting():
-            assert not pauses
+            pause.assert_not_called()

@@ -17,31 +17,6 @@ creds: Credentials = Credentials(
     base_url="https://a", username="u", password="p", client_id="c", client_secret="s", basic_client_id=None
 )
 loaded: Credentials = Credentials.load(profile=None)
-provider: TokenProvider = TokenProvider(creds, store=None, timeout=10.0, transport=None, verify=True)
-from_env: TokenProvider = TokenProvider.from_env()
-from_profile: TokenProvider = TokenProvider.from_env(profile="uat", timeout=5.0, on_store_error="raise")
-token: Token = provider.token()
-text: str = token.access_token
-end: datetime = token.expires_at
-provider.invalidate(token)
-provider.reset()
-provider.close()
-auth: EnkashAuth = EnkashAuth(provider, origins=())
-client = httpx.Client(auth=EnkashAuth.from_env(origins=["https://api"]))
-async_client = httpx.AsyncClient(auth=auth)
-with EnkashAuth.from_env(timeout=5.0) as closing:
-    checked: EnkashAuth = closing
-second_client = httpx2.Client(auth=auth)
-session = requests.Session()
-session.auth = EnkashRequestsAuth.from_env(origins=["https://api"])
-
-
-async def third() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(middlewares=[EnkashMiddleware(provider, ["https://api"])])
-
-
-from_a_function: TokenProvider = TokenProvider(lambda: creds)
-second_async_client = httpx2.AsyncClient(auth=auth)
 
 
 def hear(event: events.Event) -> None:
@@ -49,12 +24,30 @@ def hear(event: events.Event) -> None:
     print(event.kind, event.seconds, event.grants)
 
 
-watched: TokenProvider = TokenProvider(creds, on_event=hear)
+provider: TokenProvider = TokenProvider(
+    creds, store=None, timeout=10.0, transport=None, verify=True, on_event=hear, on_store_error="continue"
+)
+from_a_function: TokenProvider = TokenProvider(lambda: creds)
+from_env: tuple[TokenProvider, EnkashAuth] = (TokenProvider.from_env(), EnkashAuth.from_env())
+from_profile: TokenProvider = TokenProvider.from_env(profile="uat", timeout=5.0, on_store_error="raise")
+token: Token = provider.token()
+shown: tuple[str, datetime] = (token.access_token, token.expires_at)
+provider.invalidate(token)
+provider.reset()
+provider.close()
+
+auth: EnkashAuth = EnkashAuth(provider, origins=())
+with EnkashAuth.from_env(origins=["https://api"], timeout=5.0) as closing:
+    checked: EnkashAuth = closing
+clients = (httpx.Client(auth=auth), httpx2.Client(auth=auth))
+async_clients = (httpx.AsyncClient(auth=auth), httpx2.AsyncClient(auth=auth))
+session = requests.Session()
+session.auth = EnkashRequestsAuth.from_env(origins=["https://api"])
 
 
-async def main() -> Token:
-    """Return a token on a loop."""
-    return await provider.atoken()
+async def main() -> tuple[Token, aiohttp.ClientSession]:
+    """Return a token on a loop, and a session."""
+    return await provider.atoken(), aiohttp.ClientSession(middlewares=[EnkashMiddleware(provider, ["https://api"])])
 
 
 def handle(error: errors.EnkashAuthError) -> float | int | None:
