@@ -127,7 +127,7 @@ def watch(session: nox.Session) -> None:
 def api(session: nox.Session) -> None:
     """Report what changed in the wrapper's public API since the last release; `-- --against REF`."""
     _install(session, "package", "generate")
-    session.run("python", "tools/judge.py", *session.posargs)
+    session.run("python", "tools/generate.py", "--api", *session.posargs)
 
 
 @nox.session
