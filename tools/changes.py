@@ -21,7 +21,12 @@ _RULES = {
     "": Level.MAJOR,
 }
 # These leave fewer values than there were: it type-checks, and an answer with any other is rejected.
-_RISKY = r"added [^=]*/(enum|const) = |added [^=]* = .*'(enum|const)': |removed .*/enum/[^/]+ = |changed .*/const = "
+_RISKY = (
+    r"added [^=]*/(enum|const) = ",
+    r"added [^=]* = .*'(enum|const)': ",
+    r"removed .*/enum/[^/]+ = ",
+    r"changed .*/const = ",
+)
 
 
 class Change(NamedTuple):
@@ -46,8 +51,8 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
         values = [_shown(facts[path]) for facts in (old, new) if path in facts and (path[1:] or what == "changed")]
         line = f"- {'**breaks callers:** ' * (level is Level.MAJOR)}{where} {what}"
         line += ": " * any(values) + " → ".join(code(value) for value in values if value)
-        risky = " (risky: any other value would be rejected)" * bool(re.match(_RISKY, f"{what} {text}", re.DOTALL))
-        found.append(Change(level, path, line + risky))
+        risky = any(re.match(pattern, f"{what} {text}", re.DOTALL) for pattern in _RISKY)
+        found.append(Change(level, path, line + " (risky: any other value would be rejected)" * risky))
     return sorted(found, key=lambda one: (-one.level, one.path))
 
 
