@@ -70,7 +70,7 @@ EDITS = [
     ("  /a:", '  "/`\\n\\e":', ["!POST /a removed", r"POST / \n\x1b added"]),  # one line, without marks of its own
     ("operationId: a", "tags: [x, y]\n      operationId: a", ["!POST /a, tags changed: default → x"]),
     ("operationId: a", "tags: [default, y]\n      operationId: a", []),
-    (QUERY, f"{QUERY}, {{name: r}}", ["POST /a, parameters.r added"]),
+    (QUERY, f"{QUERY}, {{name: r, schema: {{$ref: '#/components/schemas/S'}}}}", ["POST /a, parameters.r added"]),
     (QUERY, f"{QUERY}, {{name: r, required: true}}", ["!POST /a, parameters.r added"]),
     (QUERY, f"{QUERY}, {{$ref: '#/components/schemas/S'}}", ["!POST /a, parameters.1 added"]),
     ("    post:", "    parameters: [{name: r, required: true}]\n    post:", ["!POST /a, path.parameters added"]),

@@ -14,7 +14,7 @@ _RULES = {
     r"[^/]+ = ": Level.MINOR,  # an operation, a component, a module, a class, a function
     r"[^/]+/(\.|base )": Level.MINOR,  # of Python: an attribute, a base class
     r"[^/]+/\((\*|.* = .* = )": Level.MINOR,  # a parameter with a default
-    r".*/parameters(/[^/]+)? = .*('required': True|'\$ref')": Level.MAJOR,
+    r".*/parameters(/[^/]+)? = (.*'required': True|(\[|.*, )?\{'\$ref')": Level.MAJOR,
     r".*/(deprecated|enum/[^/]+) = ": Level.MINOR,
     r".*/properties/[^/]+/[^/]+ = ": Level.MAJOR,  # a limit of a field
     rf".*/({_MAPS})(/[^/]+)? = ": Level.MINOR,
