@@ -28,7 +28,8 @@ def load(text: bytes | str, name: object = SPEC) -> Tree:
                 other = named.setdefault(re.sub(r"[\W_]", "", str(node)).lower(), path[0])
                 wrong += [f"operationId {node!r} of {path[0]!r} is taken by {other!r}"] if other != path[0] else []
     except (AttributeError, TypeError):
-        wrong = ["the document is not a mapping, or a part that must be one"]
+        empty = [".".join(path) for path, node in walk(document) if node is None]
+        wrong = [f"{', '.join(empty) or 'the document'} is not a mapping"]
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that no calendar has; a node in itself
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
