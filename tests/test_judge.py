@@ -20,7 +20,7 @@ paths:
       parameters: [{name: q, in: query}]
       requestBody: {required: true, content: {text/plain: {schema: {type: string}}}}
       responses: {'200': {content: {application/json: {schema: {$ref: '#/components/schemas/S'}}}}}
-components: {schemas: {S: {required: [x], properties: {
+components: {x-note: text, schemas: {S: {required: [x], properties: {
   x: {type: string}, y: {items: {type: integer}}, z: {enum: [a, b]}, w: {const: a}, v: {oneOf: [{type: string}]}}}}}
 """
 CODE = """
@@ -74,7 +74,7 @@ EDITS = [
     (QUERY, f"{QUERY}, {{$ref: '#/components/schemas/S'}}", ["!POST /a, parameters.1 added"]),
     ("    post:", "    parameters: [{name: r, required: true}]\n    post:", ["!POST /a, path.parameters added"]),
     ("{'200'", "{'404': {description: d}, '200'", ["POST /a, responses.404 added"]),
-    ("1.0.0", "2.0.0", []),
+    ("version: 1.0.0}\npaths:", "version: 2.0.0}\npaths:\n  x-note: text", []),
     ("a: int, *", "a: int, c: int, *", ["!p.m.call, (c) added: no. 2: int"]),
     ("a: int, *", "a: int, c: int = 0, *", ["p.m.call, (c) added: no. 2: int = 0"]),
     ("a: int, *", "c: int = 0, a: int = 0, *", ["!p.m.call, (a) changed: no. 1: int → no. 2", "p.m.call, (c) added"]),
