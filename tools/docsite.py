@@ -38,32 +38,21 @@ class Page(HTMLParser):
             self.loads += [given[name] for name in ("src", "href", "data", "poster") if name in given]
 
 
-def _foreign(url: str) -> bool:
-    return bool(urlsplit(url).netloc)
-
-
 def dead_links(site: Path) -> list[str]:
-    """Return the links of the site whose page, file or anchor is missing, and the resources from other hosts."""
-    pages = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
-    problems, vendor = [], site.resolve() / "vendor"
-    for path, page in pages.items():
+    """Return what the pages link to and lack, or load from other hosts; Zensical itself checks the anchors."""
+    problems, vendor = [], site / "vendor"
+    for path in site.rglob("*.html"):
+        page, here = Page(path.read_text(encoding="utf-8")), path.relative_to(site).as_posix()
         if not page.walled:
-            problems.append(f"{path.relative_to(site.resolve())} has no Content-Security-Policy")
+            problems.append(f"{here} has no Content-Security-Policy")
         if path.name == "404.html":
             continue  # its links are relative to the site's URL
-        here = path.relative_to(site.resolve()).as_posix()
-        problems += [f"{here} loads {url}" for url in page.loads if _foreign(url)]
-        for link in page.links + page.loads:
-            parts = urlsplit(link)
-            if parts.scheme or parts.netloc:
-                continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            target = target / "index.html" if target.is_dir() else target
-            if vendor in target.parents and not vendor.exists():
-                continue  # not built without node
-            lost = parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].ids
-            if not target.exists() or lost:
-                problems.append(f"{here} links to {link}; that is missing")
+        problems += [f"{here} loads {url}" for url in page.loads if urlsplit(url).netloc]
+        for url in page.links + page.loads:
+            target = (path.parent / unquote(urlsplit(url).path)).resolve()
+            known = target.exists() or (vendor.resolve() in target.parents and not vendor.exists())  # without node
+            if not (known or urlsplit(url).scheme or urlsplit(url).netloc):
+                problems.append(f"{here} links to {url}; that is missing")
     for style in site.rglob("*.css"):
         loads = re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]+)", style.read_text(encoding="utf-8"))
         problems += [f"{style.relative_to(site)} loads {url}" for url in loads]
@@ -72,13 +61,8 @@ def dead_links(site: Path) -> list[str]:
 
 def dead_mentions(root: Path, site: Path) -> list[str]:
     """Return the links and file names in the repository's pages whose file or anchor is missing."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split()
     files = {*listed, *(str(parent) + "/" for name in listed for parent in Path(name).parents)}
     folders = {name.partition("/")[0] for name in listed if "/" in name}
     problems = []
@@ -88,7 +72,7 @@ def dead_mentions(root: Path, site: Path) -> list[str]:
         problems += [f"{path.name} names {name}; that is missing" for name in mentioned if name not in files]
         for link in _LINK.findall(text) if path.parent == root else ():
             name, _, anchor = link.partition("#")
-            if _foreign(link) or not name:
+            if urlsplit(link).netloc or not name:
                 continue
             page = site / Path(name).relative_to("docs").with_suffix("") / "index.html" if name[:5] == "docs/" else None
             if not (root / name).exists():

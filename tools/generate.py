@@ -1,5 +1,6 @@
 """Generates the client from the spec, unless it is up to date, and reports what changed since a git ref."""
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -9,52 +10,47 @@ from pathlib import Path
 
 try:  # these imports take most of a second; Ctrl-C must be quiet then, too
     import codegen
-    import gate
+    import facts
     import judge
-    import spec_facts
 except KeyboardInterrupt:
     sys.exit(130)
 
-# the last: a read-only folder, a full disk
-FAILURES = spec_facts.SpecError, codegen.GenerationError, judge.JudgementError, OSError
+ROOT = Path(__file__).resolve().parents[1]
+FAILURES = codegen.GenerationError, OSError  # the latter: a read-only folder, a full disk
 
 
 def once(root: Path, against: str | None) -> int:
     """Update generated/. Return 0 if the wrapper fits it; if not, print why."""
     try:
-        spec_facts.read(root / codegen.SPEC)
+        facts.load((root / codegen.SPEC).read_bytes())
         if codegen.is_current(root):
             print("generated/ is up to date", flush=True)
         else:
             codegen.regenerate(root, Path(sys.executable).parent)
             print("generated/ is new", flush=True)
     except FAILURES as error:
-        print(f"{_text(error)}\ngenerated/ is unchanged", file=sys.stderr)
+        print(f"{error}\ngenerated/ is unchanged", file=sys.stderr)
         return 1
-    return judge.tell(root, against, client=True)
+    return tell(root, against, client=True)
+
+
+def tell(root: Path, against: str | None, *, client: bool) -> int:
+    """Print the report on the spec, or on the wrapper's API; return 0 if the wrapper type-checks."""
+    text, sound = judge.report(root, against, client=client)
+    print(text, flush=True)
+    return 0 if sound else 1
 
 
 def check(root: Path) -> int:
     """Return 0 if generated/ is what the spec generates and `info.version` allows it; if not, print why."""
-    try:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-            spec_facts.read(root / codegen.SPEC)
-            codegen.generate_into(root, Path(sys.executable).parent, fresh := Path(scratch, "fresh"))
-            wrong = codegen.differences(fresh, root / codegen.TARGET)
-        passes, said = (False, _drifted(wrong)) if wrong else gate.check(root)
-    except FAILURES as error:
-        passes, said = False, _text(error)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        facts.load((root / codegen.SPEC).read_bytes())
+        codegen.generate_into(root, Path(sys.executable).parent, fresh := Path(scratch, "fresh"))
+        wrong = codegen.differences(fresh, root / codegen.TARGET)
+    lines = ["generated/ is not what the spec generates:", *wrong, "run nox -s generate, and commit what it writes"]
+    passes, said = (False, "\n".join(lines)) if wrong else judge.gate(root)
     print(said, file=sys.stdout if passes else sys.stderr)
     return 0 if passes else 1
-
-
-def _drifted(wrong: list[str]) -> str:
-    lines = ["generated/ is not what the spec generates:", *wrong, "run nox -s generate, and commit what it writes"]
-    return "\n".join(lines)
-
-
-def _text(error: Exception) -> str:
-    return f"{codegen.SPEC}: {error}" if isinstance(error, spec_facts.SpecError) else str(error)
 
 
 def forever(root: Path, against: str | None) -> int:
@@ -78,17 +74,23 @@ def forever(root: Path, against: str | None) -> int:
 
 
 if __name__ == "__main__":
-    parser = judge.parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--against", metavar="REF", help="default: the last release's tag; before the first, HEAD")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--watch", action="store_true", help="again on each save of the spec")
-    kind.add_argument(
-        "--check",
-        action="store_true",
-        help="only compare generated/ with what the spec generates, and judge info.version",
-    )
+    kind.add_argument("--check", action="store_true", help="only compare generated/ with the spec, judge info.version")
+    kind.add_argument("--api", action="store_true", help="only report what changed in the wrapper's public API")
     given = parser.parse_args()
     try:
-        ended = check(judge.ROOT) if given.check else (forever if given.watch else once)(judge.ROOT, given.against)
+        if given.check:
+            ended = check(ROOT)
+        elif given.api:
+            ended = tell(ROOT, given.against, client=False)
+        else:
+            ended = (forever if given.watch else once)(ROOT, given.against)
+    except FAILURES as error:
+        print(error, file=sys.stderr)
+        ended = 1
     except KeyboardInterrupt:
         if not given.watch:  # the run itself reports it
             print("interrupted: generated/ is unchanged, or completely new", file=sys.stderr)

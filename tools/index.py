@@ -37,38 +37,30 @@ class Shape(NamedTuple):
     kind: str
     like: str
     upload: str
-    simple: str
     user: str = ""
+    simple: str = ""  # if not below that for uploads
 
 
+_GROUP = "{0}/groups/{1}/-/packages/pypi/simple/"  # which lists what its projects take
 SHAPES = (
-    Shape(
-        "GitLab",
-        r"(.+/api/v4)/projects/([^/]+)(/.*)?",
-        *(f"{{0}}/projects/{{1}}/packages/pypi{s}" for s in ("", "/simple/")),
-    ),
-    Shape(
-        "GitLab",
-        r"(.+/api/v4)/groups/([^/]+)(/.*)?",
-        "{0}/projects/ID/packages/pypi",
-        "{0}/groups/{1}/-/packages/pypi/simple/",
-    ),
-    Shape("Gitea", r"(.+/api/packages/[^/]+)(/.*)?", "{0}/pypi", "{0}/pypi/simple/"),
-    Shape("Artifactory", r"(.+)/api/pypi/([^/]+)(/.*)?", "{0}/api/pypi/{1}", "{0}/api/pypi/{1}/simple/"),
-    Shape("Artifactory", r"(.+/artifactory)/([^/]+)(/.*)?", "{0}/api/pypi/{1}", "{0}/api/pypi/{1}/simple/"),
-    Shape("Azure", r"(.+/_packaging/[^/]+)(/.*)?", "{0}/pypi/upload/", "{0}/pypi/simple/", "VssSessionToken"),
-    Shape("CodeArtifact", r"(.+\.codeartifact\.[^/]+/pypi/[^/]+)(/.*)?", "{0}/", "{0}/simple/", "aws"),
-    Shape("Google", r"(.+-python\.pkg\.dev/[^/]+/[^/]+)(/.*)?", "{0}/", "{0}/simple/", "oauth2accesstoken"),
-    Shape("Nexus", r"(.+/repository/[^/]+)(/.*)?", "{0}/", "{0}/simple/"),
-    Shape("", r"(.+)", "{0}/", "{0}/simple/"),  # every other, pypiserver for example
+    Shape("GitLab", r"(.+/api/v4)/projects/([^/]+)(/.*)?", "{0}/projects/{1}/packages/pypi"),
+    Shape("GitLab", r"(.+/api/v4)/groups/([^/]+)(/.*)?", "{0}/projects/ID/packages/pypi", simple=_GROUP),
+    Shape("Gitea", r"(.+/api/packages/[^/]+)(/.*)?", "{0}/pypi"),
+    Shape("Artifactory", r"(.+)/api/pypi/([^/]+)(/.*)?", "{0}/api/pypi/{1}"),
+    Shape("Artifactory", r"(.+/artifactory)/([^/]+)(/.*)?", "{0}/api/pypi/{1}"),
+    Shape("Azure", r"(.+/_packaging/[^/]+)(/.*)?", "{0}/pypi/upload/", "VssSessionToken", "{0}/pypi/simple/"),
+    Shape("CodeArtifact", r"(.+\.codeartifact\.[^/]+/pypi/[^/]+)(/.*)?", "{0}/", "aws"),
+    Shape("Google", r"(.+-python\.pkg\.dev/[^/]+/[^/]+)(/.*)?", "{0}/", "oauth2accesstoken"),
+    Shape("Nexus", r"(.+/repository/[^/]+)(/.*)?", "{0}/"),
+    Shape("", r"(.+)", "{0}/"),  # every other, pypiserver for example
 )
 
 
 def shape(url: str) -> Shape:
     """Return the URLs of an index of the kind that this URL resembles."""
-    found = next((row, match) for row in SHAPES if (match := re.fullmatch(row.like, url.rstrip("/"))))
-    row, groups = found[0], found[1].groups()
-    return row._replace(upload=row.upload.format(*groups), simple=row.simple.format(*groups))
+    row, match = next((row, match) for row in SHAPES if (match := re.fullmatch(row.like, url.rstrip("/"))))
+    upload, simple = (text.format(*match.groups()) for text in (row.upload, row.simple))
+    return row._replace(upload=upload, simple=simple or f"{upload.rstrip('/')}/simple/")
 
 
 class Index:
@@ -204,9 +196,8 @@ def _login(url: str, user: str | None, password: str | None) -> Login | None:
     for program in dict.fromkeys(filter(None, programs)):
         for service in (url, urlsplit(url).netloc):
             words = ["get", service, user] if user else ["--mode", "creds", "get", service]
-            done = subprocess.run(
-                [program, *words], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-            )
+            command = [program, *words]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
             if done.returncode == 0 and (lines := done.stdout.splitlines()):
                 return user or lines[0], lines[-1]
         if done.stderr:
@@ -241,19 +232,18 @@ def _good(answer: requests.Response) -> bool:
 
 def _refusal(answer: requests.Response, to: str) -> str:
     """Say in one line what the index said, without the credentials that it may repeat, and what to do."""
-    like, said, path = shape(answer.url), answer.content.decode(errors="replace"), urlsplit(answer.url).path
-    right, fits = like.simple, answer.url.startswith(like.simple)
-    if answer.request.method == "POST":
-        right, fits = like.upload, answer.url == like.upload
+    like, said = shape(answer.url), answer.content.decode(errors="replace")  # not `text`, which may take Latin-1
+    status, url, posted = answer.status_code, urlsplit(answer.url), answer.request.method == "POST"
+    fits = answer.url == like.upload if posted else answer.url.startswith(like.simple)
     todo = ". Compare this URL with the table in docs/release.md"
     if like.kind and not fits:
-        todo = f". On {like.kind} that is {right}"
-    if answer.status_code == 401:
-        todo = ". Set TWINE_USERNAME and TWINE_PASSWORD, or a keyring"
-    elif answer.status_code == 403:
-        todo = ". These credentials may not do that, or the password is wrong"
-    elif answer.status_code == 400 or answer.status_code > 405:
+        todo = f". On {like.kind} that is {like.upload if posted else like.simple}"
+    if status == 400 or status > 405:
         todo = ""
+    todo = {
+        401: ". Set TWINE_USERNAME and TWINE_PASSWORD, or a keyring",
+        403: ". These credentials may not do that, or the password is wrong",
+    }.get(status, todo)
     if answer.headers.get("elsewhere"):
         target = urlsplit(urljoin(answer.url, answer.headers["elsewhere"]))
         said = f"it sends this on to {target.netloc}{target.path}, maybe a login page"
@@ -263,13 +253,11 @@ def _refusal(answer: requests.Response, to: str) -> str:
     else:
         said = html.unescape(re.sub(r"(?is)<(head|style|script)\b.*?</\1>|<[^>]+>", " ", said))
     said = " ".join("".join(c if c.isprintable() else " " for c in said).split())
-    said = re.sub(rf"^(Error: )?{answer.status_code} {re.escape(answer.reason)} ?", "", said) or answer.reason
+    said = re.sub(rf"^(Error: )?{status} {re.escape(answer.reason)} ?", "", said) or answer.reason
     basic = answer.request.headers.get("Authorization", "").removeprefix("Basic ")
     for secret in filter(None, (basic, base64.b64decode(basic).decode(errors="replace").partition(":")[2])):
         said = said.replace(secret, "***")
-    return (
-        f"{urlsplit(answer.url).netloc} answered {answer.status_code} to {to} at {path}: {said[:300].rstrip('.')}{todo}"
-    )
+    return f"{url.netloc} answered {status} to {to} at {url.path}: {said[:300].rstrip('.')}{todo}"
 
 
 def _messages(found: Any) -> str:

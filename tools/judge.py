@@ -1,6 +1,6 @@
-"""Reports what changed since a git ref: `python tools/judge.py [--against REF]`, for the wrapper's public API."""
+"""What a reviewer needs to know: what changed since a git ref, what no longer fits, and which version follows."""
 
-import argparse
+import json
 import re
 import shutil
 import subprocess
@@ -10,51 +10,53 @@ from pathlib import Path
 
 from griffe import GriffeError
 
-import api_facts
-import changes
-import spec_facts
-from changes import Change, Level
-from codegen import PACKAGE, SPEC, TARGET, differences
+import facts
+from changes import Change, Level, code, compare
+from codegen import PACKAGE, SPEC, TARGET, GenerationError, differences
 
-ROOT = Path(__file__).resolve().parents[1]
-WRAPPER = "enkash_auth"
-GATEWAY = Path("wrapper", WRAPPER, "_signin", "gateway.py")  # the only importer of the generated client
-NUMBERS = {"The spec": "the spec's `info.version`", "The wrapper's public API": "the package's `version`"}
+WRAPPER = Path("wrapper", "enkash_auth")
+GATEWAY = WRAPPER / "_signin" / "gateway.py"  # the only importer of the generated client
 
 
-class JudgementError(Exception):
-    """The tree to compare with is missing, or git refuses to give it."""
-
-
-def _git(root: Path, *arguments: str) -> bytes | None:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
-    except FileNotFoundError:
-        return None
-    if b"safe.directory" in done.stderr:  # in every language
-        todo = f"git config --global --add safe.directory {root.resolve()}"
-        raise JudgementError(f"git refuses this clone, because another user owns it: {todo}")
+def _git(root: Path, *words: str) -> str | None:
+    done = subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", check=False)
+    if "safe.directory" in done.stderr:  # in every language
+        raise GenerationError(f"git refuses this clone: {' '.join(done.stderr.split())}")
     return done.stdout if done.returncode == 0 else None
 
 
 def reference(root: Path, wanted: str | None) -> str | None:
     """Return the ref to compare with: the wanted one, else the last release's tag, else HEAD; None without a commit."""
-    ref = wanted
-    if ref is None:
-        tag = _git(root, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
-        ref = tag.decode().strip() if tag else "HEAD"
-    if _git(root, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{ref}^{{commit}}") is None:
-        if wanted is None:
-            return None
-        raise JudgementError(f"--against: there is no commit {wanted!r}")
-    return ref
+    tag = None if wanted else _git(root, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
+    ref = wanted or (tag or "HEAD").strip()
+    if _git(root, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{ref}^{{commit}}") is not None:
+        return ref
+    if wanted:
+        raise GenerationError(f"--against: there is no commit {wanted!r}")
+    return None
 
 
-def unpack(root: Path, ref: str, folder: Path) -> None:
-    """Put the tree of `ref` into `folder`."""
-    if _git(root, "archive", "--output", str(folder / "tree.zip"), ref) is None:
-        raise JudgementError(f"git cannot give the tree of {ref!r}")
-    shutil.unpack_archive(folder / "tree.zip", folder)
+def contract(root: Path, ref: str) -> tuple[list[Change], facts.Tree, facts.Tree]:
+    """Return what changed in the spec since `ref`, the spec as it was, and as it is."""
+    after = facts.load((root / SPEC).read_bytes())
+    before = facts.load(_git(root, "show", f"{ref}:{SPEC.as_posix()}") or "{}", f"{SPEC} of {ref}")
+    found = compare(facts.of_spec(before), facts.of_spec(after))
+    prose = Change(Level.PATCH, ("document",), "- `document` changed in its prose, examples or `info` only")
+    return found or [prose] * (before != after), before, after
+
+
+def wrapper(root: Path, ref: str) -> list[Change]:
+    """Return what changed in the wrapper's public API since `ref`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        _git(root, "archive", "--output", f"{scratch}/tree.zip", ref)
+        shutil.unpack_archive(f"{scratch}/tree.zip", scratch)
+        try:
+            found = compare(*(facts.of_python(tree / WRAPPER.parent, WRAPPER.name) for tree in (Path(scratch), root)))
+        except GriffeError as error:
+            raise GenerationError(f"no report: a Python file cannot be read: {error}") from None
+        inside = {WRAPPER: "changed inside; its API did not", TARGET: "changed: nox -s generate says how"}
+        other = [place for place in inside if differences(scratch / place, root / place)]
+    return found or [Change(Level.PATCH, (), f"- `{place}` {inside[place]}") for place in other]
 
 
 def type_errors(root: Path) -> list[str]:
@@ -64,77 +66,51 @@ def type_errors(root: Path) -> list[str]:
     errors = (done.stdout + done.stderr).splitlines() if done.returncode != 0 else []
     # mypy overlooks a lost module where an older client is installed: it looks for each module by itself
     for number, line in enumerate((root / GATEWAY).read_text(encoding="utf-8").splitlines(), 1):
-        if found := re.match(rf"from ({PACKAGE}[\w.]*) import ", line):
-            path = root / TARGET / found[1].replace(".", "/")
-            if not (path.is_dir() or path.with_suffix(".py").is_file()):
-                errors.append(f"{GATEWAY.as_posix()}:{number}: error: {line.split()[1]} is gone")
+        name = line.split()[1] if line.startswith(f"from {PACKAGE}") else PACKAGE
+        if not [*(root / TARGET).glob(f"{name.replace('.', '/')}*")]:
+            errors.append(f"{GATEWAY.as_posix()}:{number}: error: {name} is gone")
     return errors
 
 
-def since(ref: str, wanted: str | None) -> str:
-    """Return what a report compares with, in the words of docs/release.md."""
-    if wanted is not None:
-        return f"since {changes.code(ref)}"
-    return f"since the last {'commit' if ref == 'HEAD' else 'release'}, {changes.code(ref)}"
-
-
-def render(compared: str | None, title: str, found: list[Change], errors: list[str], risks: list[Change]) -> str:
-    """Return the report in Markdown."""
-    lines = [f"## What changed {compared or 'is not known: there is no commit to compare with'}"]
-    if compared:
-        lines += ["", f"### {title}", "", *(map(changes.line, found) if found else ["Nothing."])]
-    lines += ["", "### Does the wrapper type-check?", "", "**No**, fix these lines:" if errors else "Yes."]
-    if errors:
-        lines += ["", *(f"    {error}" for error in errors)]
-    if risks:
-        lines += ["", "### Risky, though it type-checks: an answer with any other value would be rejected", ""]
-        lines += map(changes.line, risks)
-    level = changes.bump(found).name.lower() if compared else "not known"
-    return "\n".join([*lines, "", f"### Bump of {NUMBERS[title]}: {level}", ""])
-
-
 def report(root: Path, against: str | None, *, client: bool) -> tuple[str, bool]:
-    """Return the report on the spec (or on the wrapper) and whether the wrapper type-checks."""
-    ref, title = reference(root, against), "The spec" if client else "The wrapper's public API"
-    found, risks = list[Change](), list[Change]()
-    if ref is not None:
-        with tempfile.TemporaryDirectory() as scratch:
-            unpack(root, ref, old := Path(scratch))
-            if client:
-                before = (old / SPEC).read_text(encoding="utf-8") if (old / SPEC).is_file() else ""
-                after = (root / SPEC).read_text(encoding="utf-8")
-                try:
-                    found, risks = spec_facts.changes(before, after), spec_facts.risks(before, after)
-                except spec_facts.SpecError as error:  # the new document is valid: a client was generated from it
-                    raise JudgementError(f"{SPEC} as it was: {error}") from None
-            else:
-                found = api_facts.changes(old / "wrapper", root / "wrapper", WRAPPER)
-                if not found and differences(old / TARGET, root / TARGET):  # a wheel with another client in it
-                    found = [Change(Level.PATCH, PACKAGE, "", "changed: nox -s generate says how")]
+    """Return what there is to say of the spec (or of the wrapper's API), and whether the wrapper type-checks."""
+    title, number = ("spec", "spec's `info.version`") if client else ("wrapper's public API", "package's `version`")
+    ref = reference(root, against)
+    found = [] if ref is None else contract(root, ref)[0] if client else wrapper(root, ref)
+    last = "" if against else f"the last {'commit' if ref == 'HEAD' else 'release'}, "
+    said = [f"## What changed {f'since {last}{code(ref)}' if ref else 'is not known: no commit to compare with'}"]
+    said += [f"### The {title}", "\n".join(one.line for one in found) or "Nothing."] if ref else []
     errors = type_errors(root)
-    return render(since(ref, against) if ref else None, title, found, errors, risks), not errors
+    said += ["### Does the wrapper type-check?", "**No**, fix these lines:" if errors else "Yes."]
+    said += ["\n".join(f"    {error}" for error in errors)] if errors else []
+    bump = max((one.level for one in found), default=Level.NONE).name.lower() if ref else "not known"
+    return "\n\n".join([*said, f"### Bump of the {number}: {bump}"]), not errors
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """Return the options that all reports share."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--against", metavar="REF", help="default: the last release's tag; before the first, HEAD")
-    return made
+def gate(root: Path) -> tuple[bool, str]:
+    """Return whether `info.version` allows what breaks callers since the last release, and what there is to say."""
+    release = reference(root, None)
+    if release in (None, "HEAD"):
+        todo = "where there was a release, fetch its tag and the history: git fetch --tags --unshallow"
+        return True, f"not gated: without a release's tag nobody knows whether info.version must be raised; {todo}"
+    wrong = verdict(*contract(root, release), release)
+    return not wrong, wrong or f"info.version fits what changed since {release}"
 
 
-def tell(root: Path, against: str | None, *, client: bool) -> int:
-    """Print the report; return 1 if the wrapper does not type-check or the tree to compare with is missing."""
-    try:
-        text, sound = report(root, against, client=client)
-    except JudgementError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except GriffeError as error:
-        print(f"no report: a Python file cannot be read: {error}", file=sys.stderr)
-        return 1
-    print(text, flush=True)
-    return 0 if sound else 1
-
-
-if __name__ == "__main__":
-    sys.exit(tell(ROOT, parser(__doc__).parse_args().against, client=False))
+def verdict(found: list[Change], before: facts.Tree, after: facts.Tree, release: str) -> str:
+    """Return why these changes of the spec must not pass; "" if the version or a person's word allows them."""
+    old, new, allowed = before["info"]["version"], after["info"]["version"], []
+    was, now = ([int(part) for part in re.findall(r"\d+", str(version))[:2]] for version in (old, new))
+    match after["info"].get("x-overruled"):
+        case {"since": since, "breaks": [*owners], "because": str(why)} if since == release and why:
+            allowed = owners
+    left = [one for one in found if one.level is Level.MAJOR and one.path[0] not in allowed]
+    if not left or now[:1] > was[:1] or (was[:1] == [0] and now > was):  # below 1.0, a minor version may break callers
+        return ""
+    owners = json.dumps(list(dict.fromkeys(one.path[0] for one in left)))  # YAML, whatever a name holds
+    return "\n".join([
+        f"{SPEC}: info.version is {new}, and was {old} in {release}; since then callers break:",
+        *(one.line for one in left),
+        f"raise info.version; or let a person overrule this in the spec: info.x-overruled with `since: {release}`, "
+        f"`breaks: {owners}` and `because`; then run nox -s generate",
+    ])  # fmt: skip

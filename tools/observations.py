@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ from attrs import field, frozen
 from enkash_auth._signin.answers import read_body
 
 FOLDER, PAGE = Path("spec", "observations"), Path("docs", "server.md")
-_BEGIN, _END = (
-    "<!-- observations: `nox -s contract` writes what follows -->\n\n",
-    "\n<!-- end of the observations -->\n",
-)
+_BEGIN = "<!-- observations: `nox -s contract` writes what follows -->\n\n"
+_END = "\n<!-- end of the observations -->\n"
 _NONE = """Nothing yet: of EnKash's own server nothing was observed on the wire. Whoever has an account runs this:
 
 ```bash
@@ -53,8 +50,9 @@ class Answered:
 def describe(answer: Answered, secrets: Iterable[str]) -> Observation:
     """Return status, media type, OAuth error code, challenges, names, types and life; no name that holds a secret."""
     body = answer.json()
-    hidden = [*secrets, *(text for text in _texts(body) if len(text) > 15)]
-    fields = dict(_fields(body, hidden))
+    hidden = [*secrets, *(text for _, text in _walk([body]) if isinstance(text, str) and len(text) > 15)]
+    named = [(path, part) for path, part in _walk(body) if all(isinstance(name, str) for name in path)]
+    fields = {".".join(_name(name, hidden) for name in path): _TYPES.get(type(part), "null") for path, part in named}
     life = next((body[name] for name in ("expires_in", "expiresIn") if name in fields), None)
     found = {
         "status": answer.status,
@@ -69,18 +67,10 @@ def describe(answer: Answered, secrets: Iterable[str]) -> Observation:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _texts(node: Any) -> Iterator[str]:
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, dict | list):
-        for part in node.values() if isinstance(node, dict) else node:
-            yield from _texts(part)
-
-
-def _fields(node: Any, hidden: list[str], inside: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in node.items() if isinstance(node, dict) else ():
-        yield inside + _name(name, hidden), _TYPES.get(type(value), "null")
-        yield from _fields(value, hidden, f"{inside}{_name(name, hidden)}.")
+def _walk(node: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    for name, part in node.items() if isinstance(node, dict) else enumerate(node, 1) if isinstance(node, list) else ():
+        yield (*path, name), part
+        yield from _walk(part, (*path, name))
 
 
 def _name(name: str, hidden: Iterable[str]) -> str:
@@ -95,21 +85,9 @@ def _casing(names: Iterable[str]) -> str | None:
     return kinds.pop() if len(kinds) == 1 else "mixed" if kinds else None
 
 
-def to_toml(seen: Observation) -> str:
-    """Return an observation as TOML: scalars first, then each answer and its fields."""
-    lines = [f"{name} = {json.dumps(value)}" for name, value in seen.items() if name != "answers"]
-    for answer in seen["answers"]:
-        lines += ["", "[[answers]]", *(f"{k} = {json.dumps(v)}" for k, v in answer.items() if k != "fields")]
-        lines += [
-            "[answers.fields]",
-            *(f"{json.dumps(name)} = {json.dumps(v)}" for name, v in answer["fields"].items()),
-        ]
-    return "\n".join(lines) + "\n"
-
-
 def read(root: Path) -> list[Observation]:
     """Return the saved observations, by host, oldest first."""
-    found = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (root / FOLDER).glob("*.toml")]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in (root / FOLDER).glob("*.json")]
     return sorted(found, key=lambda one: (one["host"], one["date"], issued(one)))
 
 
@@ -121,9 +99,9 @@ def issued(seen: Observation) -> bool:
 def save(root: Path, seen: Observation) -> Path:
     """Write an observation into its file, and all of them into docs/server.md."""
     refused = "" if issued(seen) else "-refused"
-    path = root / FOLDER / f"{seen['host'].replace(':', '_')}-{seen['date']}{refused}.toml"
+    path = root / FOLDER / f"{seen['host'].replace(':', '_')}-{seen['date']}{refused}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(to_toml(seen), encoding="utf-8")
+    path.write_text(json.dumps(seen, indent=2) + "\n", encoding="utf-8")
     page = (root / PAGE).read_text(encoding="utf-8")
     (root / PAGE).write_text(on_page(page, read(root)), encoding="utf-8")
     return path.relative_to(root)
@@ -154,15 +132,13 @@ def second(seen: Observation) -> str:
 
 def changes(old: Observation, new: Observation) -> list[str]:
     """Return what is not as it was observed before."""
-    before, after = dict(_flat(old)), dict(_flat(new))
+    before, after = _flat(old), _flat(new)
     names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return [f"{name}: {before.get(name, 'nothing')} -> {after.get(name, 'nothing')}" for name in names]
 
 
-def _flat(node: Any, inside: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(node, dict | list) and (not inside.endswith("headers") and node):
-        for name, value in node.items() if isinstance(node, dict) else enumerate(node, 1):
-            if name not in ("date", "client", "spec"):
-                yield from _flat(value, f"{inside} {name}".strip().replace("answers", "answer"))
-    else:
-        yield inside, node
+def _flat(seen: Observation) -> dict[str, Any]:
+    said = [(path, part) for path, part in _walk(seen) if path[0] not in ("date", "client")]
+    ends = [(path, part) for path, part in said if path[-1] == "headers" or not isinstance(part, dict | list)]
+    ends = [(path, part) for path, part in ends if "headers" not in path[:-1]]
+    return {" ".join(map(str, path)).replace("answers", "answer"): part for path, part in ends}
