@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -156,8 +157,8 @@ def test_no_value_is_shown_or_saved_even_as_a_name(run: Run, root: Path, caplog:
     leaky["n4canary-drawn-at-random"] = 1
     lines = run(answered(leaky, X_Canary_Pass="canary-value", WWW_Authenticate='Bearer realm="canary-realm"'))
     assert "(hidden)" in "".join(lines)
-    saved = "".join(path.read_text() for path in [*root.rglob("*.json"), root / "docs" / "server.md"])
-    assert '"life": 300' in saved
+    saved = "".join(path.read_text() for path in [*root.rglob("*.toml"), root / "docs" / "server.md"])
+    assert "life = 300" in saved
     assert not [where for where in ("".join(lines), saved, caplog.text) if "canary" in where]
 
 
@@ -198,14 +199,14 @@ def test_an_answer_without_end_is_cut(run: Run) -> None:
 def test_an_outage_is_no_observation(run: Run, root: Path) -> None:
     (said,) = run(answered(b"<p>", 502, Content_Type="text/html"))
     assert said.startswith("UnavailableError: no token from uat.example: status 502")
-    assert not list(root.rglob("*.json"))
+    assert not list(root.rglob("*.toml"))
 
 
 def test_an_outage_of_the_second_sign_in_leaves_the_first_observation(run: Run, server: Server, root: Path) -> None:
     server.answer = lambda _: httpx.Response(502) if len(server.requests) > 1 else httpx.Response(200, json=TOKEN)
     assert run(server.transport)[-1].startswith("UnavailableError: ")
-    (path,) = root.rglob("*.json")
-    assert [answer["life"] for answer in json.loads(path.read_text())["answers"]] == [300]
+    (path,) = root.rglob("*.toml")
+    assert [answer["life"] for answer in tomllib.loads(path.read_text())["answers"]] == [300]
 
 
 def test_a_refusal_with_200_is_said_to_be_one(run: Run) -> None:
@@ -244,7 +245,7 @@ def test_no_password_leaves_that_the_store_forbids(
 
 def test_an_observation_is_saved_read_by_the_next_report_and_on_the_page(run: Run, root: Path, clock: Clock) -> None:
     first = run(sandbox(clock).transport)
-    assert first[-1] == f"saved as spec/observations/{HOST}-2001-09-09.json and on docs/server.md: commit both"
+    assert first[-1] == f"saved as spec/observations/{HOST}-2001-09-09.toml and on docs/server.md: commit both"
     clock.passes(2 * 86_400)
     second = run(sandbox(clock, 86400, casing="camel", sticky=False).transport)
     changed = second[second.index("changed since 2001-09-09:") :]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,21 @@ def _casing(names: Iterable[str]) -> str | None:
     return kinds.pop() if len(kinds) == 1 else "mixed" if kinds else None
 
 
+def to_toml(seen: Observation) -> str:
+    """Return an observation as TOML: scalars first, then each answer and its fields."""
+    lines = [f"{name} = {json.dumps(value)}" for name, value in seen.items() if name != "answers"]
+    for answer in seen["answers"]:
+        lines += ["", "[[answers]]", *(f"{name} = {json.dumps(v)}" for name, v in answer.items() if name != "fields")]
+        lines += [
+            "[answers.fields]",
+            *(f"{json.dumps(name)} = {json.dumps(v)}" for name, v in answer["fields"].items()),
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def read(root: Path) -> list[Observation]:
     """Return the saved observations, by host, oldest first."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in (root / FOLDER).glob("*.json")]
+    found = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (root / FOLDER).glob("*.toml")]
     return sorted(found, key=lambda one: (one["host"], one["date"], issued(one)))
 
 
@@ -99,9 +112,9 @@ def issued(seen: Observation) -> bool:
 def save(root: Path, seen: Observation) -> Path:
     """Write an observation into its file, and all of them into docs/server.md."""
     refused = "" if issued(seen) else "-refused"
-    path = root / FOLDER / f"{seen['host'].replace(':', '_')}-{seen['date']}{refused}.json"
+    path = root / FOLDER / f"{seen['host'].replace(':', '_')}-{seen['date']}{refused}.toml"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(seen, indent=2) + "\n", encoding="utf-8")
+    path.write_text(to_toml(seen), encoding="utf-8")
     page = (root / PAGE).read_text(encoding="utf-8")
     (root / PAGE).write_text(on_page(page, read(root)), encoding="utf-8")
     return path.relative_to(root)
