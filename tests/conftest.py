@@ -50,15 +50,23 @@ class Server:
         self.answer: Answer = lambda request: issued(f"canary-token-{len(self.requests)}")
         self.transport = httpx.MockTransport(self._handle)
 
+    def provider(self, source: Credentials | Callable[[], Credentials] | None = None, **options: Any) -> TokenProvider:
+        """Return a provider that signs in here."""
+        return TokenProvider(source or credentials(), transport=self.transport, **options)
+
+    def answers(self, answer: httpx.Response, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Answer so from now on, and do something while a request is under way."""
+
+        def answered(_: httpx.Request) -> httpx.Response:
+            meanwhile()
+            return answer
+
+        self.answer = answered
+
     def hold(self, answer: httpx.Response) -> threading.Event:
         """Answer from now on when the event is set that this returns."""
         go = threading.Event()
-
-        def held(_: httpx.Request) -> httpx.Response:
-            go.wait(5)
-            return answer
-
-        self.answer = held
+        self.answers(answer, lambda: go.wait(5))
         return go
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
@@ -68,6 +76,16 @@ class Server:
 
 def issued(access_token: str, expires_in: object = 300) -> httpx.Response:
     return httpx.Response(200, json={"access_token": access_token, "expires_in": expires_in})
+
+
+def table(names: str, *rows: tuple[Any, ...]) -> pytest.MarkDecorator:
+    """Parametrize with rows, each of which begins with the rule that it shows."""
+    return pytest.mark.parametrize(names, [pytest.param(*values, id=rule) for rule, *values in rows])
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    while not happened():
+        threading.Event().wait(0.001)
 
 
 def failure(provider: TokenProvider, kind: type[Exception] = RefusedError) -> Any:
@@ -85,8 +103,7 @@ def grant(provider: TokenProvider, seconds: float = 5.0) -> Reply:
 
 def wait_for_sign_ins() -> None:
     """Wait until no sign-in is under way, its events included."""
-    while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
-        threading.Event().wait(0.001)
+    wait_until(lambda: all(thread.name != "enkash-auth-grant" for thread in threading.enumerate()))
 
 
 def fork_waits() -> bool:
