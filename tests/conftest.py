@@ -35,6 +35,7 @@ CANARIES = {
     "client_secret": "canary-s3",
 }
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
+Patch, Logs = pytest.MonkeyPatch, pytest.LogCaptureFixture
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
@@ -68,6 +69,9 @@ class Server:
         go = threading.Event()
         self.answers(answer, lambda: go.wait(5))
         return go
+
+    def wait_for_request(self) -> None:
+        wait_until(lambda: self.requests)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
