@@ -82,24 +82,23 @@ def test_the_clock_that_says_later_decides(monotonic: float, wall: float, verdic
     assert record(300).verdict(now)[0] is Verdict[verdict]
 
 
-def test_the_same_token_again_shows_a_sticky_server() -> None:
-    assert AGAIN.reissued and AGAIN.sticky(AGAIN.answered)
+@table(
+    "token, later, sticky",
+    ("a server that gives the same token again", AGAIN, 280, True),
+    ("not one that gives another early", record(300, 0, "t2", before=AGAIN, at=START.after(250)), 250, False),
+    ("still one that gives it after expiry", record(300, 0, "t2", before=AGAIN, at=START.after(301)), 301, True),
+    ("for a day", record(86_000, before=record(86_399), at=START.after(300)), 86_000, True),
+    ("then it is asked early again", record(86_000, before=record(86_399), at=START.after(300)), 87_000, False),
+    ("nor one that states no life", record(None, before=record(None), at=START.after(290)), 290, False),
+)
+def test_sticky_is(token: TokenRecord, later: float, sticky: bool) -> None:
+    assert token.sticky(START.after(later)) is sticky
 
 
 def test_a_request_that_found_the_server_sticky_is_no_probe_but_the_next_is() -> None:
     following = record(19, before=AGAIN, at=AGAIN.answered)
+    assert AGAIN.reissued
     assert (AGAIN.forecast.probes, following.forecast.probes) == (0, 1)
-
-
-@pytest.mark.parametrize(("later", "still"), [(250, False), (301, True)])
-def test_another_token_before_expiry_shows_that_the_server_is_not_sticky(later: float, still: bool) -> None:
-    now = START.after(later)
-    assert record(300, token="other", before=AGAIN, at=now).sticky(now) is still
-
-
-def test_a_sticky_server_is_asked_early_again_after_a_day() -> None:
-    again = record(86_000, before=record(86_399), at=START.after(300))
-    assert [again.sticky(START.after(later)) for later in (86_000, 87_000)] == [True, False]
 
 
 SET = Moment(START.monotonic + 100.5, START.wall - 9100)
@@ -117,36 +116,32 @@ def test_the_bounds_so_far(seconds: float, at: Moment, lower: Moment, upper: Mom
     assert (life.lower, life.upper) == (lower, upper)
 
 
-def test_a_sticky_token_has_expired_where_either_clock_says_so() -> None:
-    sticky = record(250, before=record(299), at=START.after(50))
-    suspended = Moment(START.monotonic + 60, START.wall + 4000)
-    assert sticky.seconds_until_request(suspended, 99) == 0
+STICKY = record(200, before=record(299), at=START.after(99.5))
 
 
-@pytest.mark.parametrize("rejected", [False, True])
-@pytest.mark.parametrize(("left", "seconds"), [(10, 1.975), (3.9, 0.975), (1.9, 0)])
-def test_a_probe_that_would_not_end_in_time_leaves_a_second_earlier_or_at_once(
-    left: float, seconds: float, rejected: bool
-) -> None:
-    sticky = evolve(record(200, before=record(299), at=START.after(99.5)), rejected=rejected)
-    expected = 0 if rejected else pytest.approx(seconds)
-    assert sticky.seconds_until_request(START.after(260), left) == expected
+@table(
+    "token, now, left, seconds",
+    ("a probe leaves in time", STICKY, START.after(260), 10, 1.975),
+    ("or a second earlier", STICKY, START.after(260), 3.9, 0.975),
+    ("or at once", STICKY, START.after(260), 1.9, 0),
+    ("none is of use for a rejected token", evolve(STICKY, rejected=True), START.after(260), 10, 0),
+    ("a sticky token has expired where either clock says so", STICKY, Moment(1160.0, 1e9 + 4000), 99, 0),
+    ("a token for one call only is followed by another a second later", record(0, 0.2), START.after(0.2), 99, 1),
+    ("and no other one", record(300), START.after(301), 99, 0),
+)
+def test_seconds_until_the_next_request(token: TokenRecord, now: Moment, left: float, seconds: float) -> None:
+    assert token.seconds_until_request(now, left) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("seconds", "single_use"), [(0, True), (1, False)])
+def test_a_token_that_is_answered_in_its_last_second_is_for_one_call_only(seconds: float, single_use: bool) -> None:
+    assert record(seconds, trip=0.2).single_use is single_use
 
 
 def test_a_token_that_came_back_without_a_life_is_looked_at_hourly() -> None:
     first, later = record(None), START.after(290)
-    again = record(None, before=first, at=later)
-    assert (first.life.lower, again.life.lower) == (START.after(300), later.after(3600))
-    assert not again.sticky(later)
-
-
-@pytest.mark.parametrize(("life", "later", "seconds"), [(0, 0.2, 1), (300, 301, 0)])
-def test_only_a_token_for_one_call_is_followed_by_another_a_second_later(
-    life: float, later: float, seconds: float
-) -> None:
-    last = record(life, trip=0.2)
-    assert last.single_use is not bool(life)
-    assert last.seconds_until_request(START.after(later), 99) == pytest.approx(seconds)
+    assert first.life.lower == START.after(300)
+    assert record(None, before=first, at=later).life.lower == later.after(3600)
 
 
 @pytest.mark.parametrize("digits", [13, 400, 5000])
