@@ -22,7 +22,7 @@ from enkash_auth._policy.classification import Kind
 from enkash_auth.errors import UnavailableError
 from enkash_auth.stores import MemoryStore, StoreError
 from test_simulation import RIGHT, SETTINGS, Callers, worlds
-from world import DIALECTS, GRANTS, OUTAGES, TICK, Fiber, Machine, Outside, World, check_grants, current_fiber
+from world import DIALECTS, OUTAGES, TICK, Fiber, Machine, Outside, World, current_fiber
 
 HANG = 2.0  # seconds that a call of a hanging store costs
 LIKE_TROUBLE = ("busy", "server_error", "silence")  # refusals that look like an outage: limits 2 and 6
@@ -166,7 +166,6 @@ class Fleets(Processes, RuleBasedStateMachine):
     )  # fmt: skip
     def begin(self, world: World, timeout: float, strict: bool, skews: list[float]) -> None:
         world.on_grant = self.granted
-        self.spare = 0  # grants that trouble may cost
         self.start(world, timeout, skews, strict=strict)
         self.calm()
 
@@ -303,10 +302,8 @@ class Fleets(Processes, RuleBasedStateMachine):
 
     def granted(self, token: str) -> None:
         """No more for the whole fleet than for one process, but after trouble one more for each."""
-        if self.store.mood != "well":
-            return
-        self.grants.append(self.world.true)
-        check_grants(self.grants, GRANTS + self.spare, self.world.life)
+        if self.store.mood == "well":
+            super().granted(token)
 
 
 def fleet_of(dialect: str, password: str = "wrong", processes: int = 2) -> Processes:

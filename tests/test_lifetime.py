@@ -36,9 +36,7 @@ def test_a_served_token_has_not_expired(seconds: int, cut: float, trip: float, d
 
 
 @given(seconds=lives, cut=fraction, trip=trips, decided=fraction)
-def test_another_token_is_certain_after_the_seconds_until_it(
-    seconds: int, cut: float, trip: float, decided: float
-) -> None:
+def test_another_token_is_certain_after_seconds_until_it(seconds: int, cut: float, trip: float, decided: float) -> None:
     end = START.after(trip * decided).after(seconds + cut)
     sticky = record(0, before=record(seconds, trip), at=START.after(seconds))
     asked = sticky.life.lower.after(sticky.seconds_until_request(sticky.life.lower, 99))

@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from math import floor, inf
 from random import Random
@@ -325,16 +326,13 @@ class World(Outside):
         self, timeout: float, store: Store | None = None, machine: Machine | None = None, strict: bool = False
     ) -> Engine:
         machine = machine or Machine(self)
-        runtime, account = machine.runtime(), Account.of(self.credentials(), self.gateway)
+        runtime, account = machine.runtime(), Account.of(self.credentials(), partial(Gateway, self))
         direct = Direct(runtime, Attempts(None, runtime))
         signer = direct if store is None else Shared(direct, store, timeout=timeout, strict=strict)
         cache = TokenCache(account.identity, timeout, rereads=True)
         engine = Engine(cache, account, signer, runtime, source=self.credentials)
         self.machines[engine] = machine
         return engine
-
-    def gateway(self, credentials: Credentials) -> Any:
-        return Gateway(self, credentials)
 
     @property
     def sound(self) -> bool:
