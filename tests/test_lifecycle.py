@@ -105,9 +105,7 @@ def test_a_process_that_was_frozen_in_a_sign_in_has_its_token_after_the_thaw(run
         process = run(sandbox, script)
         wait_until(lambda: sandbox.token_requests)
         process.send_signal(signal.SIGSTOP)
-        wait_out = threading.Event()
-        threading.Timer(2.5, wait_out.set).start()
-        wait_out.wait()
+        threading.Event().wait(2.5)
         tell(process, "now")
         process.send_signal(signal.SIGCONT)
         assert finish(process).startswith("{")
@@ -280,9 +278,8 @@ class TestForks:
     def test_a_child_forked_while_a_thread_makes_the_first_provider_can_make_its_own(self) -> None:
         """It would wait for ever for a module that the thread was importing."""
         script = """
-            import os, signal, threading, time, warnings
-            from enkash_auth import Credentials, TokenProvider
-            warnings.simplefilter("ignore", DeprecationWarning)
+            import signal
+            from enkash_auth import Credentials
             credentials = Credentials("https://token.example", "u", "p", "i", "s")
             def forks(delay):
                 thread = threading.Thread(target=TokenProvider, args=[credentials])
@@ -301,7 +298,7 @@ class TestForks:
                     forks(delay)
                 assert os.waitpid(parent, 0)[1] == 0, delay
         """
-        subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", HEADER + textwrap.dedent(script)], check=True, timeout=60)
 
     @forks
     def test_a_child_does_not_repeat_its_parents_refusal(self, server: Server, provider: TokenProvider) -> None:
