@@ -16,7 +16,7 @@ from hypothesis import Phase, settings
 from enkash_auth import Credentials, TokenProvider
 from enkash_auth._forks import forks
 from enkash_auth._provider import engine_of
-from enkash_auth._runtime import Runtime, start_thread, use_runtime
+from enkash_auth._runtime import Runtime, use_runtime
 from enkash_auth._settings.environment import SETTINGS
 from enkash_auth._signin.call import Reply
 from enkash_auth.errors import RefusedError
@@ -32,13 +32,9 @@ pytest.register_assert_rewrite("releasing")  # test modules import from it and n
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, children included
 
-CANARIES = {
-    "username": "canary-user",
-    "password": "canary-pass",
-    "client_id": "canary-id",
-    "client_secret": "canary-s3",
-}
+CANARIES = dict(username="canary-user", password="canary-pass", client_id="canary-id", client_secret="canary-s3")
 REFUSAL = httpx.Response(400, json={"error": "invalid_grant"})
+Patch, Logs = pytest.MonkeyPatch, pytest.LogCaptureFixture
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
@@ -54,16 +50,27 @@ class Server:
         self.answer: Answer = lambda request: issued(f"canary-token-{len(self.requests)}")
         self.transport = httpx.MockTransport(self._handle)
 
+    def provider(self, source: Credentials | Callable[[], Credentials] | None = None, **options: Any) -> TokenProvider:
+        """Return a provider that signs in here."""
+        return TokenProvider(source or credentials(), transport=self.transport, **options)
+
+    def answers(self, answer: httpx.Response, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Answer so from now on, and do something while a request is under way."""
+
+        def answered(_: httpx.Request) -> httpx.Response:
+            meanwhile()
+            return answer
+
+        self.answer = answered
+
     def hold(self, answer: httpx.Response) -> threading.Event:
         """Answer from now on when the event is set that this returns."""
         go = threading.Event()
-
-        def held(_: httpx.Request) -> httpx.Response:
-            go.wait(5)
-            return answer
-
-        self.answer = held
+        self.answers(answer, lambda: go.wait(5))
         return go
+
+    def wait_for_request(self) -> None:
+        wait_until(lambda: self.requests)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -72,6 +79,16 @@ class Server:
 
 def issued(access_token: str, expires_in: object = 300) -> httpx.Response:
     return httpx.Response(200, json={"access_token": access_token, "expires_in": expires_in})
+
+
+def table(names: str, *rows: tuple[Any, ...]) -> pytest.MarkDecorator:
+    """Parametrize with rows, each of which begins with the rule that it shows."""
+    return pytest.mark.parametrize(names, [pytest.param(*values, id=rule) for rule, *values in rows])
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    while not happened():
+        threading.Event().wait(0.001)
 
 
 def failure(provider: TokenProvider, kind: type[Exception] = RefusedError) -> Any:
@@ -106,8 +123,7 @@ def loaded_anew(name: str) -> Any:
 
 def wait_for_sign_ins() -> None:
     """Wait until no sign-in is under way, its events included."""
-    while any(thread.name == "enkash-auth-grant" for thread in threading.enumerate()):
-        threading.Event().wait(0.001)
+    wait_until(lambda: all(thread.name != "enkash-auth-grant" for thread in threading.enumerate()))
 
 
 def fork_waits() -> bool:
@@ -142,17 +158,13 @@ class Heard(list[Event]):
 
 
 class Clock:
-    """Both clocks of the providers that a test makes, moved by hand; a pause moves them.
-
-    `on_look` is called when a provider reads them; `spawn` starts its sign-ins.
-    """
+    """Both clocks of the providers that a test makes, moved by hand; a pause moves them, a look calls `on_look`."""
 
     def __init__(self) -> None:
         self.monotonic, self.wall = 1000.0, 1e9
         self.pauses: list[float] = []
         self.on_look: Callable[[], object] = lambda: None
-        self.spawn: Callable[[Callable[[], None]], None] = start_thread
-        self.runtime = Runtime(lambda: self.monotonic, self._look, self.pause, lambda: 0.0, lambda run: self.spawn(run))
+        self.runtime = Runtime(lambda: self.monotonic, self._look, self.pause, lambda: 0.0)
 
     def _look(self) -> float:
         self.on_look()
@@ -168,7 +180,7 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+def attempts(monkeypatch: Patch) -> None:
     """A test's refusals are no other test's: each provider remembers its attempts for itself."""
     monkeypatch.setenv("ENKASH_ATTEMPTS", "off")
 
@@ -203,22 +215,22 @@ def heard() -> Heard:
 @pytest.fixture
 def provider(server: Server, clock: Clock, heard: Heard) -> Iterator[TokenProvider]:
     """A provider whose time is moved by hand."""
-    with TokenProvider(credentials(), transport=server.transport, on_event=heard) as provider:
+    with server.provider(on_event=heard) as provider:
         yield provider
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[pytest.MonkeyPatch]:
+def environment(monkeypatch: Patch, tmp_path: object) -> Patch:
+    """An environment without settings."""
     for name in (*SETTINGS, "origins", "profile"):
-        name = name.upper()
-        monkeypatch.delenv(f"ENKASH_{name}", raising=False)
-        monkeypatch.delenv(f"ENKASH_{name}_FILE", raising=False)
+        for suffix in ("", "_FILE"):
+            monkeypatch.delenv(f"ENKASH_{name.upper()}{suffix}", raising=False)
     monkeypatch.setenv("ENKASH_SECRETS_DIR", str(tmp_path))
-    yield monkeypatch
+    return monkeypatch
 
 
 @pytest.fixture
-def configured(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def configured(environment: Patch) -> Patch:
     """An environment with all that `Credentials.load` needs."""
     for name in ("USERNAME", "PASSWORD", "CLIENT_ID", "CLIENT_SECRET"):
         environment.setenv(f"ENKASH_{name}", "x")

@@ -6,7 +6,6 @@ Hypothesis prints the transitions of a failing run; `--hypothesis-seed=N` repeat
 from dataclasses import dataclass
 from math import floor, inf
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -18,7 +17,8 @@ from enkash_auth._policy.lifetime import CLOCK_CHECK, Moment, TokenRecord
 from enkash_auth._policy.outcome import Failure, Issued, Unavailable
 from enkash_auth._policy.sign_in import Identity, Result
 from enkash_auth._policy.token import Token
-from world import ANSWERS, DIALECTS, GRANTS, HOST, OUTAGES, Machine, Password, World, check_grants, outcome_of
+from test_simulation import LOGINS, RIGHT, SETTINGS, worlds
+from world import ANSWERS, GRANTS, HOST, OUTAGES, Machine, Password, World, check_grants, outcome_of
 
 
 @dataclass(eq=False)
@@ -36,26 +36,21 @@ class SignIn:
     password: Password | None = None
     outcome: TokenRecord | Failure | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        return "/".join(self.login)
+
 
 class Caches(RuleBasedStateMachine):
     """Callers, answers, 401s, resets, forks, rotations and both clocks."""
 
     @initialize(
-        seed=st.integers(0, 2**32),
-        life=st.sampled_from([1.5, 2, 5, 20, 300, 86_399]),
-        sticky=st.booleans(),
-        timeout=st.sampled_from([0.5, 3.0, 10.0]),
-        password=st.sampled_from(["p0", "p0", "wrong"]),
-        dialect=st.sampled_from(DIALECTS),
-        rereads=st.booleans(),
-    )
-    def begin(
-        self, seed: int, life: float, sticky: bool, timeout: float, password: str, dialect: str, rereads: bool
-    ) -> None:
-        self.world = World(seed, life=life, sticky=sticky, offered=("user", password), dialect=dialect)
-        self.clock = Machine(self.world)
-        self.cache = TokenCache(self.identity(("user", password)), timeout, rereads)
-        self.login = self.world.offered
+        world=worlds([1.5, 2, 5, 20, 300, 86_399], ["p0", "p0", "wrong"]),
+        timeout=st.sampled_from([0.5, 3.0, 10.0]), rereads=st.booleans(),
+    )  # fmt: skip
+    def begin(self, world: World, timeout: float, rereads: bool) -> None:
+        self.world, self.clock, self.login = world, Machine(world), world.offered
+        self.cache = TokenCache(self.identity(self.login), timeout, rereads)
         self.ledgers: dict[str, Ledger] = {}
         self.signins: list[SignIn] = []
         self.callers: list[tuple[SignIn, float]] = []
@@ -100,37 +95,35 @@ class Caches(RuleBasedStateMachine):
     def a_request_leaves(self, data: st.DataObject) -> None:
         due = [one for one in self.signins if one.sent is None and self.now.monotonic >= one.due]
         signin, now = data.draw(st.sampled_from(due)), self.now
-        fingerprint = self.identity(signin.login).fingerprint
-        ledger = self.ledgers.get(fingerprint, Ledger())
+        ledger = self.ledgers.get(signin.fingerprint, Ledger())
         decision = ledger.decide(now)
         if decision.row:
             self.finish(signin, decision.failure(HOST, now.monotonic))
         elif now.until(signin.end) <= 0:
             self.finish(signin, Unavailable("no time was left", HOST, late=True))
         else:
-            self.ledgers[fingerprint], signin.attempt = ledger.started(self.world.new_id(), now)
+            self.ledgers[signin.fingerprint], signin.attempt = ledger.started(self.world.new_id(), now)
             signin.sent, signin.password = now, Password(self.world.true, {self})
             signin.requests += 1
             if signin.number >= self.cache.valid_from:
-                self.world.book(fingerprint).leaves(signin.password, self)
+                self.world.book(signin.fingerprint).leaves(signin.password, self)
 
     @precondition(lambda self: any(one.sent for one in self.signins))
     @rule(data=st.data(), saying=st.sampled_from(["decides", "decides", "decides", "lost", *OUTAGES]))
     def it_is_answered(self, data: st.DataObject, saying: str) -> None:
         signin = data.draw(st.sampled_from([one for one in self.signins if one.sent]))
-        fingerprint, book = "/".join(signin.login), self.world.book("/".join(signin.login))
-        answer, token = ANSWERS.get(saying, ANSWERS["silence"]), ""
-        if saying in ("decides", "lost"):
-            answer, token = self.world.decide(signin.login, fingerprint)
+        book, decides = self.world.book(signin.fingerprint), saying in ("decides", "lost")
+        decided, token = self.world.decide(signin.login, signin.fingerprint) if decides else (ANSWERS[saying], "")
         if token and signin.number >= self.cache.valid_from:
             self.granted()
-        answer = ANSWERS["silence"] if saying == "lost" else answer
+        answer = ANSWERS["silence"] if saying == "lost" else decided
         outcome = outcome_of(answer, token, floor(self.world.ends[token] - self.world.true) if token else 0)
         book.answered(signin.password, classify(answer))
         heard = self.cache.pending and self.cache.pending.number == signin.number  # a given-up one's connection is cut
         if heard and isinstance(outcome, Unavailable) and outcome.retry_after:
             book.not_before[self] = self.world.true + outcome.retry_after
-        ledger = self.ledgers[fingerprint] = self.ledgers[fingerprint].answered(signin.attempt.answered(answer))
+        ledger = self.ledgers[signin.fingerprint].answered(signin.attempt.answered(answer))
+        self.ledgers[signin.fingerprint] = ledger
         before, sent, signin.sent, left = signin.record, signin.sent, None, self.now.until(signin.end)
         if isinstance(outcome, Issued):
             draw = self.world.chance.random()
@@ -183,18 +176,13 @@ class Caches(RuleBasedStateMachine):
             assert len(self.rejected) <= 3, "more tokens were given up than two, and one a minute"
         self.calm()
 
-    @rule(
-        user=st.sampled_from(["user", "other"]),
-        password=st.sampled_from(["p0", "p1", "wrong"]),
-        right=st.sampled_from(["p0", "p1"]),
-    )
-    def credentials_are_rotated(self, user: str, password: str, right: str) -> None:
-        self.world.offered, self.world.right_password = (user, password), right
+    @rule(login=LOGINS, right=RIGHT)
+    def credentials_are_rotated(self, login: tuple[str, str], right: str) -> None:
+        self.world.offered, self.world.right_password = login, right
 
     @rule()
     def reset(self) -> None:
-        self.cache = self.cache.reset()
-        held = self.login
+        self.cache, held = self.cache.reset(), self.login
         self.reread(self.cache.valid_from)
         for fingerprint in {"/".join(held), "/".join(self.login)}:
             ledger = self.ledgers.get(fingerprint, Ledger())
@@ -256,10 +244,8 @@ class Caches(RuleBasedStateMachine):
         elif isinstance(decision, Fail):
             assert now.monotonic < max(self.failed_at + 30, self.limit), "an error for longer than a back-off"
         else:
-            signin = self.flying()[-1]
-            assert isinstance(decision, Join | Start) and now.monotonic < signin.end.monotonic <= deadline + 1e-6 + (
-                self.cache.timeout
-            )
+            signin, latest = self.flying()[-1], deadline + self.cache.timeout + 1e-6
+            assert isinstance(decision, Join | Start) and now.monotonic < signin.end.monotonic <= latest
             self.callers.append((signin, deadline))
 
     def flying(self) -> list[SignIn]:
@@ -287,13 +273,12 @@ class Caches(RuleBasedStateMachine):
     def finish(self, signin: SignIn, outcome: TokenRecord | Failure) -> None:
         self.signins.remove(signin)
         signin.outcome, before, now = outcome, self.cache, self.now
-        fingerprint = "/".join(signin.login)
-        self.cache = before.finished(signin.number, Result(fingerprint, outcome, signin.requests), now, 0.5)
+        self.cache = before.finished(signin.number, Result(signin.fingerprint, outcome, signin.requests), now, 0.5)
         if self.cache is before:
             return
         if isinstance(outcome, TokenRecord):
             self.forget()
-        elif outcome.limit and fingerprint == self.cache.identity.fingerprint:
+        elif outcome.limit and signin.fingerprint == self.cache.identity.fingerprint:
             seconds = outcome.limit.seconds
             self.limit = inf if seconds is None else now.monotonic + seconds
         else:
@@ -301,4 +286,4 @@ class Caches(RuleBasedStateMachine):
 
 
 TestCaches = Caches.TestCase
-TestCaches.settings = settings(deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+TestCaches.settings = SETTINGS

@@ -23,15 +23,15 @@ from tls_server import ANSWER, TlsServer
 
 def test_closing_under_a_running_sign_in_writes_into_no_strangers_file(tls: TlsServer, tmp_path: Path) -> None:
     """The descriptor's number may be another file's at once: OpenSSL would read that, and write an alert into it."""
+    strangers = [tmp_path / str(number) for number in range(20)]
+    for path in strangers:
+        path.write_bytes(b"a stranger's")
     with ThreadPoolExecutor() as pool, ExitStack() as files:
         provider = TokenProvider(credentials(base_url=tls.url), verify=tls.trusting)
         call = pool.submit(provider.token)
         tls.wait_for_request()
         threading.Event().wait(0.05)  # by then it waits for the answer
         provider.close()
-        strangers = [tmp_path / str(number) for number in range(20)]
-        for path in strangers:
-            path.write_bytes(b"a stranger's")
         opened = [files.enter_context(path.open("r+b", buffering=0)) for path in strangers]
         with suppress(OSError):  # what the server sends now wakes the thread that reads
             tls.connections[0].sendall(b"HTTP/1.1 200 OK\r\n")
@@ -44,8 +44,7 @@ def test_closing_under_a_running_sign_in_writes_into_no_strangers_file(tls: TlsS
 
 
 def test_closing_one_provider_cuts_no_others_sign_in_on_a_shared_transport(tls: TlsServer) -> None:
-    transport = httpx.HTTPTransport(verify=tls.trusting)
-    with transport, ThreadPoolExecutor() as pool:
+    with httpx.HTTPTransport(verify=tls.trusting) as transport, ThreadPoolExecutor() as pool:
         one, other = (TokenProvider(credentials(base_url=tls.url), transport=transport) for _ in range(2))
         calls = []
         for provider in (one, other):
@@ -59,8 +58,7 @@ def test_closing_one_provider_cuts_no_others_sign_in_on_a_shared_transport(tls: 
 
 
 def test_closing_keeps_nobody_waiting_for_a_request_that_cannot_be_cut(server: Server) -> None:
-    go = server.hold(issued("t"))
-    provider = TokenProvider(credentials(), transport=server.transport, timeout=60)
+    go, provider = server.hold(issued("t")), server.provider(timeout=60)
 
     async def close() -> list[object]:
         thread, task = asyncio.to_thread(provider.token), asyncio.create_task(provider.atoken())
@@ -72,8 +70,14 @@ def test_closing_keeps_nobody_waiting_for_a_request_that_cannot_be_cut(server: S
     finally:
         go.set()
     wait_for_sign_ins()
-    with pytest.raises(ConfigurationError, match="closed"):
-        provider.token()
+
+
+def test_a_closed_provider_says_so_in_a_child_too(provider: TokenProvider) -> None:
+    provider.close()
+    for call in (provider.token, lambda: asyncio.run(provider.atoken()), provider.token):
+        with pytest.raises(ConfigurationError, match="closed"):
+            call()
+        engine_of(provider).inherit()
 
 
 def test_a_connection_that_many_requests_share_is_not_cut(server: Server) -> None:
@@ -81,22 +85,21 @@ def test_a_connection_that_many_requests_share_is_not_cut(server: Server) -> Non
     ours, theirs = socket.socketpair()
     stream: Any = SimpleNamespace(get_extra_info=lambda name: ours)
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        trace = request.extensions["trace"]
+    def shares() -> None:
+        trace = server.requests[0].extensions["trace"]
         trace("connection.start_tls.complete", {"return_value": stream})
         trace("http2.send_connection_init.started", {})
         provider.close()
         ours.sendall(b"still open")
-        return issued("t")
 
-    server.answer = answer
-    with ours, theirs, TokenProvider(credentials(), transport=server.transport) as provider:
+    server.answers(issued("t"), shares)
+    with ours, theirs, server.provider() as provider:
         grant(provider)
         assert theirs.recv(99) == b"still open"
 
 
 def test_a_sign_in_that_begins_after_closing_sends_nothing(server: Server) -> None:
-    provider = TokenProvider(credentials(), transport=server.transport)
+    provider = server.provider()
     engine_of(provider).held.account.gateway.close()
     reply = grant(provider)
     assert isinstance(reply.outcome, Unavailable) and not reply.answer.departed

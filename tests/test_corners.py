@@ -2,7 +2,6 @@
 
 import os
 import threading
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, issued
-from enkash_auth import Credentials, TokenProvider
+from conftest import Clock, Patch, Server, credentials, failure, issued
 from enkash_auth._policy.outcome import Limit, Refused
 from enkash_auth._runtime import Runtime, call_within
 from enkash_auth._settings.environment import attempts_path
 from enkash_auth._signin.attempts_file import Attempts
+from enkash_auth.errors import UnavailableError
 
 
 def test_an_attempt_without_an_answer_is_called_so() -> None:
@@ -23,7 +22,7 @@ def test_an_attempt_without_an_answer_is_called_so() -> None:
     assert "gave no answer to a password" in said
 
 
-def test_a_call_has_its_time_again_if_the_process_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_has_its_time_again_if_the_process_stood_still(monkeypatch: Patch) -> None:
     times, thawed = iter([0.0, 100.0]), threading.Event()
 
     def monotonic() -> float:
@@ -35,17 +34,16 @@ def test_a_call_has_its_time_again_if_the_process_stood_still(monkeypatch: pytes
     assert call_within(0.2, lambda: thawed.wait(20))
 
 
-def test_attempts_are_kept_in_the_users_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["{}", "", "relative"])  # the last does not count by the XDG specification
+def test_attempts_are_kept_in_the_users_state_folder(monkeypatch: Patch, tmp_path: Path, state: str) -> None:
     monkeypatch.delenv("ENKASH_ATTEMPTS")
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert attempts_path() == tmp_path / "enkash-auth" / "attempts.db"
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for unset in ("", "relative"):  # the second by the XDG specification
-        monkeypatch.setenv("XDG_STATE_HOME", unset)
-        assert attempts_path() == tmp_path / ".local" / "state" / "enkash-auth" / "attempts.db"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", state.format(tmp_path))
+    folder = tmp_path if state == "{}" else tmp_path / "home" / ".local" / "state"
+    assert attempts_path() == folder / "enkash-auth" / "attempts.db"
 
 
-def test_without_a_home_attempts_are_kept_in_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_attempts_are_kept_in_the_process(monkeypatch: Patch) -> None:
     for name in ("ENKASH_ATTEMPTS", "XDG_STATE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 2**31)
@@ -55,31 +53,23 @@ def test_without_a_home_attempts_are_kept_in_the_process(monkeypatch: pytest.Mon
 
 
 def test_the_request_to_a_proxy_is_not_the_sign_in(server: Server) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        connect: Any = SimpleNamespace(method=b"CONNECT")
-        request.extensions["trace"]("http11.send_request_headers.started", {"request": connect})
-        return issued("t")
-
-    server.answer = answer
-    with TokenProvider(credentials(), transport=server.transport) as provider:
+    connect: Any = {"request": SimpleNamespace(method=b"CONNECT")}
+    trace = lambda: server.requests[0].extensions["trace"]("http11.send_request_headers.started", connect)  # noqa: E731
+    server.answers(issued("t"), trace)
+    with server.provider() as provider:
         assert provider.token().access_token == "t"
 
 
 def test_another_process_reset_lets_the_credentials_that_the_source_names_now_through(
-    server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: Server, clock: Clock, monkeypatch: Patch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
     server.answer = lambda r: issued("t") if b"password=new" in r.content else httpx.Response(503)
-    passwords = ["canary-pass"]
-
-    def source() -> Credentials:
-        return credentials(password=passwords[0])
-
-    with TokenProvider(source, transport=server.transport) as one:
-        with suppress(Exception):
-            one.token()
-        with TokenProvider(credentials(), transport=server.transport) as other:
+    password = ["canary-pass"]
+    with server.provider(lambda: credentials(password=password[0])) as one:
+        failure(one, UnavailableError)
+        with server.provider() as other:
             other.reset()
-        passwords[0] = "new"
+        password[0] = "new"
         clock.passes(60)
         assert one.token().access_token == "t"

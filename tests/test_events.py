@@ -4,11 +4,12 @@ import asyncio
 import logging
 import threading
 from contextlib import suppress
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
-from conftest import REFUSAL, Clock, Heard, Server, credentials, failure, issued
+from conftest import REFUSAL, Clock, Heard, Logs, Patch, Server, failure, issued, table
 from enkash_auth import TokenProvider
 from enkash_auth._flight import Flight
 from enkash_auth._held import Held
@@ -24,43 +25,42 @@ def renew(provider: TokenProvider, clock: Clock) -> None:
     provider.token()
 
 
-def test_a_first_token_is_issued_and_the_next_renewed(provider: TokenProvider, clock: Clock, heard: Heard) -> None:
-    provider.token()
-    renew(provider, clock)
-    assert heard.kinds == ["issued", "renewed"]
-    assert [(event.requests, event.grants, event.life) for event in heard] == [(1, 1, 300), (1, 2, 300)]
-
-
-def test_the_same_token_again_is_reported_as_such(
-    server: Server, provider: TokenProvider, clock: Clock, heard: Heard
+@pytest.mark.parametrize("sticky", [False, True])
+def test_a_first_token_is_issued_and_the_next_renewed_or_the_same(
+    server: Server, provider: TokenProvider, clock: Clock, heard: Heard, sticky: bool
 ) -> None:
-    server.answer = lambda _: issued("same", int(1e9 + 300 - clock.wall))
+    if sticky:
+        server.answer = lambda _: issued("same", int(1e9 + 300 - clock.wall))
     provider.token()
     renew(provider, clock)
-    assert heard.kinds == ["issued", "reissued_same"]
+    assert heard.kinds == ["issued", "reissued_same" if sticky else "renewed"]
+    assert [(event.requests, event.grants, event.life) for event in heard] == [
+        (1, 1, 300),
+        (1, 2, 1 if sticky else 300),
+    ]
 
 
-@pytest.mark.parametrize(
-    ("answer", "kind", "requests", "detail"),
-    [
-        (REFUSAL, "refused", 1, (400, "invalid_grant", None)),
-        (httpx.Response(403), "refused", 1, (403, None, None)),
-        (httpx.Response(503), "unavailable", 2, (None, None, "status 503")),
-        (httpx.Response(200, json=[]), "refused", 1, (200, None, "the body is not the JSON object of the spec")),
-        (httpx.Response(200), "unavailable", 1, (None, None, "the body is not the JSON object of the spec")),
-    ],
+NO_TOKEN = "the body is not the JSON object of the spec"
+
+
+@table(
+    "answer, kind, requests, detail",
+    ("a clear refusal", REFUSAL, "refused", 1, (400, "invalid_grant", None)),
+    ("a refusal", httpx.Response(403), "refused", 1, (403, None, None)),
+    ("an outage", httpx.Response(503), "unavailable", 2, (None, None, "status 503")),
+    ("JSON without a token", httpx.Response(200, json=[]), "refused", 1, (200, None, NO_TOKEN)),
+    ("no JSON", httpx.Response(200), "unavailable", 1, (None, None, NO_TOKEN)),
 )
 def test_a_failure_is_reported_and_that_the_old_token_stays_in_use(
     server: Server, provider: TokenProvider, clock: Clock, heard: Heard,
     answer: httpx.Response, kind: str, requests: int, detail: tuple[object, ...],
 ) -> None:  # fmt: skip
     provider.token()
-    server.answer = lambda _: answer
+    server.answers(answer)
     renew(provider, clock)
     assert heard.kinds == ["issued", kind, "served_stale"]
     event = heard[1]
-    assert (event.status, event.error, event.reason) == detail
-    assert event.requests == requests
+    assert (event.requests, event.status, event.error, event.reason) == (requests, *detail)
     clock.passes(31)
     failure(provider, EnkashAuthError)
     assert heard.kinds[3:] == ([] if event.row else [kind])
@@ -75,9 +75,7 @@ def test_an_invalidated_token_is_reported(provider: TokenProvider, heard: Heard)
     assert heard.kinds == ["issued", "invalidated", "issued"]
 
 
-def test_what_callers_do_with_a_token_at_once_is_heard_after_it(
-    provider: TokenProvider, heard: Heard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_callers_do_at_once_is_heard_later(provider: TokenProvider, heard: Heard, monkeypatch: Patch) -> None:
     finish = Held.finish
 
     def finish_and_invalidate(held: Held, flight: Flight, result: Result) -> bool:
@@ -86,35 +84,28 @@ def test_what_callers_do_with_a_token_at_once_is_heard_after_it(
         provider.invalidate(held.cache.record.token)
         return alive
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Held, "finish", finish_and_invalidate)
-        provider.token()
-        assert heard.kinds == ["issued"]
+    monkeypatch.setattr(Held, "finish", finish_and_invalidate)
+    provider.token()
+    assert heard.kinds == ["issued"]
 
 
 def test_seconds_are_the_grants(server: Server, provider: TokenProvider, clock: Clock, heard: Heard) -> None:
-    def answer(_: httpx.Request) -> httpx.Response:
-        clock.passes(2.5)
-        return httpx.Response(429, headers={"Retry-After": "60"})
-
-    server.answer = answer
+    server.answers(httpx.Response(429, headers={"Retry-After": "60"}), lambda: clock.passes(2.5))
     failure(provider, EnkashAuthError)
     assert heard.kinds == ["unavailable"]
     assert (heard[0].seconds, heard[0].retry_after) == (2.5, 60)
 
 
 @pytest.mark.parametrize("error", [ValueError("canary"), KeyError("canary"), asyncio.CancelledError("canary")])
-def test_a_hook_that_raises_breaks_nothing(
-    server: Server, caplog: pytest.LogCaptureFixture, heard: Heard, error: BaseException
-) -> None:
+def test_a_hook_that_raises_breaks_nothing(server: Server, caplog: Logs, heard: Heard, error: BaseException) -> None:
     def hook(event: Event) -> None:
         heard(event)
         raise error
 
-    with TokenProvider(credentials(), transport=server.transport, on_event=hook) as provider:
-        assert provider.token() is provider.token()
+    with server.provider(on_event=hook) as provider:
+        token = provider.token()
         assert heard.kinds == ["issued"]
-        provider.invalidate(provider.token())
+        provider.invalidate(token)
         assert provider.token().access_token == "canary-token-2"
         assert len(heard.kinds) == 3
     assert type(error).__name__ in caplog.text
@@ -123,26 +114,22 @@ def test_a_hook_that_raises_breaks_nothing(
 
 def test_a_hook_that_hangs_keeps_nobody_waiting(server: Server) -> None:
     go = threading.Event()
-    with TokenProvider(credentials(), transport=server.transport, on_event=lambda _: go.wait(10)) as provider:
-        assert provider.token().access_token == "canary-token-1"
-        assert provider.token().access_token == "canary-token-1"
+    with server.provider(on_event=lambda _: go.wait(10)) as provider:
+        assert provider.token() is provider.token()
         go.set()
 
 
-@pytest.mark.parametrize(
-    ("answer", "level"),
-    [
-        (issued("canary-token"), logging.INFO),
-        (httpx.Response(400, json={"error": "invalid_grant", "error_description": "canary-token"}), logging.WARNING),
-        (httpx.Response(502, content=b"canary"), logging.WARNING),
-    ],
+@table(
+    "answer, level",
+    ("a token", issued("canary-token"), logging.INFO),
+    ("a refusal", httpx.Response(400, json={"error": "invalid_grant", "error_description": "canary"}), logging.WARNING),
+    ("an outage", httpx.Response(502, content=b"canary"), logging.WARNING),
 )
 def test_logs_have_levels_and_no_secret(
-    server: Server, provider: TokenProvider, heard: Heard, caplog: pytest.LogCaptureFixture,
-    answer: httpx.Response, level: int,
-) -> None:  # fmt: skip
+    server: Server, provider: TokenProvider, heard: Heard, caplog: Logs, answer: httpx.Response, level: int
+) -> None:
     caplog.set_level(logging.DEBUG, "enkash_auth")
-    server.answer = lambda _: answer
+    server.answers(answer)
     with suppress(EnkashAuthError):
         provider.token()
     assert len(heard.kinds) == 1
@@ -154,20 +141,12 @@ def test_logs_have_levels_and_no_secret(
 
 def test_an_interrupt_of_a_hook_is_passed_on() -> None:
     """Where gevent has patched threads, hooks run on the main one."""
-
-    def hook(_: Event) -> None:
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        publish([Event("issued", "h")], hook)
+        publish([Event("issued", "h")], Mock(side_effect=KeyboardInterrupt))
 
 
 def test_a_sign_in_that_close_cuts_is_no_event(server: Server, provider: TokenProvider, heard: Heard) -> None:
-    def answer(_: httpx.Request) -> httpx.Response:
-        provider.close()
-        return httpx.Response(403)
-
-    server.answer = answer
+    server.answers(httpx.Response(403), provider.close)
     failure(provider, UnavailableError)
     assert heard.kinds == []
 
@@ -184,7 +163,7 @@ def test_closing_waits_for_events_that_are_due(server: Server, heard: Heard) -> 
         closing.wait(5)
         heard(event)
 
-    with TokenProvider(credentials(), transport=server.transport, on_event=hook) as provider:
+    with server.provider(on_event=hook) as provider:
         provider.token()
         ended = engine_of(provider).held.ended
         assert ended

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from conftest import table
 from enkash_auth import Token
 from enkash_auth._engine import Engine
 from enkash_auth._flight import Flight
 from enkash_auth._policy.classification import Kind
 from enkash_auth.errors import UnavailableError
 from enkash_auth.stores import MemoryStore, StoreError
-from test_simulation import Callers
-from world import DIALECTS, GRANTS, OUTAGES, TICK, Fiber, Machine, Outside, World, check_grants, current_fiber
+from test_simulation import RIGHT, SETTINGS, Callers, worlds
+from world import DIALECTS, OUTAGES, TICK, Fiber, Machine, Outside, World, current_fiber
 
 HANG = 2.0  # seconds that a call of a hanging store costs
 LIKE_TROUBLE = ("busy", "server_error", "silence")  # refusals that look like an outage: limits 2 and 6
@@ -45,19 +45,16 @@ class Lossy(Outside, MemoryStore):
         if fiber:
             fiber.hold()
             fiber.troubled |= self.mood != "well"
-        if self.mood == "away" or (write and self.mood == "full"):
-            raise self._failure(fiber)
+        fails = self.mood == "away" or (write and self.mood == "full")
         if self.mood == "hangs" and fiber:
             fiber.hold(fiber.machine.monotonic() + HANG)
-        done = True if write and self.mood == "forgets" else do(self.world.true - called)
-        if self.mood == "hangs":
-            raise self._failure(fiber)
+        lost = fails or (write and self.mood == "forgets")
+        done = True if lost else do(self.world.true - called)
+        if fails or self.mood == "hangs":
+            if fiber:
+                fiber.machine.store_fails()
+            raise StoreError(self.mood)
         return done
-
-    def _failure(self, fiber: Fiber | None) -> StoreError:
-        if fiber:
-            fiber.machine.store_fails()
-        return StoreError(self.mood)
 
     def load(self, key: str) -> Any:
         return self._do(lambda late: MemoryStore.load(self, key), write=False)
@@ -94,34 +91,31 @@ class Processes(Callers):
     def passes(self, seconds: float) -> None:
         target = self.world.true + seconds
         while True:
-            self.all_fly()
+            while ready := self.ready():
+                self.step(self.world.chance.choice(ready))
             lefts = [one.left for one in (*self.callers, *self.world.fibers)]
-            left = min([*lefts, target - self.world.true])
-            self.world.true += max(0.0, left) + TICK
+            self.world.true += max(0.0, min([*lefts, target - self.world.true])) + TICK
             for caller in [caller for caller in self.callers if caller.left <= 0]:
                 self.go_on(caller)
             if self.world.true >= target:
                 return
 
-    def work(self, seconds: float, every: float = 1.0) -> None:
+    def work(self, seconds: float, every: float = 1.0) -> Self:
         """Calls come again and again."""
         end = self.world.true + seconds
         while self.world.true < end:
             self.calls_come()
             self.passes(every)
+        return self
 
-    def ready(self) -> list[Fiber]:
-        return [fiber for fiber in self.world.fibers if not fiber.left]
+    def flies(self, until: Callable[[], bool]) -> Self:
+        """Let the first process sign in so far."""
+        self.ask(self.engines[0])
+        while not until():
+            self.step(self.ready()[0])
+        return self
 
-    def all_fly(self) -> None:
-        while ready := self.ready():
-            self.step(self.world.chance.choice(ready))
-
-    def step(self, fiber: Fiber) -> None:
-        fiber.step()
-        if not fiber.done:
-            return
-        self.world.fibers.remove(fiber)
+    def ended(self, fiber: Fiber) -> None:
         for password in fiber.passwords:
             book = self.world.book(password.fingerprint)
             password.known = self.store.mood == "well" and self.world.true - password.answered < 0.1
@@ -144,7 +138,7 @@ class Processes(Callers):
         self.callers = [caller for caller in self.callers if caller.engine is not engine]
 
     def killed(self, engine: Engine) -> None:
-        """Another process starts in the place of one that was killed."""
+        """The process is killed, and another starts in its place."""
         self.gone(engine)
         self.engines[self.engines.index(engine)] = self.starts(self.world.machines[engine].skew)
 
@@ -166,27 +160,14 @@ class Fleets(Processes, RuleBasedStateMachine):
     """Processes, their callers, their store and their server, in any order."""
 
     @initialize(
-        seed=st.integers(0, 2**32),
-        life=st.sampled_from([2, 20, 300, 86_399]),
-        sticky=st.booleans(),
-        timeout=st.sampled_from([3.0, 10.0]),
-        password=st.sampled_from(["p0", "p0", "wrong"]),
-        dialect=st.sampled_from([*DIALECTS, "busy"]),
-        strict=st.booleans(),
+        world=worlds([2, 20, 300, 86_399], ["p0", "p0", "wrong"], [*DIALECTS, "busy"]),
+        timeout=st.sampled_from([3.0, 10.0]), strict=st.booleans(),
         skews=st.lists(st.sampled_from([0.0, 0.4, -300.0, 90_000.0]), min_size=2, max_size=4),
-    )
-    def begin(
-        self, seed: int, life: float, sticky: bool, timeout: float, password: str, dialect: str, strict: bool,
-        skews: list[float],
-    ) -> None:  # fmt: skip
-        world = World(seed, life=life, sticky=sticky, offered=("user", password), dialect=dialect)
+    )  # fmt: skip
+    def begin(self, world: World, timeout: float, strict: bool, skews: list[float]) -> None:
         world.on_grant = self.granted
-        self.spare = 0  # grants that trouble may cost
         self.start(world, timeout, skews, strict=strict)
         self.calm()
-
-    def calm(self) -> None:
-        self.grants: list[float] = []
 
     def trouble(self) -> None:
         """Something happened after which each process may have to ask for itself once more."""
@@ -200,19 +181,16 @@ class Fleets(Processes, RuleBasedStateMachine):
     def call(self, data: st.DataObject) -> None:
         self.ask(data.draw(st.sampled_from(self.awake)))
 
-    @rule()
-    def all_call(self) -> None:
-        self.calls_come()
+    all_call = rule()(Processes.calls_come)
+    time_passes = rule(seconds=st.sampled_from([0.01, 0.3, 1.3, 3.0, 5.0, 19.0, 60.0, 301.0, 90_000.0]))(
+        Processes.passes
+    )
 
     @rule(data=st.data(), steps=st.integers(1, 12))
     def fly(self, data: st.DataObject, steps: int) -> None:
         for _ in range(steps):
             if ready := self.ready():
                 self.step(data.draw(st.sampled_from(ready)))
-
-    @rule(seconds=st.sampled_from([0.01, 0.3, 1.3, 3.0, 5.0, 19.0, 60.0, 301.0, 90_000.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.passes(seconds)
 
     @rule(seconds=st.sampled_from([3.0, 10.0, 70.0, 400.0]))
     def there_is_work(self, seconds: float) -> None:
@@ -287,7 +265,7 @@ class Fleets(Processes, RuleBasedStateMachine):
         self.suspended(data.draw(st.sampled_from(self.awake)), seconds, asleep=asleep)
         self.trouble()
 
-    @rule(password=st.sampled_from(["p0", "p1", "wrong"]), right=st.sampled_from(["p0", "p1"]))
+    @rule(password=st.sampled_from(["p0", "p1", "wrong"]), right=RIGHT)
     def credentials_are_rotated(self, password: str, right: str) -> None:
         self.world.offered, self.world.right_password = ("user", password), right
         self.trouble()
@@ -324,27 +302,33 @@ class Fleets(Processes, RuleBasedStateMachine):
 
     def granted(self, token: str) -> None:
         """No more for the whole fleet than for one process, but after trouble one more for each."""
-        if self.store.mood != "well":
-            return
-        self.grants.append(self.world.true)
-        check_grants(self.grants, GRANTS + self.spare, self.world.life)
+        if self.store.mood == "well":
+            super().granted(token)
+
+
+def fleet_of(dialect: str, password: str = "wrong", processes: int = 2) -> Processes:
+    fleet = Processes()
+    fleet.start(World(0, dialect=dialect, offered=("user", password)), 10.0, [0.0] * processes)
+    return fleet
+
+
+def proven(dialect: str) -> Processes:
+    """Credentials that have worked, until the server's password was changed and the token had expired."""
+    fleet = fleet_of(dialect, "p0").work(2)
+    fleet.world.right_password = "p1"
+    fleet.passes(301)
+    return fleet
 
 
 class TestTraces:
     """Runs that broke a promise once."""
 
-    def fleet(self, password: str = "p0") -> Processes:
-        fleet = Processes()
-        fleet.start(World(0, dialect="clear", offered=("user", password)), 10.0, [0.0, 0.0])
-        return fleet
-
     def test_a_child_forked_in_mid_sign_in_leaves_its_parents_attempt_to_the_parent(self) -> None:
-        fleet = self.fleet()
-        fleet.work(2)
+        fleet = fleet_of("clear", "p0").work(2)
         fleet.passes(301)
         fleet.world.reset(fleet.engines[0], fleet.engines)
         fleet.world.outage = "silence"
-        fly(fleet, lambda: any(len(book.passwords) > 1 for book in fleet.world.books.values()))
+        fleet.flies(lambda: any(len(book.passwords) > 1 for book in fleet.world.books.values()))
         child = fleet.world.fork(fleet.engines[0])
         fleet.passes(20)
         fleet.world.outage = None
@@ -354,126 +338,83 @@ class TestTraces:
         assert fleet.served == {child}
 
     def test_a_process_that_stood_still_blames_no_store(self) -> None:
-        fleet = self.fleet("wrong")
-        steps = iter(range(3))
-        fly(fleet, lambda: next(steps, None) is None)
-        fleet.suspended(fleet.engines[0], 70)
-        fleet.work(120)
-        assert fleet.world.failures == 1
-
-
-def fly(fleet: Processes, until: Callable[[], bool]) -> None:
-    """Let the first process sign in so far."""
-    fleet.ask(fleet.engines[0])
-    while not until():
-        fleet.step(fleet.ready()[0])
+        fleet, steps = fleet_of("clear"), iter(range(3))
+        fleet.flies(lambda: next(steps, None) is None).suspended(fleet.engines[0], 70)
+        assert fleet.work(120).world.failures == 1
 
 
 class TestLimits:
     """What no client can promise: a third password, each time for another reason (see docs/security.md)."""
 
-    def fleet(self, dialect: str, password: str = "wrong", processes: int = 2) -> Processes:
-        fleet = Processes()
-        fleet.start(World(0, dialect=dialect, offered=("user", password)), 10.0, [0.0] * processes)
-        return fleet
-
-    def proven(self, dialect: str) -> Processes:
-        """Credentials that have worked, until the server's password was changed and the token had expired."""
-        fleet = self.fleet(dialect, "p0")
-        fleet.work(2)
-        fleet.world.right_password = "p1"
-        fleet.passes(301)
-        return fleet
-
     def test_unproven_credentials_and_a_server_that_is_only_silent(self) -> None:
-        fleet = self.fleet("silence")
-        fleet.work(290)
+        fleet = fleet_of("silence").work(290)
         assert fleet.world.failures == 2
-        fleet.work(30)
-        assert fleet.world.failures == 3
+        assert fleet.work(30).world.failures == 3
 
-    @pytest.mark.parametrize("dialect", ["silence", "server_error"])
-    def test_proven_credentials_whose_refusal_looks_like_an_outage(self, dialect: str) -> None:
-        fleet = self.proven(dialect)
-        fleet.work(60)
-        assert fleet.world.failures >= 3
+    @table(
+        "begin, dialect",
+        ("proven, and like an outage", proven, "silence"),
+        ("proven, and like a broken server", proven, "server_error"),
+        ("in the words of a busy server", fleet_of, "busy"),
+    )
+    def test_a_refusal_that_looks_like_trouble(self, begin: Callable[[str], Processes], dialect: str) -> None:
+        assert begin(dialect).work(60).world.failures >= 3
+
+    def test_a_refusal_of_the_client_that_counts_against_the_user(self) -> None:
+        assert proven("client").work(400, 5).world.failures == 3
 
     def test_proven_credentials_whose_process_is_killed_before_the_answer(self) -> None:
-        fleet = self.proven("maybe")
-        fly(fleet, lambda: fleet.world.failures == 1)
-        fleet.killed(fleet.engines[0])
-        fleet.work(400, 5)
-        assert fleet.world.failures == 3
+        fleet = proven("maybe")
+        fleet.flies(lambda: fleet.world.failures == 1).killed(fleet.engines[0])
+        assert fleet.work(400, 5).world.failures == 3
 
     def test_another_wrong_password(self) -> None:
-        fleet = self.fleet("maybe")
-        fleet.work(70)
+        fleet = fleet_of("maybe").work(70)
         fleet.world.offered = "user", "wrong, too"
-        fleet.work(70)
-        assert fleet.world.failures >= 3
+        assert fleet.work(70).world.failures >= 3
 
     def test_a_reset(self) -> None:
-        fleet = self.fleet("maybe")
-        fleet.work(70)
+        fleet = fleet_of("maybe").work(70)
         fleet.world.reset(fleet.engines[0], fleet.engines)
-        fleet.work(400, 5)
-        assert fleet.world.failures == 3
+        assert fleet.work(400, 5).world.failures == 3
 
     @pytest.mark.parametrize("mood", ["well", "forgets"])
     def test_a_store_that_is_emptied_in_mid_flight_or_loses_what_it_has_kept(self, mood: str) -> None:
-        fleet = self.fleet("maybe")
+        fleet = fleet_of("maybe")
         fleet.store.mood = mood
-        fly(fleet, lambda: fleet.world.failures == 1)
-        fleet.emptied()
+        fleet.flies(lambda: fleet.world.failures == 1).emptied()
         fleet.killed(fleet.engines[0])
         fleet.store.mood = "well"
-        fleet.work(70)
-        assert fleet.world.failures == 3
+        assert fleet.work(70).world.failures == 3
 
     def test_a_store_that_is_down(self) -> None:
-        fleet = self.fleet("maybe", processes=3)
+        fleet = fleet_of("maybe", processes=3)
         fleet.store.mood, fleet.world.well = "away", False
-        fleet.work(400, 5)
-        assert fleet.world.failures == 3
+        assert fleet.work(400, 5).world.failures == 3
 
     def test_a_reset_that_the_store_does_not_keep_and_an_older_one_that_it_has_kept(self) -> None:
-        fleet = self.fleet("clear", "p0")
+        fleet = fleet_of("clear", "p0")
         fleet.world.reset(fleet.engines[0], fleet.engines)
         fleet.work(2)
         fleet.store.mood, fleet.world.well, fleet.world.locked = "full", False, True
         fleet.passes(301)
         fleet.world.reset(fleet.engines[1], fleet.engines)
-        fleet.work(4)
-        assert fleet.world.failures == 2  # one each
-        fleet.work(60)
-        assert fleet.world.failures == 3
+        assert fleet.work(4).world.failures == 2  # one each
+        assert fleet.work(60).world.failures == 3
 
     def test_several_machines_without_a_store(self) -> None:
-        fleet = self.fleet("clear", processes=3)
+        fleet = fleet_of("clear", processes=3)
         fleet.world.well = False
         fleet.engines = [fleet.world.engine(10.0) for _ in fleet.engines]
-        fleet.work(400, 5)
-        assert fleet.world.failures == 3
+        assert fleet.work(400, 5).world.failures == 3
 
     def test_a_password_that_leaves_late_was_counted(self) -> None:
-        fleet = self.fleet("maybe")
-        fly(fleet, lambda: any(book.passwords for book in fleet.world.books.values()))
+        fleet = fleet_of("maybe")
+        fleet.flies(lambda: any(book.passwords for book in fleet.world.books.values()))
         fleet.suspended(fleet.engines[0], 3600)
-        fleet.work(3500, 50)
-        assert fleet.world.failures == 1
-        fleet.work(400, 60)
-        assert fleet.world.failures == 2
-
-    def test_a_refusal_in_the_words_of_a_busy_server(self) -> None:
-        fleet = self.fleet("busy")
-        fleet.work(60)
-        assert fleet.world.failures >= 3
-
-    def test_a_refusal_of_the_client_that_counts_against_the_user(self) -> None:
-        fleet = self.proven("client")
-        fleet.work(400, 5)
-        assert fleet.world.failures == 3
+        assert fleet.work(3500, 50).world.failures == 1
+        assert fleet.work(400, 60).world.failures == 2
 
 
 TestFleets = Fleets.TestCase
-TestFleets.settings = settings(deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+TestFleets.settings = SETTINGS

@@ -10,8 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import Server, credentials
-from enkash_auth import TokenProvider
+from conftest import Patch, Server, table
 from enkash_auth.errors import ConfigurationError
 from enkash_auth.testing import Sandbox
 
@@ -19,14 +18,13 @@ GEVENT = os.environ.get("GEVENT") and Path(os.environ["GEVENT"]).resolve()  # an
 needs_gevent = pytest.mark.skipif(not GEVENT, reason="nox -s gevent-test has gevent")
 
 
-def test_threads_that_are_patched_too_late_are_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_are_patched_too_late_are_named(server: Server, monkeypatch: Patch) -> None:
     """As gevent does it: before a provider is made, or once it was made in a process that is forked and patched."""
-    with TokenProvider(credentials(), transport=server.transport) as made:
+    with server.provider() as made:
         monkeypatch.setattr(threading, "Lock", object)
-        with pytest.raises(ConfigurationError, match="patch first"):
-            TokenProvider(credentials(), transport=server.transport)
-        with pytest.raises(ConfigurationError, match="patch first"):
-            made.token()
+        for call in (server.provider, made.token):
+            with pytest.raises(ConfigurationError, match="patch first"):
+                call()
 
 
 @needs_gevent
@@ -67,23 +65,18 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [said.encode()]
 """
-
-
 GUNICORN = "gunicorn -k gevent service:app"
 UWSGI = "uwsgi --gevent 4 --die-on-term --need-app --wsgi-file service.py --callable app"
 
 
 @needs_gevent
-@pytest.mark.parametrize(
-    ("server", "said"),
-    [
-        (f"{GUNICORN} -b", "a token"),
-        (f"{GUNICORN} --preload -b", "patch first"),
-        (f"{UWSGI} --gevent-early-monkey-patch --http-socket", "a token"),
-        (f"{UWSGI} --gevent-early-monkey-patch --master --processes 2 --http-socket", "a token"),
-        (f"{UWSGI} --gevent-monkey-patch --lazy-apps --http-socket", "patch first"),
-    ],
-    ids=["gunicorn", "gunicorn, preload", "uwsgi, early", "uwsgi, forked", "uwsgi, late"],
+@table(
+    "server, said",
+    ("gunicorn", f"{GUNICORN} -b", "a token"),
+    ("gunicorn, preload", f"{GUNICORN} --preload -b", "patch first"),
+    ("uwsgi, early", f"{UWSGI} --gevent-early-monkey-patch --http-socket", "a token"),
+    ("uwsgi, forked", f"{UWSGI} --gevent-early-monkey-patch --master --processes 2 --http-socket", "a token"),
+    ("uwsgi, late", f"{UWSGI} --gevent-monkey-patch --lazy-apps --http-socket", "patch first"),
 )
 def test_a_gevent_worker_has_a_token_or_hears_why_not(tmp_path: Path, server: str, said: str) -> None:
     (tmp_path / "service.py").write_text(APP)
@@ -93,8 +86,7 @@ def test_a_gevent_worker_has_a_token_or_hears_why_not(tmp_path: Path, server: st
     with Sandbox() as sandbox:
         worker = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **sandbox.environment()})
         try:
-            transport = httpx.HTTPTransport(retries=8)  # until it listens
-            with httpx.Client(transport=transport, timeout=20) as client:
+            with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=20) as client:  # until it listens
                 assert said in client.get(f"http://{address}").text
         finally:
             worker.terminate()

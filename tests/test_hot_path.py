@@ -5,12 +5,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from conftest import Server, credentials
-from enkash_auth import TokenProvider
+from conftest import Patch, Server
 from enkash_auth._held import Held
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "run.py"
@@ -19,10 +17,8 @@ BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "run.py"
 def ratios() -> list[float]:
     # a process of its own: a coverage tracer would slow the package only
     command = [sys.executable, str(BENCHMARK), "--quick", "--only", "cached"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return [
-        float(ratio) for ratio in re.findall(r"^\| cached\.a?sync_ratio \|.*\| ([\d.]+)", done.stdout, re.MULTILINE)
-    ]
+    said = subprocess.run(command, capture_output=True, text=True).stdout
+    return [float(ratio) for ratio in re.findall(r"^\| cached\.a?sync_ratio \|.*\| ([\d.]+)", said, re.MULTILINE)]
 
 
 @pytest.mark.alone
@@ -34,16 +30,16 @@ def test_a_held_token_costs_at_most_half_as_much_again_as_a_comparison_by_hand()
     assert max(measured[-1]) <= 1.5, measured
 
 
-def test_the_hot_path_reads_one_value_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hot_path_reads_one_value_once(server: Server, monkeypatch: Patch) -> None:
     """Without a GIL two reads may see two states: the end of one token, and another token."""
     reads: list[object] = []
 
-    def read(held: Held) -> Any:
+    def read(held: Held) -> object:
         reads.append(held)
         return vars(held)["serving"]
 
     serving = property(read, lambda held, value: vars(held).update(serving=value))
-    with TokenProvider(credentials(), transport=server.transport) as provider:
+    with server.provider() as provider:
         provider.token()
         monkeypatch.setattr(Held, "serving", serving, raising=False)
         reads.clear()

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
-import httpx
 import pytest
 
 import enkash_auth
-from conftest import REFUSAL, Server, credentials, issued, wait_for_sign_ins
+from conftest import REFUSAL, Patch, Server, credentials, issued, wait_for_sign_ins
 from enkash_auth import TokenProvider
 from enkash_auth._flight import Flight
 from enkash_auth._policy.lifetime import Moment
@@ -27,35 +26,48 @@ from enkash_auth._runtime import Runtime, exclusively
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 
 OURS = str(Path(enkash_auth.__file__).parent)
+NEVER = float("inf")
 
 
-class Interrupt:
-    """Calls `handler` once, at the `number`-th moment of the package's own code, or of one module, on a thread."""
+class Moments:
+    """Each moment of the package's own code, or of one module's, at which a handler may come, one by one."""
 
-    def __init__(self, number: int, handler: Callable[[], object], module: str = "") -> None:
-        self.left, self._handler, self._module = number, handler, OURS + module
+    def __init__(self, least: int, module: str = "") -> None:
+        self.heard: list[EnkashAuthError] = []  # by handlers that needed a token
+        self._least, self._module = least, OURS + module
 
-    def __call__(self, frame: FrameType, event: str, _: object) -> None:
-        if event in ("call", "c_return") and self.left >= 0 and frame.f_code.co_filename.startswith(self._module):
-            self.left -= 1
-            if self.left < 0:
-                self._handler()
+    def __iter__(self) -> Iterator[int]:
+        for number in count():
+            self._left = number
+            yield number
+            if self._left >= 0:  # there were fewer moments
+                assert number > self._least
+                return
 
     @contextmanager
-    def on_this_thread(self) -> Iterator[None]:
-        sys.setprofile(self)
+    def interrupted(self, handler: Callable[[], object], on: ModuleType = sys) -> Iterator[None]:
+        """Call the handler once, on this thread; with `threading`, on those that start."""
+
+        def profile(frame: FrameType, event: str, _: object) -> None:
+            if event in ("call", "c_return") and self._left >= 0 and frame.f_code.co_filename.startswith(self._module):
+                self._left -= 1
+                if self._left < 0:
+                    handler()
+
+        on.setprofile(profile)
         try:
             yield
         finally:
-            sys.setprofile(None)
+            on.setprofile(None)
 
-    @contextmanager
-    def on_sign_ins(self) -> Iterator[None]:
-        threading.setprofile(self)
-        try:
-            yield
-        finally:
-            threading.setprofile(None)
+    def needs_a_token(self, provider: TokenProvider) -> Callable[[], None]:
+        def handler() -> None:
+            try:
+                provider.token()
+            except EnkashAuthError as error:
+                self.heard.append(error)
+
+        return handler
 
 
 def interrupt() -> None:
@@ -63,61 +75,46 @@ def interrupt() -> None:
 
 
 def test_a_handler_that_raises_at_any_moment_loses_no_sign_in(server: Server) -> None:
-    for number in count():
+    for number in (moments := Moments(20)):
         server.requests.clear()
-        with TokenProvider(credentials(), transport=server.transport, timeout=5) as provider:
-            try:
-                with Interrupt(number, interrupt).on_this_thread():
-                    provider.token()
-                break
-            except KeyboardInterrupt:
-                assert provider.token().access_token == "canary-token-1", number
-    assert number > 20
+        with server.provider(timeout=5) as provider:
+            with suppress(KeyboardInterrupt), moments.interrupted(interrupt):
+                provider.token()
+            assert provider.token().access_token == "canary-token-1", number
 
 
 def test_a_handler_that_raises_while_tasks_are_woken_loses_none(server: Server) -> None:
     """The loop runs on after it: IPython's does."""
-    for number in count():
+    for number in (moments := Moments(5, "/_flight")):
         go = server.hold(issued("t"))
-        with (
-            TokenProvider(credentials(), transport=server.transport, timeout=0.5) as provider,
-            closing(asyncio.new_event_loop()) as loop,
-        ):
+        with server.provider(timeout=0.5) as provider, closing(asyncio.new_event_loop()) as loop:
             tasks = [loop.create_task(provider.atoken()) for _ in range(5)]
             loop.run_until_complete(asyncio.sleep(0))
-            interrupted = Interrupt(number, interrupt, "/_flight")
             go.set()
             wait_for_sign_ins()
-            with suppress(KeyboardInterrupt), interrupted.on_this_thread():
+            with suppress(KeyboardInterrupt), moments.interrupted(interrupt):
                 loop.run_until_complete(asyncio.sleep(0.01))
             done, _ = loop.run_until_complete(asyncio.wait(tasks, timeout=5))
             assert len(done) == 5, number
-            if interrupted.left >= 0:
-                break
-    assert number > 5
 
 
 def test_a_finalizer_that_starts_a_waiting_task_at_any_moment_loses_none() -> None:
     """An eager task (Python 3.12) runs at once."""
 
-    async def come(number: int) -> bool:
-        flight = Flight(Runtime(), Pending(0, Moment(float("inf"), float("inf"))))
+    async def come(number: int) -> None:
+        flight = Flight(Runtime(), Pending(0, Moment(NEVER, NEVER)))
         waiters = list[asyncio.Future[None]]()
-        interrupted = Interrupt(number, lambda: waiters.append(flight.waiter(float("inf"))), "/_flight")
-        with interrupted.on_this_thread():
-            waiters.append(flight.waiter(float("inf")))
+        with moments.interrupted(lambda: waiters.append(flight.waiter(NEVER))):
+            waiters.append(flight.waiter(NEVER))
         flight.finish(Unavailable("down", "h"))
         _, pending = await asyncio.wait(waiters, timeout=0.1)
         assert not pending, number
-        return interrupted.left < 0
 
-    for number in count():
-        if not asyncio.run(come(number)):
-            break
-    assert number > 5
+    for number in (moments := Moments(5, "/_flight")):
+        asyncio.run(come(number))
 
 
-STEPS = {
+STEPS: dict[str, Callable[[TokenProvider], object]] = {
     "token": TokenProvider.token,
     "invalidate": lambda provider: provider.invalidate(provider.token()),
     "reset": TokenProvider.reset,
@@ -126,71 +123,42 @@ STEPS = {
 }
 
 
-def hear(provider: TokenProvider, heard: list[EnkashAuthError]) -> None:
-    try:
-        provider.token()
-    except EnkashAuthError as error:
-        heard.append(error)
-
-
-@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
-def test_a_handler_that_needs_a_token_at_any_moment_is_answered(
-    server: Server, step: Callable[[TokenProvider], object]
-) -> None:
+@pytest.mark.parametrize("step", STEPS)
+def test_a_handler_that_needs_a_token_at_any_moment_is_answered(server: Server, step: str) -> None:
     """It gets a token, or an error at once."""
-    heard: list[EnkashAuthError] = []
-    for number in count():
-        with TokenProvider(credentials(), transport=server.transport, timeout=5) as provider:
+    for _ in (moments := Moments(5)):
+        with server.provider(timeout=5) as provider:
             provider.token()
             provider.invalidate(provider.token())
-            interrupted = Interrupt(number, lambda provider=provider: hear(provider, heard))
-            with interrupted.on_this_thread():
-                step(provider)
-            if interrupted.left >= 0:
-                break
-    assert number > 5
+            with moments.interrupted(moments.needs_a_token(provider)):
+                STEPS[step](provider)
+    heard = moments.heard
     assert all(isinstance(error, ConfigurationError) or "re-entrantly" in str(error) for error in heard), heard
 
 
 def test_a_finalizer_that_needs_another_providers_token_on_a_sign_ins_thread_is_answered(
-    server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    server: Server, monkeypatch: Patch, tmp_path: Path
 ) -> None:
     """The providers of a process share the lock of the file of attempts."""
-    heard: list[EnkashAuthError] = []
-
     monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
-    for number in count():
-        with (
-            TokenProvider(credentials(), transport=server.transport) as provider,
-            TokenProvider(credentials(username="other"), transport=server.transport, timeout=1) as other,
-        ):
-            handler = lambda other=other: hear(other, heard)  # noqa: E731
-            interrupted = Interrupt(number, handler, "/_signin/attempts_file")
-            with interrupted.on_sign_ins():
+    for _ in (moments := Moments(5, "/_signin/attempts_file")):
+        with server.provider() as provider, server.provider(credentials(username="other"), timeout=1) as other:
+            with moments.interrupted(moments.needs_a_token(other), threading):
                 provider.token()
             wait_for_sign_ins()
-            if interrupted.left >= 0:
-                break
-    assert heard and all("re-entrantly" in str(error) for error in heard), heard
+    assert moments.heard and all("re-entrantly" in str(error) for error in moments.heard), moments.heard
 
 
 @pytest.mark.parametrize("answer", [None, REFUSAL], ids=["token", "refusal"])
-def test_a_finalizer_that_needs_a_token_on_a_sign_ins_thread_is_answered(
-    server: Server, answer: httpx.Response | None
-) -> None:
-    heard: list[EnkashAuthError] = []
-
+def test_a_finalizer_that_needs_a_token_on_its_sign_ins_thread_is_answered(server: Server, answer: Any) -> None:
     if answer:
-        server.answer = lambda _: answer
-    for number in count():
-        with TokenProvider(credentials(), transport=server.transport, timeout=5) as provider:
-            interrupted = Interrupt(number, lambda provider=provider: hear(provider, heard))
-            with interrupted.on_sign_ins(), suppress(EnkashAuthError):
+        server.answers(answer)
+    for _ in (moments := Moments(50)):
+        with server.provider(timeout=5) as provider:
+            with moments.interrupted(moments.needs_a_token(provider), threading), suppress(EnkashAuthError):
                 provider.token()
             wait_for_sign_ins()
-            if interrupted.left >= 0:
-                break
-    assert number > 50
+    heard = moments.heard
     assert all("re-entrantly" in str(error) or "refused the password" in str(error) for error in heard), heard
 
 

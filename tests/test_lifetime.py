@@ -1,12 +1,14 @@
 """Decisions about time, on numbers alone."""
 
 import math
+from typing import Any
 
 import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import table
 from enkash_auth._policy.lifetime import CLOCK_CHECK, Moment, TokenRecord, Verdict
 from enkash_auth._policy.outcome import Issued
 from enkash_auth._policy.token import read_life
@@ -17,31 +19,28 @@ lives = st.integers(0, 90_000)
 trips = st.floats(0, 5)
 
 
-def record(
-    seconds: float, trip: float = 0.0, draw: float = 0.5, before: TokenRecord | None = None, at: Moment = START
-) -> TokenRecord:
-    return TokenRecord.from_answer(Issued("t", seconds), at, at.after(trip), before=before, draw=draw)
+def record(seconds: float | None, trip: float = 0.0, token: str = "t", draw: float = 0.5, **given: Any) -> TokenRecord:
+    """Return the record of an answer to a request sent `at`, and taken in with what was known `before`."""
+    at, before = given.get("at", START), given.get("before")
+    return TokenRecord.from_answer(Issued(token, seconds), at, at.after(trip), before=before, draw=draw)
+
+
+AGAIN = record(20, before=record(300), at=START.after(280))
 
 
 @given(seconds=lives, cut=fraction, trip=trips, decided=fraction, later=st.floats(0, 100_000))
 def test_a_served_token_has_not_expired(seconds: int, cut: float, trip: float, decided: float, later: float) -> None:
-    end = START.after(trip * decided).after(seconds + cut)
-    now = START.after(later)
+    end, now = START.after(trip * decided).after(seconds + cut), START.after(later)
     if record(seconds, trip).verdict(now)[0] is not Verdict.WAIT:
         assert now.monotonic < end.monotonic
 
 
 @given(seconds=lives, cut=fraction, trip=trips, decided=fraction)
-def test_another_token_is_certain_after_the_seconds_until_it(
-    seconds: int, cut: float, trip: float, decided: float
-) -> None:
+def test_another_token_is_certain_after_seconds_until_it(seconds: int, cut: float, trip: float, decided: float) -> None:
     end = START.after(trip * decided).after(seconds + cut)
-    first = record(seconds, trip)
-    sticky = record(0, 0, before=first, at=START.after(seconds))
-    now = sticky.life.lower
-    assert now.after(sticky.seconds_until_request(now, 99)).monotonic + 1e-6 >= min(
-        end.monotonic, sticky.life.upper.monotonic
-    )
+    sticky = record(0, before=record(seconds, trip), at=START.after(seconds))
+    asked = sticky.life.lower.after(sticky.seconds_until_request(sticky.life.lower, 99))
+    assert asked.monotonic + 1e-6 >= min(end.monotonic, sticky.life.upper.monotonic)
 
 
 @given(
@@ -51,20 +50,17 @@ def test_another_token_is_certain_after_the_seconds_until_it(
 def test_each_answer_narrows_the_bounds_of_the_expiry(end: float, answers: list[tuple[float, float, float]]) -> None:
     held = None
     for asked, trip, decided in sorted(answers):
-        left = end - (asked + trip * decided)
-        if left < 0:
-            continue
-        held = record(math.floor(left), trip, before=held, at=START.after(asked))
-        assert held.life.lower.monotonic - 1e-6 <= START.monotonic + end <= held.life.upper.monotonic + 1e-6
+        if (left := end - (asked + trip * decided)) >= 0:
+            held = record(math.floor(left), trip, before=held, at=START.after(asked))
+            assert held.life.lower.monotonic - 1e-6 <= START.monotonic + end <= held.life.upper.monotonic + 1e-6
 
 
 @pytest.mark.parametrize("seconds", [1, 2, 5, 20, 300, 86_399])
 @pytest.mark.parametrize("draw", [0.0, 0.999])
 def test_a_token_is_served_for_most_of_any_life_and_then_renewed(seconds: int, draw: float) -> None:
-    token = record(seconds, draw=draw)
-    assert token.verdict(START.after(0.6 * seconds))[0] is Verdict.SERVE
-    assert token.verdict(START.after(seconds - min(48.0, 0.2 * seconds)))[0] is Verdict.RENEW
-    assert token.verdict(START.after(seconds))[0] is Verdict.WAIT
+    moments = 0.6 * seconds, seconds - min(48.0, 0.2 * seconds), seconds
+    verdicts = [record(seconds, draw=draw).verdict(START.after(later))[0] for later in moments]
+    assert verdicts == [Verdict.SERVE, Verdict.RENEW, Verdict.WAIT]
 
 
 @given(seconds=lives, later=st.floats(0, 90_000))
@@ -76,82 +72,74 @@ def test_clocks_are_checked_again_soon_and_before_the_expiry(seconds: int, later
 
 
 @pytest.mark.parametrize(
-    ("step", "verdict"),
-    [
-        (Moment(299, 0), Verdict.RENEW),
-        (Moment(0, 299), Verdict.RENEW),
-        (Moment(300, -5000), Verdict.WAIT),
-        (Moment(0, 300), Verdict.WAIT),
-        (Moment(0, -5000), Verdict.SERVE),
-    ],
+    ("monotonic", "wall", "verdict"),
+    [(299, 0, "RENEW"), (0, 299, "RENEW"), (300, -5000, "WAIT"), (0, 300, "WAIT"), (0, -5000, "SERVE")],
 )
-def test_the_clock_that_says_later_decides(step: Moment, verdict: Verdict) -> None:
-    now = Moment(START.monotonic + step.monotonic, START.wall + step.wall)
-    assert record(300).verdict(now)[0] is verdict
+def test_the_clock_that_says_later_decides(monotonic: float, wall: float, verdict: str) -> None:
+    now = Moment(START.monotonic + monotonic, START.wall + wall)
+    assert record(300).verdict(now)[0] is Verdict[verdict]
 
 
-def test_the_same_token_again_shows_a_sticky_server() -> None:
-    early = START.after(280)
-    again = record(20, before=record(300), at=early)
-    assert again.reissued
-    assert again.sticky(early)
-    assert again.forecast.probes == 0  # nor was that a probe, which the next is
-    assert record(19, before=again, at=early).forecast.probes == 1
+@table(
+    "token, later, sticky",
+    ("a server that gives the same token again", AGAIN, 280, True),
+    ("not one that gives another early", record(300, 0, "t2", before=AGAIN, at=START.after(250)), 250, False),
+    ("still one that gives it after expiry", record(300, 0, "t2", before=AGAIN, at=START.after(301)), 301, True),
+    ("for a day", record(86_000, before=record(86_399), at=START.after(300)), 86_000, True),
+    ("then it is asked early again", record(86_000, before=record(86_399), at=START.after(300)), 87_000, False),
+    ("nor one that states no life", record(None, before=record(None), at=START.after(290)), 290, False),
+)
+def test_sticky_is(token: TokenRecord, later: float, sticky: bool) -> None:
+    assert token.sticky(START.after(later)) is sticky
 
 
-def test_another_token_before_expiry_shows_that_the_server_is_not_sticky() -> None:
-    sticky = record(20, before=record(300), at=START.after(280))
-    for later, still in [(250, False), (301, True)]:
-        now = START.after(later)
-        fresh = TokenRecord.from_answer(Issued("other", 300), now, now, before=sticky, draw=0.5)
-        assert fresh.sticky(now) is still
+def test_a_request_that_found_the_server_sticky_is_no_probe_but_the_next_is() -> None:
+    following = record(19, before=AGAIN, at=AGAIN.answered)
+    assert AGAIN.reissued
+    assert (AGAIN.forecast.probes, following.forecast.probes) == (0, 1)
 
 
-def test_a_sticky_server_is_asked_early_again_after_a_day() -> None:
-    again = record(86_000, before=record(86_399), at=START.after(300))
-    assert again.sticky(START.after(86_000))
-    assert not again.sticky(START.after(87_000))
+SET = Moment(START.monotonic + 100.5, START.wall - 9100)
 
 
-def test_a_clock_that_was_set_between_two_answers_voids_the_old_bounds() -> None:
-    later = Moment(START.monotonic + 100.5, START.wall - 9100)
-    again = record(200, before=record(300), at=later)
-    assert again.life.lower == later.after(200)
-    assert again.life.upper.monotonic == START.monotonic + 301  # holds, if the machine stood still, too
+@table(
+    "seconds, at, lower, upper",
+    # the machine may have stood still: then the upper bound holds on the monotonic clock, 301 s after the start
+    ("a clock that was set since voids the lower", 200, SET, SET.after(200), SET.after(200.5)),
+    # a server may shorten a life, or answer from another node whose clock differs
+    ("a life that contradicts them voids both", 50, START.after(100), START.after(150), START.after(151)),
+)
+def test_the_bounds_so_far(seconds: float, at: Moment, lower: Moment, upper: Moment) -> None:
+    life = record(seconds, before=record(300), at=at).life
+    assert (life.lower, life.upper) == (lower, upper)
 
 
-def test_a_life_that_contradicts_the_bounds_so_far_voids_them() -> None:
-    """A server may shorten a life, or answer from another node whose clock differs."""
-    again = record(50, before=record(300), at=START.after(100))
-    assert (again.life.lower, again.life.upper) == (START.after(150), START.after(151))
+STICKY = record(200, before=record(299), at=START.after(99.5))
 
 
-def test_a_sticky_token_has_expired_where_either_clock_says_so() -> None:
-    sticky = record(250, before=record(299), at=START.after(50))
-    suspended = Moment(START.monotonic + 60, START.wall + 4000)
-    assert sticky.seconds_until_request(suspended, 99) == 0
+@table(
+    "token, now, left, seconds",
+    ("a probe leaves in time", STICKY, START.after(260), 10, 1.975),
+    ("or a second earlier", STICKY, START.after(260), 3.9, 0.975),
+    ("or at once", STICKY, START.after(260), 1.9, 0),
+    ("none is of use for a rejected token", evolve(STICKY, rejected=True), START.after(260), 10, 0),
+    ("a sticky token has expired where either clock says so", STICKY, Moment(1160.0, 1e9 + 4000), 99, 0),
+    ("a token for one call only is followed by another a second later", record(0, 0.2), START.after(0.2), 99, 1),
+    ("and no other one", record(300), START.after(301), 99, 0),
+)
+def test_seconds_until_the_next_request(token: TokenRecord, now: Moment, left: float, seconds: float) -> None:
+    assert token.seconds_until_request(now, left) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("left", "seconds"), [(10, 1.975), (3.9, 0.975), (1.9, 0)])
-def test_a_probe_that_would_not_end_in_time_leaves_a_second_earlier_or_at_once(left: float, seconds: float) -> None:
-    sticky = record(200, before=record(299), at=START.after(99.5))
-    assert sticky.seconds_until_request(START.after(260), left) == pytest.approx(seconds)
-    assert not evolve(sticky, rejected=True).seconds_until_request(START.after(260), left)
+@pytest.mark.parametrize(("seconds", "single_use"), [(0, True), (1, False)])
+def test_a_token_that_is_answered_in_its_last_second_is_for_one_call_only(seconds: float, single_use: bool) -> None:
+    assert record(seconds, trip=0.2).single_use is single_use
 
 
 def test_a_token_that_came_back_without_a_life_is_looked_at_hourly() -> None:
-    first = TokenRecord.from_answer(Issued("t", None), START, START, before=None, draw=0.5)
-    later = START.after(290)
-    again = TokenRecord.from_answer(Issued("t", None), later, later, before=first, draw=0.5)
-    assert (first.life.lower, again.life.lower) == (START.after(300), later.after(3600))
-    assert not again.sticky(later)
-
-
-def test_a_token_for_one_call_only_is_followed_by_another_a_second_later() -> None:
-    last = record(0, trip=0.2)
-    assert last.single_use
-    assert last.seconds_until_request(START.after(0.2), 99) == pytest.approx(1)
-    assert not record(300).seconds_until_request(START.after(301), 99)
+    first, later = record(None), START.after(290)
+    assert first.life.lower == START.after(300)
+    assert record(None, before=first, at=later).life.lower == later.after(3600)
 
 
 @pytest.mark.parametrize("digits", [13, 400, 5000])

@@ -4,7 +4,8 @@ Hypothesis prints the steps of a failing run and replays them; `--hypothesis-see
 `nox -s simulation` makes a longer one. What the cache decides by itself is `test_cache_simulation`'s.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,16 @@ from enkash_auth._flight import Flight
 from enkash_auth._policy.lifetime import CLOCK_CHECK, TokenRecord
 from enkash_auth.errors import ProtocolError, RefusedError, UnavailableError
 from world import DIALECTS, GRANTS, OUTAGES, TICK, Fiber, Machine, World, check_grants
+
+SETTINGS = settings(deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+LOGINS = st.tuples(st.sampled_from(["user", "other"]), st.sampled_from(["p0", "p1", "wrong"]))
+RIGHT = st.sampled_from(["p0", "p1"])
+
+
+def worlds(lives: list[float], passwords: list[str], dialects: Iterable[str] = DIALECTS) -> st.SearchStrategy[World]:
+    offered = st.tuples(st.just("user"), st.sampled_from(passwords))
+    choices = {"life": st.sampled_from(lives), "sticky": st.booleans(), "dialect": st.sampled_from([*dialects])}
+    return st.builds(World, seed=st.integers(0, 2**32), offered=offered, **choices)
 
 
 @dataclass(eq=False)
@@ -41,6 +52,7 @@ class Callers:
     timeout: float
     callers: list[Caller]
     last: tuple[Engine, Token, float] | None = None
+    spare = 0  # grants that trouble may cost
 
     def ask(self, engine: Engine) -> None:
         now, users = engine.runtime.monotonic(), {engine.held.account.credentials.username, self.world.offered[0]}
@@ -61,18 +73,17 @@ class Callers:
         due = max(flight.end, caller.deadline) if flight and again else caller.deadline
         frozen = flight and not again and engine.runtime.now().until(flight.deadline) < -0.5
         in_time = now <= due + 3 * TICK or frozen or (flight and flight.outcome)
-        try:
+        got = None
+        with suppress(RefusedError, UnavailableError, ProtocolError):
             got = ask()
-        except (RefusedError, UnavailableError, ProtocolError):
-            assert in_time, "a caller was answered past its deadline"
-            return
         if isinstance(got, Flight):
             assert now < due or frozen, "a caller waits past its deadline"
             self.callers.append(replace(caller, flight=got))
             return
         assert in_time, "a caller was answered past its deadline"
-        self.check(engine, got, flight, caller.users)
-        self.last = engine, got, now
+        if got:
+            self.check(engine, got, flight, caller.users)
+            self.last = engine, got, now
 
     def check(self, engine: Engine, token: Token, flight: Flight | None, users: set[str]) -> None:
         """Never a token past its end; it may be in its last second only for those who waited for it."""
@@ -83,6 +94,25 @@ class Callers:
         if name not in world.revoked and engine.runtime.monotonic() > world.machines[engine].slept_at + CLOCK_CHECK:
             assert world.true < world.ends[name] + TICK * CLOCK_CHECK, "a token past its end"
 
+    def ready(self) -> list[Fiber]:
+        return [fiber for fiber in self.world.fibers if not fiber.left]
+
+    def step(self, fiber: Fiber) -> None:
+        fiber.step()
+        if fiber.done:
+            self.world.fibers.remove(fiber)
+            self.ended(fiber)
+
+    def ended(self, fiber: Fiber) -> None: ...
+
+    def calm(self) -> None:
+        """Start counting grants anew: something happened that may cost one more."""
+        self.grants: list[float] = []
+
+    def granted(self, token: str) -> None:
+        self.grants.append(self.world.true)
+        check_grants(self.grants, GRANTS + self.spare, self.world.life)
+
     def teardown(self) -> None:
         if hasattr(self, "world"):
             self.world.stop()
@@ -91,25 +121,12 @@ class Callers:
 class Lives(Callers, RuleBasedStateMachine):
     """Callers, sign-ins, forks, faults, resets and rotations in one process."""
 
-    @initialize(
-        seed=st.integers(0, 2**32),
-        life=st.sampled_from([1.5, 2, 20, 300, 86_399]),
-        sticky=st.booleans(),
-        timeout=st.sampled_from([0.5, 3.0, 10.0]),
-        password=st.sampled_from(["p0", "wrong"]),
-        dialect=st.sampled_from(DIALECTS),
-    )
-    def begin(self, seed: int, life: float, sticky: bool, timeout: float, password: str, dialect: str) -> None:
-        offered = ("user", password)
-        self.world = World(seed, life=life, sticky=sticky, offered=offered, dialect=dialect, on_grant=self.granted)
-        self.timeout, self.callers = timeout, []
-        self.machine = Machine(self.world)
-        self.engine = self.world.engine(timeout, machine=self.machine)
+    @initialize(world=worlds([1.5, 2, 20, 300, 86_399], ["p0", "wrong"]), timeout=st.sampled_from([0.5, 3.0, 10.0]))
+    def begin(self, world: World, timeout: float) -> None:
+        self.world, self.timeout, self.callers = world, timeout, []
+        self.machine, world.on_grant = Machine(world), self.granted
+        self.engine = world.engine(timeout, machine=self.machine)
         self.calm()
-
-    def calm(self) -> None:
-        """Start counting grants anew: something happened that may cost one more."""
-        self.grants: list[float] = []
 
     # what happens
 
@@ -139,11 +156,10 @@ class Lives(Callers, RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.01, 0.2, 0.5, 1.3, 5.0, 19.0, 60.0, 290.0, 90_000.0]))
     def time_passes(self, seconds: float) -> None:
         end = self.world.true + seconds
-        while due := sorted(
-            (one for one in self.callers if self.world.true + one.left <= end), key=lambda one: one.left
-        ):
-            self.world.true += max(0.0, due[0].left + TICK)
-            self.go_on(due[0])
+        while due := [one for one in self.callers if self.world.true + one.left <= end]:
+            first = min(due, key=lambda one: one.left)
+            self.world.true += max(0.0, first.left + TICK)
+            self.go_on(first)
         self.world.true = max(self.world.true, end)
 
     @precondition(lambda self: self.engine.held.cache.record)
@@ -164,15 +180,11 @@ class Lives(Callers, RuleBasedStateMachine):
         self.engine.reject(*self.last[1:])
         self.calm()
 
-    @rule(
-        user=st.sampled_from(["user", "other"]),
-        password=st.sampled_from(["p0", "p1", "wrong"]),
-        right=st.sampled_from(["p0", "p1"]),
-    )
-    def credentials_are_rotated(self, user: str, password: str, right: str) -> None:
-        self.world.offered, self.world.right_password = (user, password), right
+    @rule(login=LOGINS, right=RIGHT)
+    def credentials_are_rotated(self, login: tuple[str, str], right: str) -> None:
+        self.world.offered, self.world.right_password = login, right
         for caller in self.callers:
-            caller.users.add(user)
+            caller.users.add(login[0])
 
     @rule()
     def reset(self) -> None:
@@ -199,20 +211,6 @@ class Lives(Callers, RuleBasedStateMachine):
             flights = [fiber.flight for fiber in self.world.fibers if not fiber.done]
             assert len([one for one in flights if one.number >= valid and now < one.end]) <= 1, "two sign-ins at once"
 
-    def granted(self, token: str) -> None:
-        self.grants.append(self.world.true)
-        check_grants(self.grants, GRANTS, self.world.life)
-
-    # how
-
-    def ready(self) -> list[Fiber]:
-        return [fiber for fiber in self.world.fibers if not fiber.left]
-
-    def step(self, fiber: Fiber) -> None:
-        fiber.step()
-        if fiber.done:
-            self.world.fibers.remove(fiber)
-
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck))
+TestLives.settings = SETTINGS

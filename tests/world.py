@@ -6,6 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from math import floor, inf
 from random import Random
@@ -46,8 +47,7 @@ ANSWERS = {  # to a password that is refused, or to each in an outage
 TOKEN = Answer(200, json=True, token=True)
 DIALECTS = ("clear", "client", "maybe", "envelope", "unauthorized", "server_error", "silence")
 OUTAGES = ("client", "unauthorized", "server_error", "silence", "busy", "unreachable")
-
-
+REFUSALS = (Kind.MAYBE, Kind.CLIENT)  # perhaps
 GRANTS = 5  # a life, at most: the first, a renewal, and three probes of a sticky server
 
 
@@ -107,7 +107,7 @@ class Book:
         kinds = [kind for kind, _ in sent]
         assert sum(now - at < 299 for _, at in sent) < 2, f"{who} sent a third password within five minutes"
         assert not self.final(kinds), f"{who} sent a password after the last: {kinds}"
-        if {Kind.MAYBE, Kind.CLIENT} & {*kinds}:
+        if {*REFUSALS} & {*kinds}:
             assert now - sent[-1][1] > 59, f"{who} sent a password within a minute of what may be a refusal"
 
     def final(self, kinds: list[Kind]) -> bool:
@@ -118,7 +118,7 @@ class Book:
 
     def answered(self, password: Password, kind: Kind) -> None:
         password.kind = kind
-        refusals = [one for one in self.passwords if one.left and one.kind in (Kind.MAYBE, Kind.CLIENT)]
+        refusals = [one for one in self.passwords if one.left and one.kind in REFUSALS]
         doubt = any(not self.torn or one.by & password.by for one in refusals)
         outage = kind is Kind.UNKNOWN and self.proven and not doubt
         if password in self.passwords and (kind is Kind.REMOVED or outage):
@@ -238,11 +238,8 @@ class Fiber:
     @property
     def left(self) -> float:
         """Seconds until a step makes sense."""
-        return (
-            0.0
-            if self.done
-            else max(0.0, self.due - self.machine.monotonic(), self.machine.wakes - self.machine.world.true)
-        )
+        stopped = self.machine.wakes - self.machine.world.true
+        return 0.0 if self.done else max(0.0, self.due - self.machine.monotonic(), stopped)
 
     def step(self) -> None:
         """Let the sign-in run to its next `hold` or its end."""
@@ -329,16 +326,13 @@ class World(Outside):
         self, timeout: float, store: Store | None = None, machine: Machine | None = None, strict: bool = False
     ) -> Engine:
         machine = machine or Machine(self)
-        runtime, account = machine.runtime(), Account.of(self.credentials(), self.gateway)
+        runtime, account = machine.runtime(), Account.of(self.credentials(), partial(Gateway, self))
         direct = Direct(runtime, Attempts(None, runtime))
         signer = direct if store is None else Shared(direct, store, timeout=timeout, strict=strict)
         cache = TokenCache(account.identity, timeout, rereads=True)
         engine = Engine(cache, account, signer, runtime, source=self.credentials)
         self.machines[engine] = machine
         return engine
-
-    def gateway(self, credentials: Credentials) -> Any:
-        return Gateway(self, credentials)
 
     @property
     def sound(self) -> bool:
