@@ -4,7 +4,6 @@ import base64
 import email.parser
 import email.policy
 import hashlib
-import html
 import json
 import re
 import socket
@@ -43,6 +42,7 @@ class Kind(NamedTuple):
     ending: str = ""  # of the URL that takes uploads
     root: int = 200
     hashes: bool = True
+    times: bool = False  # those of an upload, which only JSON can hold
     accepted: Answer = Answer(200)
     duplicate: Answer = Answer(409, "the file exists")
     empty: Answer = Answer(400, "content is missing")
@@ -176,10 +176,17 @@ def _get(kind: Kind, folder: Path, path: str, login: tuple[str, str]) -> Answer 
     found = [file for file in sorted(folder.iterdir()) if project_of(file.name) == name]
     if not path.startswith(kind.simple) or not found:
         return Answer(404, "not found")
-    links = (
-        f'<a href="/files/{file.name}{f"#sha256={sha256(file)}" if kind.hashes else ""}">{html.escape(file.name)}</a>'
-        for file in found
-    )
+    if kind.times:
+        files = [
+            {"filename": file.name, "url": f"/files/{file.name}", "upload-time": "2020-01-01T00:00:00Z",
+             "hashes": {"sha256": sha256(file)}}
+            for file in found
+        ]  # fmt: skip
+        page = {"meta": {"api-version": "1.1"}, "name": name, "files": files}
+        page["versions"] = [file.name.split("-")[1] for file in found]
+        return Answer(200, json.dumps(page), "application/vnd.pypi.simple.v1+json")
+    digests = {file: f"#sha256={sha256(file)}" if kind.hashes else "" for file in found}
+    links = [f'<a href="/files/{file.name}{digest}">{file.name}</a>' for file, digest in digests.items()]
     return Answer(200, f"<!DOCTYPE html><html><body>{' '.join(links)}</body></html>", "text/html")
 
 

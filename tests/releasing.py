@@ -4,7 +4,6 @@ Environments get their dependencies from the machine's ordinary index; all else 
 """
 
 import io
-import json
 import os
 import re
 import shutil
@@ -21,8 +20,7 @@ import pytest
 import truststore
 
 import release
-from api_server import Asked, serving
-from indexes import KINDS, PASSWORD, USER, Index, devpi, project_of, pypiserver, sha256, standing_in
+from indexes import KINDS, PASSWORD, USER, Index, Kind, devpi, pypiserver, sha256, standing_in
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "consume.md"
@@ -146,7 +144,7 @@ def prebuilt(published: str, tagged: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def public(tmp_path_factory: pytest.TempPathFactory, internal: Index) -> Iterator[Index]:
-    """What stands for the public index: the same dependencies, and a stranger's package of our name."""
+    """What stands for the public index: the dependencies, uploaded in 2020, and a stranger's package of our name."""
     folder = tmp_path_factory.mktemp("public") / "packages"
     shutil.copytree(internal.folder, folder, ignore=shutil.ignore_patterns("enkash*"))
     info = "enkash_auth-99.0.dist-info"
@@ -154,31 +152,8 @@ def public(tmp_path_factory: pytest.TempPathFactory, internal: Index) -> Iterato
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: enkash-auth\nVersion: 99.0\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
-    with standing_in(KINDS["folder"]._replace(hashes=True), folder) as served:
+    with standing_in(Kind("public", "", times=True), folder) as served:
         yield served
-
-
-@pytest.fixture(scope="session")
-def dated(internal: Index) -> Iterator[Index]:
-    """An index of the dependencies that sends the time of upload, as the public one does."""
-
-    def answer(asked: Asked, _: bytes) -> tuple[int, dict[str, str], bytes]:
-        *_, kind, name = asked.path.strip("/").split("/")
-        if kind == "files":
-            return 200, {}, (internal.folder / name).read_bytes()
-        paths = [path for path in internal.folder.iterdir() if project_of(path.name) == name != "enkash-auth"]
-        files = [
-            {"filename": path.name, "url": f"/files/{path.name}", "upload-time": "2020-01-01T00:00:00Z",
-             "hashes": {"sha256": sha256(path)}}
-            for path in paths
-        ]  # fmt: skip
-        versions = [path.name.split("-")[1] for path in paths]
-        page = {"meta": {"api-version": "1.1"}, "name": name, "files": files, "versions": versions}
-        kind = "application/vnd.pypi.simple.v1+json"
-        return 200 if files else 404, {"Content-Type": kind}, json.dumps(page).encode()
-
-    with serving(answer) as url:
-        yield Index(f"{url}/", f"{url}/simple/", internal.folder)
 
 
 @pytest.fixture(scope="session")

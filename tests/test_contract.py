@@ -179,15 +179,6 @@ def test_a_run_sends_one_password_before_the_first_success_and_all_are_counted(
     assert len(server.requests) == in_three_runs
 
 
-def test_after_a_reset_one_more_password_may_leave(run: Run, server: Server) -> None:
-    server.answer = lambda _: REFUSAL
-    run(server.transport)
-    with TokenProvider(credentials(base_url=URL), transport=server.transport) as provider:
-        provider.reset()
-    run(server.transport)
-    assert len(server.requests) == 2
-
-
 def test_no_password_leaves_that_nobody_counts(run: Run, server: Server, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ENKASH_ATTEMPTS", "off")
     (said,) = run(server.transport)
