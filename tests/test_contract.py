@@ -267,20 +267,18 @@ def signed_in(url: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_signs_in_with_the_settings_of_the_environment(
-    environment: pytest.MonkeyPatch, tmp_path: Path
+    enkash_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with Sandbox(casing="camel") as sandbox:
-        for name, value in {**sandbox.environment(), "ENKASH_ATTEMPTS": str(tmp_path / "attempts.db")}.items():
-            environment.setenv(name, value)
-        environment.setenv("ENKASH_BASE_URL", "https://production.example")  # not this one
-        done = signed_in(sandbox.base_url)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.endswith("not saved: this host is the machine itself\n")
-        environment.setenv("ENKASH_PASSWORD", "wrong")
-        done = signed_in(sandbox.base_url)
+    monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+    monkeypatch.setenv("ENKASH_BASE_URL", "https://production.example")  # not this one
+    done = signed_in(enkash_sandbox.base_url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("not saved: this host is the machine itself\n")
+    monkeypatch.setenv("ENKASH_PASSWORD", "wrong")
+    done = signed_in(enkash_sandbox.base_url)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: 127.0.0.1 refused the password (400 invalid_grant)")
-    assert sandbox.token_requests == 3
+    enkash_sandbox.assert_token_requests(3)
 
 
 TOOLKIT = os.environ.get("OAUTH_TOOLKIT", "")  # an environment with django-oauth-toolkit: `nox -s contract-test`

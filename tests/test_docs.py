@@ -6,13 +6,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 import enkash_auth
 from docsite import dead_links, dead_mentions, lost_pages
-from enkash_auth import TokenProvider, errors
+from enkash_auth import errors
 from enkash_auth._policy.backoff import Backoff
 from enkash_auth._policy.outcome import Limit, Refused, Unavailable
 from enkash_auth._settings.environment import SETTINGS
@@ -40,18 +40,14 @@ def test_each_program_of_the_quick_start_runs_by_itself(number: int, printed: st
     assert printed in done.stdout and not done.stderr
 
 
-def test_the_fleets_example_runs(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with Sandbox() as sandbox:
-        for name, value in sandbox.environment().items():
-            environment.setenv(name, value)
-        for _ in range(2):
-            scope: dict[str, object] = {}
-            exec(programs("fleet")[0].replace("/var/lib/service/enkash", str(tmp_path / "store")), scope)
-            provider = scope["provider"]
-            assert isinstance(provider, TokenProvider)
-            with provider:
-                provider.token()
-    assert sandbox.token_requests == 1
+def test_the_fleets_example_runs(enkash_sandbox: Sandbox, tmp_path: Path) -> None:
+    program = programs("fleet")[0].replace("/var/lib/service/enkash", str(tmp_path / "store"))
+    for _ in range(2):
+        scope: dict[str, Any] = {}
+        exec(program, scope)
+        with scope["provider"] as provider:
+            provider.token()
+    enkash_sandbox.assert_token_requests(1)
 
 
 def test_every_setting_is_listed() -> None:

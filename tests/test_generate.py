@@ -164,15 +164,10 @@ def test_the_committed_tree_is_what_the_generator_makes_wherever_that_is(root: P
     assert codegen.differences(tmp_path / ".nox" / "fresh", ROOT / "generated") == []
 
 
-@pytest.fixture(scope="module")
-def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("mypy")
-
-
 @pytest.fixture
-def project(root: Path, mypy_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of all that generating and judging need, committed."""
-    monkeypatch.setenv("MYPY_CACHE_DIR", str(mypy_cache))
+    monkeypatch.setenv("MYPY_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "mypy"))  # one for all
     for name in ("tools", "wrapper"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", root)

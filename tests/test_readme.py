@@ -10,14 +10,11 @@ from enkash_auth.testing import Sandbox
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def test_the_examples_run(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_run(enkash_sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    with Sandbox() as sandbox:
-        for name, value in sandbox.environment().items():
-            environment.setenv(name, value)
-        scope: dict[str, object] = {}
-        exec("\n".join([*blocks, "import asyncio", "asyncio.run(main())", "auth.close()"]), scope)
-    assert sandbox.token_requests == 1
+    scope: dict[str, object] = {}
+    exec("\n".join([*blocks, "import asyncio", "asyncio.run(main())", "auth.close()"]), scope)
+    enkash_sandbox.assert_token_requests(1)
     assert capsys.readouterr().out.count("True") == 2
 
 
