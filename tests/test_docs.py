@@ -103,21 +103,14 @@ def test_a_dead_or_foreign_link_is_found(html: str, found: list[str], tmp_path: 
     assert dead_links(tmp_path) == found
 
 
-IMPORTS = '@import "//a.example/y"; p {src: url(https://b.example/f.woff2), url(./own)}'
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "found"),
-    [
-        ("index.html", "", ["index.html has no Content-Security-Policy"]),
-        ("x.css", IMPORTS, ["x.css loads //a.example/y", "x.css loads https://b.example/f.woff2"]),
-    ],
-)
-def test_a_page_has_a_policy_and_a_stylesheet_loads_nothing_foreign(
-    name: str, text: str, found: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / name).write_text(text)
-    assert dead_links(tmp_path) == found
+def test_a_page_has_a_policy_and_a_stylesheet_loads_nothing_foreign(tmp_path: Path) -> None:
+    (tmp_path / "index.html").touch()
+    (tmp_path / "x.css").write_text('@import "//a.example/y"; p {src: url(https://b.example/f.woff2), url(./own)}')
+    assert sorted(dead_links(tmp_path)) == [
+        "index.html has no Content-Security-Policy",
+        "x.css loads //a.example/y",
+        "x.css loads https://b.example/f.woff2",
+    ]
 
 
 @pytest.mark.parametrize(
