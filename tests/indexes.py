@@ -106,12 +106,9 @@ KINDS = {
         ),
         # cloud.google.com/artifact-registry/docs/python/store-python
         Kind("google", "/project/team", "/", root=404, duplicate=Answer(400, "File already exists")),
+        # docs.gitea.com/usage/packages/pypi; routers/api/packages/pypi/pypi.go
         Kind(
-            "gitea",  # docs.gitea.com/usage/packages/pypi; routers/api/packages/pypi/pypi.go
-            "/api/packages/team/pypi",
-            root=404,
-            accepted=Answer(201),
-            duplicate=Answer(409, "package file already exists"),
+            "gitea", "/api/packages/team/pypi", root=404, accepted=Answer(201), duplicate=Answer(409, "exists already")
         ),
         Kind("folder", "", hashes=False),  # takes no upload; packaging.python.org: PEP 503; nginx autoindex
     )

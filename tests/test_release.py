@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import sys
 import tarfile
 import tomllib
@@ -246,69 +245,51 @@ def test_what_was_built_is_what_the_index_holds_and_can_be_imported(
     assert f"in a clean environment: import enkash_auth, {VERSION} of spec " in published
 
 
-def commit(repository: Path, name: str) -> None:
-    (repository / name).parent.mkdir(exist_ok=True)  # changes/ is empty after a release, and so unknown to git
-    (repository / name).write_text("Text.\n")
-    git(repository, "add", "--all")
-    git(repository, "commit", "-q", "-m", "change")
-
-
 BUILD, PUBLISH = ["build"], ["publish", "http://127.0.0.1:9/"]
-DIRTY = "the tree is not clean, commit or remove: README.md"
 ANOTHER = f"HEAD is tagged v99.0, but pyproject.toml says {VERSION}"
-NO_URL = "which index? There is no default: nox -s publish -- https://index.example/"
-NO_LOGIN = "set TWINE_USERNAME and TWINE_PASSWORD, or: keyring set http://127.0.0.1:9/ USER"
+UNTAG, COMMIT = (
+    f"git tag -d v{VERSION}",
+    "git add --all; git -c user.name=t -c user.email=t@t.example commit -qm change",
+)
+FRAGMENT = f"mkdir -p changes; echo Text. > changes/+word.added.md; {COMMIT}; git tag -f v{VERSION}"
+NO_LOGIN = (
+    "no credentials for 127.0.0.1:9: set TWINE_USERNAME and TWINE_PASSWORD, or: keyring set http://127.0.0.1:9/ USER"
+)
 
 
 @pytest.mark.parametrize(
     ("words", "spoilt", "says"),
     [
-        (BUILD, "tree", DIRTY),
-        (BUILD, "v99.0", ANOTHER),
-        (PUBLISH, "tree", DIRTY),
-        (PUBLISH, "v99.0", ANOTHER),
-        ([*PUBLISH, "--dry-run"], "v99.0", ANOTHER),
-        (PUBLISH, "untagged", f"HEAD has no tag v{VERSION}"),
-        (PUBLISH, "changes", "changes/ still holds +word.added.md: nox -s changelog -- --yes"),
-        (["publish"], "", NO_URL),
-        (PUBLISH, "", f"no credentials for 127.0.0.1:9: {NO_LOGIN}"),
+        (BUILD, "echo changed > README.md", "the tree is not clean, commit or remove: README.md"),
+        (BUILD, f"{UNTAG}; git tag v99.0", ANOTHER),
+        (BUILD, "rm -r .git", "git rev-parse: fatal: not a git repository"),
+        (BUILD, "rm -r .git; git init -q ..", "is no git clone of its own, and a release is built from a commit: git"),
+        (PUBLISH, "echo changed > README.md", "the tree is not clean, commit or remove: README.md"),
+        (PUBLISH, f"{UNTAG}; git tag v99.0", ANOTHER),
+        ([*PUBLISH, "--dry-run"], f"{UNTAG}; git tag v99.0", ANOTHER),
+        (PUBLISH, f"{UNTAG}; git tag untagged", f"HEAD has no tag v{VERSION}"),
+        (PUBLISH, FRAGMENT, "changes/ still holds +word.added.md: nox -s changelog -- --yes"),
+        (PUBLISH, "", NO_LOGIN),
+        (["publish"], "", "which index? There is no default: nox -s publish -- https://index.example/"),
     ],
 )
 def test_what_is_not_a_release_s_commit_for_a_named_index_is_refused_once(
-    repository: Path, words: list[str], spoilt: str, says: str
+    repository: Path, tmp_path: Path, words: list[str], spoilt: str, says: str
 ) -> None:
-    if spoilt == "tree":
-        (repository / "README.md").write_text("changed")
-    elif spoilt == "changes":
-        commit(repository, "changes/+word.added.md")
-        git(repository, "tag", "-f", f"v{VERSION}")
-    elif spoilt:
-        git(repository, "tag", "-d", f"v{VERSION}")
-        git(repository, "tag", spoilt)
-    done = releasing(repository, *words, TWINE_REPOSITORY_URL=INDEX)
-    assert (one_line(done), done.stdout) == (says, "")
+    ok(run("sh", "-euc", spoilt, cwd=repository))
+    environment = {"TWINE_REPOSITORY_URL": INDEX, "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    done = releasing(repository, *words, **environment)
+    assert (says in one_line(done), done.stdout) == (True, "")
+
+
+def test_a_machine_without_git_is_one_line(tagged: Path) -> None:
+    said = one_line(releasing(tagged, "build", PATH=str(BIN)))
+    assert said == "git is not installed, and a release is built from a commit: install git"
 
 
 def test_an_index_out_of_reach_is_one_line(tagged: Path) -> None:
     said = one_line(releasing(tagged, *PUBLISH, **CREDENTIALS))
     assert said == "cannot connect to 127.0.0.1:9: [Errno 111] Connection refused"
-
-
-@pytest.mark.parametrize(
-    ("place", "says"),
-    [
-        ("without git", "git is not installed, and a release is built from a commit"),
-        ("no repository", "git rev-parse: fatal: not a git repository"),
-        ("another repository", "is no git clone of its own, and a release is built from a commit: git clone it"),
-    ],
-)
-def test_a_tree_that_is_no_clone_is_one_line(repository: Path, tmp_path: Path, place: str, says: str) -> None:
-    if place != "without git":
-        shutil.rmtree(repository / ".git")
-    if place == "another repository":
-        git(tmp_path, "init", "-q")
-    path = {"PATH": str(BIN)} if place == "without git" else {}
-    assert says in one_line(releasing(repository, "build", GIT_CEILING_DIRECTORIES=str(tmp_path.parent), **path))
 
 
 @pytest.mark.parametrize(("error", "ended"), [(PermissionError(13, "no", "dist"), 1), (KeyboardInterrupt(), 130)])
@@ -545,8 +526,8 @@ def test_a_change_of_what_ships_brings_a_well_named_fragment(
 ) -> None:
     clone = tmp_path / "clone"
     git(tagged, "clone", "-q", str(tagged), str(clone))
-    git(clone, "checkout", "-q", "-b", "branch")
-    commit(clone, path)
+    # changes/ is empty after a release, and so unknown to git
+    ok(run("sh", "-euc", f"git checkout -qb branch; mkdir -p changes; echo Text. > {path}; {COMMIT}", cwd=clone))
     done = releasing(clone, "fragments")
     assert says in done.stderr and done.returncode == bool(says), done.stderr
 
