@@ -334,8 +334,8 @@ def test_a_run_goes_on_where_the_last_one_stopped(prebuilt: Path, index: Index) 
 @pytest.mark.parametrize("index", ["gitlab", "folder"], indirect=True)
 def test_other_bytes_of_the_same_name_are_refused_with_and_without_hashes(prebuilt: Path, index: Index) -> None:
     (index.folder / SDIST).write_text("other")
-    storage = index.simple.partition("//")[2].partition("/")[0].replace("127.0.0.1", "localhost")
-    moved = Answer(302, location=f"http://{storage}/files/{SDIST}?signed")
+    port = index.url.split("/")[2].partition(":")[2]
+    moved = Answer(302, location=f"http://localhost:{port}/files/{SDIST}?signed")
     index.special = lambda method, path, name: moved if path.endswith(".tar.gz") else None
     said = one_line(publishing(prebuilt, index))
     assert f" holds another {SDIST}: sha256 d9298a10d1b0... there, " in said
