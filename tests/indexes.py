@@ -4,11 +4,9 @@ import base64
 import email.parser
 import email.policy
 import hashlib
-import html
 import json
 import re
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -40,17 +38,25 @@ class Kind(NamedTuple):
     """How one kind of index answers. What no page says is taken from its source, or left as the default."""
 
     name: str
-    upload: str
-    simple: str
-    page: str  # what documents it
+    base: str
+    ending: str = ""  # of the URL that takes uploads
     root: int = 200
     hashes: bool = True
+    times: bool = False  # those of an upload, which only JSON can hold
     accepted: Answer = Answer(200)
     duplicate: Answer = Answer(409, "the file exists")
     empty: Answer = Answer(400, "content is missing")
     form_first: bool = False  # looks at the form before the credentials
     wrong: Answer = Answer(401)
     forbidden: Answer = Answer(403, "no right to publish")
+
+    @property
+    def upload(self) -> str:
+        return self.base + self.ending
+
+    @property
+    def simple(self) -> str:
+        return f"{self.base}/simple/"
 
 
 def _error(status: int, **found: object) -> Answer:
@@ -61,72 +67,50 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind(
-            "gitlab",
+            "gitlab",  # docs.gitlab.com/user/packages/pypi_repository; lib/api/pypi_packages.rb
             "/api/v4/projects/42/packages/pypi",
-            "/api/v4/projects/42/packages/pypi/simple/",
-            "docs.gitlab.com/user/packages/pypi_repository; lib/api/pypi_packages.rb",
             accepted=_error(201, message="201 Created"),
             duplicate=_error(400, message="Validation failed: File name has already been taken"),
             empty=_error(400, error="content is missing, name is missing, version is missing"),
             form_first=True,
             wrong=_error(401, message="401 Unauthorized"),
-            forbidden=_error(403, message="403 Forbidden"),
         ),
         Kind(
-            "artifactory",
+            "artifactory",  # jfrog.com/help/r/jfrog-artifactory-documentation/pypi-repositories
             "/artifactory/api/pypi/team-local",
-            "/artifactory/api/pypi/team-local/simple/",
-            "jfrog.com/help/r/jfrog-artifactory-documentation/pypi-repositories",
             duplicate=_error(403, errors=[{"status": 403, "message": "Not enough permissions to overwrite artifact"}]),
             wrong=_error(401, errors=[{"status": 401, "message": "Bad credentials"}]),
-            forbidden=_error(403, errors=[{"status": 403, "message": "Not enough permissions to deploy"}]),
         ),
         Kind(
-            "azure",
-            "/team/_packaging/feed/pypi/upload/",
-            "/team/_packaging/feed/pypi/simple/",
-            "learn.microsoft.com/azure/devops/artifacts/python/publish-python-packages",
+            "azure",  # learn.microsoft.com/azure/devops/artifacts/python/publish-python-packages
+            "/team/_packaging/feed/pypi",
+            "/upload/",
             accepted=Answer(202),
             duplicate=_error(409, message="The feed already contains the file", typeKey="FileAlreadyExists"),
             forbidden=_error(403, message="User lacks permission to complete this action. You need AddPackage"),
         ),
         Kind(
-            "nexus",
-            "/repository/pypi-hosted/",
-            "/repository/pypi-hosted/simple/",
-            "help.sonatype.com/en/pypi-repositories.html; PyPiHostedHandlers.java",
+            "nexus",  # help.sonatype.com/en/pypi-repositories.html; PyPiHostedHandlers.java
+            "/repository/pypi-hosted",
+            "/",
             duplicate=Answer(400, "<html><body>Repository does not allow updating assets: pypi-hosted", "text/html"),
             empty=Answer(500, "<html><body>IllegalStateException", "text/html"),
         ),
         Kind(
-            "codeartifact",
-            "/pypi/team/",
-            "/pypi/team/simple/",
-            "docs.aws.amazon.com/codeartifact/latest/ug/python-compatibility.html",
+            "codeartifact",  # docs.aws.amazon.com/codeartifact/latest/ug/python-compatibility.html
+            "/pypi/team",
+            "/",
             root=404,
             duplicate=_error(409, message="Asset already exists"),
             wrong=_error(401, message="Unauthenticated"),
-            forbidden=_error(403, message="User is not authorized to perform: codeartifact:PublishPackageVersion"),
         ),
+        # cloud.google.com/artifact-registry/docs/python/store-python
+        Kind("google", "/project/team", "/", root=404, duplicate=Answer(400, "File already exists")),
+        # docs.gitea.com/usage/packages/pypi; routers/api/packages/pypi/pypi.go
         Kind(
-            "google",
-            "/project/team/",
-            "/project/team/simple/",
-            "cloud.google.com/artifact-registry/docs/python/store-python",
-            root=404,
-            duplicate=Answer(400, "File already exists"),
-            forbidden=_error(403, error={"code": 403, "message": "Permission denied", "status": "PERMISSION_DENIED"}),
+            "gitea", "/api/packages/team/pypi", root=404, accepted=Answer(201), duplicate=Answer(409, "exists already")
         ),
-        Kind(
-            "gitea",
-            "/api/packages/team/pypi",
-            "/api/packages/team/pypi/simple/",
-            "docs.gitea.com/usage/packages/pypi; routers/api/packages/pypi/pypi.go",
-            root=404,
-            accepted=Answer(201),
-            duplicate=Answer(409, "package file already exists"),
-        ),
-        Kind("folder", "", "/simple/", "packaging.python.org: PEP 503; nginx autoindex", hashes=False),
+        Kind("folder", "", hashes=False),  # takes no upload; packaging.python.org: PEP 503; nginx autoindex
     )
 }
 
@@ -138,27 +122,22 @@ class Index:
     url: str
     simple: str
     folder: Path
-    answers: list[Callable[[str, str, str], Answer | None]] = field(
-        default_factory=list
-    )  # the stand-in asks them first
+    special: Callable[[str, str, str], Answer | None] = lambda method, path, name: None  # a stand-in asks it first
     seen: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def standing_in(
-    kind: Kind, folder: Path, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
-) -> Iterator[Index]:
-    """Serve a folder as this kind of index does, at a loopback address; `answers` of the index go first."""
+def standing_in(kind: Kind, folder: Path, host: str = "127.0.0.1") -> Iterator[Index]:
+    """Serve a folder as this kind of index does, at a loopback address."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def answer(asked: Asked, body: bytes) -> tuple[int, dict[str, str], bytes]:
         login = _login(asked.headers.get("Authorization"))
         name, content = _form(asked, body) if asked.command == "POST" else ("", b"")
         index.seen.append(f"{asked.command} {asked.path} {login[0]}")
-        special = (one(asked.command, asked.path, name) for one in index.answers)
-        found = next(filter(None, special), None)
-        if asked.command == "POST":
-            found = found or _post(kind, folder, asked.path, login, name, content)
+        found: Answer | Path | None = index.special(asked.command, asked.path, name)
+        if not found and asked.command == "POST":
+            found = _post(kind, folder, asked.path, login, name, content)
         found = found or _get(kind, folder, asked.path.partition("?")[0], login)
         if isinstance(found, Path):
             return 200, {"Content-Type": "text/plain"}, found.read_bytes()
@@ -166,9 +145,8 @@ def standing_in(
         headers["WWW-Authenticate"] = "Basic" if found.status == 401 else ""
         return found.status, {name: value for name, value in headers.items() if value}, found.text.encode()
 
-    with serving(answer, tls, host) as url:
-        index = Index(f"{url}{kind.upload or '/upload/'}", url + kind.simple, folder)
-        yield index
+    with serving(answer, host=host) as url:
+        yield (index := Index(f"{url}{kind.upload or '/upload/'}", url + kind.simple, folder))
 
 
 def _login(header: str | None) -> tuple[str, str]:
@@ -192,21 +170,28 @@ def _get(kind: Kind, folder: Path, path: str, login: tuple[str, str]) -> Answer 
     if path.startswith("/files/") and (file := folder / Path(path).name).is_file():
         return file
     name = path.removeprefix(kind.simple).strip("/")
-    found = [file for file in sorted(folder.iterdir()) if _project(file.name) == name]
+    found = [file for file in sorted(folder.iterdir()) if project_of(file.name) == name]
     if not path.startswith(kind.simple) or not found:
         return Answer(404, "not found")
-    links = (
-        f'<a href="/files/{file.name}{f"#sha256={_sha256(file)}" if kind.hashes else ""}">{html.escape(file.name)}</a>'
-        for file in found
-    )
+    if kind.times:
+        files = [
+            {"filename": file.name, "url": f"/files/{file.name}", "upload-time": "2020-01-01T00:00:00Z",
+             "hashes": {"sha256": sha256(file)}}
+            for file in found
+        ]  # fmt: skip
+        page = {"meta": {"api-version": "1.1"}, "name": name, "files": files}
+        page["versions"] = [file.name.split("-")[1] for file in found]
+        return Answer(200, json.dumps(page), "application/vnd.pypi.simple.v1+json")
+    digests = {file: f"#sha256={sha256(file)}" if kind.hashes else "" for file in found}
+    links = [f'<a href="/files/{file.name}{digest}">{file.name}</a>' for file, digest in digests.items()]
     return Answer(200, f"<!DOCTYPE html><html><body>{' '.join(links)}</body></html>", "text/html")
 
 
-def _project(file: str) -> str:
+def project_of(file: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"-\d", file)[0]).lower()
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -244,14 +229,12 @@ def _free() -> int:
 
 @contextmanager
 def _running(*command: object, port: int) -> Iterator[None]:
-    words = [str(word) for word in command]
-    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait(server, port)
-        yield
-    finally:
-        server.terminate()
-        server.wait(10)
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            _wait(server, port)
+            yield
+        finally:
+            server.terminate()
 
 
 @contextmanager
@@ -262,16 +245,9 @@ def pypiserver(folder: Path, protected: str = "update,list,download", *fallback:
     digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
     passwords.write_text(f"{USER}:{{SHA}}{digest}\n")
     command = [sys.executable, "-W", "ignore", "-m", "pypiserver", "run", "-i", "127.0.0.1", "-p", port]
-    command += [
-        "--hash-algo",
-        "sha256",
-        "--backend",
-        "simple-dir",
-        "-a",
-        protected,
-        *(fallback or ["--disable-fallback"]),
-    ]
-    with _running(*command, "-P", passwords if protected != "." else ".", folder, port=port):
+    command += ["--hash-algo", "sha256", "--backend", "simple-dir", *(fallback or ["--disable-fallback"])]
+    passwords = passwords if protected != "." else Path()
+    with _running(*command, "-a", protected, "-P", passwords, folder, port=port):
         yield Index(f"http://127.0.0.1:{port}/", f"http://127.0.0.1:{port}/simple/", folder)
 
 

@@ -5,7 +5,7 @@ Takes the account as JSON, prints its URL, and serves until it is ended. Runs in
 
 import json
 import sys
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import make_server
 
 import django
 from django.conf import settings
@@ -25,22 +25,6 @@ settings.configure(
 django.setup()
 urlpatterns = [path("oauth/", include("oauth2_provider.urls", namespace="oauth2_provider"))]
 
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-class Slashed:
-    """The kit's path ends with a slash, EnKash's does not."""
-
-    def __init__(self, app):
-        self.app = app
-
-    def __call__(self, environ, start_response):
-        return self.app({**environ, "PATH_INFO": environ["PATH_INFO"].rstrip("/") + "/"}, start_response)
-
-
 if __name__ == "__main__":
     from django.contrib.auth.models import User
     from django.core.management import call_command
@@ -55,6 +39,12 @@ if __name__ == "__main__":
         client_type=Application.CLIENT_CONFIDENTIAL,
         authorization_grant_type=Application.GRANT_PASSWORD,
     )
-    with make_server("127.0.0.1", 0, Slashed(get_wsgi_application()), handler_class=Quiet) as server:
+    application = get_wsgi_application()
+
+    def slashed(environ, start_response):
+        """The kit's path ends with a slash, EnKash's does not."""
+        return application({**environ, "PATH_INFO": environ["PATH_INFO"].rstrip("/") + "/"}, start_response)
+
+    with make_server("127.0.0.1", 0, slashed) as server:
         print(f"http://127.0.0.1:{server.server_port}", flush=True)
         server.serve_forever()

@@ -76,4 +76,6 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # else accept() waits on, and after a SIGCONT takes a connection of whichever socket has the number then
+        self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()

@@ -3,32 +3,34 @@
 Environments get their dependencies from the machine's ordinary index; all else is on the loopback.
 """
 
-import hashlib
-import json
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import truststore
 
 import release
-from api_server import Asked, serving
-from indexes import PASSWORD, USER, Index, pypiserver
+from indexes import KINDS, PASSWORD, USER, Index, Kind, devpi, pypiserver, sha256, standing_in
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "consume.md"
 PLACEHOLDER = "https://index.example/simple/"
 VERSION = release.version(ROOT)
+WHEEL, SDIST = f"enkash_auth-{VERSION}-py3-none-any.whl", f"enkash_auth-{VERSION}.tar.gz"
 CREDENTIALS = {"TWINE_USERNAME": USER, "TWINE_PASSWORD": PASSWORD}
 BIN = Path(sys.executable).parent
 UV = shutil.which("uv", path=str(BIN)) or "uv"
-
+Done = subprocess.CompletedProcess[str]
 
 # The active environment is left out too: Poetry would take it for the service's and empty it.
 FOREIGN = ("PIP_", "TWINE_", "POETRY_", "ENKASH_", "VIRTUAL_ENV", "CONDA_", "PYTHON")
@@ -40,37 +42,50 @@ INHERITED = {
 }
 
 
-def run(
-    *command: object, cwd: Path, only: dict[str, str] | None = None, **more: str
-) -> subprocess.CompletedProcess[str]:
+def run(*command: object, cwd: Path, only: dict[str, str] | None = None, **more: str) -> Done:
     """Run with the environment `only`, or with this machine's (but for its secrets and settings), and `more`."""
     words = [str(word) for word in command]
     environment = {**(INHERITED if only is None else only), **more}
     return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
-def ok(done: subprocess.CompletedProcess[str]) -> str:
+def ok(done: Done) -> str:
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def one_line(done: Done) -> str:
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
 
 
 def git(repository: Path, *words: str) -> str:
     return ok(run("git", "-c", "user.name=t", "-c", "user.email=t@t.example", *words, cwd=repository))
 
 
-def releasing(repository: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, "tools/release.py", *words, cwd=repository, **environment)
+def releasing(repository: Path, *words: str, **environment: str) -> Done:
+    """Do what tools/release.py of a repository does, in this process and at a second less."""
+    out, err = io.StringIO(), io.StringIO()
+    settings = patch.dict(os.environ, {**INHERITED, **environment}, clear=True)
+    with settings, patch.object(release, "ROOT", repository), redirect_stdout(out), redirect_stderr(err):
+        ended = release.main(list(words))
+    truststore.extract_from_ssl()
+    return Done(words, ended, out.getvalue(), err.getvalue())
 
 
-def digests(folder: Path, *patterns: str) -> dict[str, str]:
-    paths = [path for pattern in patterns for path in folder.glob(pattern)]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-
-
-def publishing(repository: Path, index: Index, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def publishing(repository: Path, index: Index, *words: str, **environment: str) -> Done:
     """Publish what `prebuilt` built; `simple` of the index is said too."""
-    command = [sys.executable, ROOT / "tests" / "prebuilt_release.py", "publish", index.url, "--simple", index.simple]
-    return run(*command, *words, cwd=repository, **{**CREDENTIALS, **environment})
+
+    def build(root: Path, scratch: Path) -> list[Path]:
+        environment = repository.parent / "environment"
+        shutil.copytree(environment, scratch / "environment", symlinks=True, copy_function=os.link)
+        return [repository / "dist" / SDIST, repository / "dist" / WHEEL]
+
+    with patch.object(release, "build", build):
+        to = ("publish", index.url, "--simple", index.simple)
+        return releasing(repository, *to, *words, **{**CREDENTIALS, **environment})
 
 
 @pytest.fixture(scope="session")
@@ -96,18 +111,15 @@ def repository(tagged: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def internal(tmp_path_factory: pytest.TempPathFactory, tagged: Path) -> Iterator[Index]:
+def internal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     """The team's index, protected throughout: it has the dependencies, and this package once it was published."""
     folder = tmp_path_factory.mktemp("internal")
-    pins = folder / "pins.txt"
+    pins, packages = folder / "pins.txt", folder / "packages"
     command = [UV, "pip", "compile", "--quiet", "pyproject.toml", "--all-extras", "--generate-hashes"]
     ok(run(*command, "--constraint", "requirements/constraints.txt", "-o", pins, cwd=ROOT))
-    packages = folder / "packages"
     # pip alone can download; where from is this machine's affair.
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--require-hashes", "-r", str(pins), "-d", str(packages)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    ok(run(*command, "--require-hashes", "-r", pins, "-d", packages, cwd=ROOT, only=dict(os.environ)))
     with pypiserver(packages) as served:
         yield served
 
@@ -115,12 +127,24 @@ def internal(tmp_path_factory: pytest.TempPathFactory, tagged: Path) -> Iterator
 @pytest.fixture(scope="session")
 def published(internal: Index, tagged: Path) -> str:
     """What `publish` said about the real thing."""
-    return ok(releasing(tagged, "publish", internal.url, **CREDENTIALS, UV_EXCLUDE_NEWER="2020-01-01"))
+    command = [sys.executable, "tools/release.py", "publish", internal.url]
+    return ok(run(*command, cwd=tagged, **CREDENTIALS, UV_EXCLUDE_NEWER="2020-01-01"))
+
+
+@pytest.fixture(scope="session")
+def prebuilt(published: str, tagged: Path) -> Path:
+    """The tagged repository with what a publish leaves behind; beside it an environment with the dependencies."""
+    environment = tagged.parent / "environment"
+    ok(run(UV, "venv", "--quiet", "--python", sys.executable, environment, cwd=tagged))
+    command = [UV, "pip", "install", "--quiet", "--python", environment, "-r", "pyproject.toml", "--all-extras"]
+    ok(run(*command, "--constraint", "requirements/constraints.txt", cwd=tagged))
+    ok(run(environment / "bin" / "python", "-c", "import httpx", cwd=tagged))  # compiled once
+    return tagged
 
 
 @pytest.fixture(scope="session")
 def public(tmp_path_factory: pytest.TempPathFactory, internal: Index) -> Iterator[Index]:
-    """What stands for the public index: the same dependencies, and a stranger's package of our name."""
+    """What stands for the public index: the dependencies, uploaded in 2020, and a stranger's package of our name."""
     folder = tmp_path_factory.mktemp("public") / "packages"
     shutil.copytree(internal.folder, folder, ignore=shutil.ignore_patterns("enkash*"))
     info = "enkash_auth-99.0.dist-info"
@@ -128,45 +152,30 @@ def public(tmp_path_factory: pytest.TempPathFactory, internal: Index) -> Iterato
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: enkash-auth\nVersion: 99.0\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
-    with pypiserver(folder, ".") as served:
+    with standing_in(Kind("public", "", times=True), folder) as served:
         yield served
 
 
 @pytest.fixture(scope="session")
-def dated(internal: Index) -> Iterator[str]:
-    """An index of the dependencies that sends the time of upload, as the public one does; its list's URL."""
-
-    def answer(asked: Asked, _: bytes) -> tuple[int, dict[str, str], bytes]:
-        *_, kind, name = asked.path.strip("/").split("/")
-        if kind == "files":
-            return 200, {}, (internal.folder / name).read_bytes()
-        paths = [path for path in internal.folder.iterdir() if project_of(path) == name != "enkash-auth"]
-        files = [
-            {"filename": path.name, "url": f"/files/{path.name}", "upload-time": "2020-01-01T00:00:00Z",
-             "hashes": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
-            for path in paths
-        ]  # fmt: skip
-        versions = [path.name.split("-")[1] for path in paths]
-        page = {"meta": {"api-version": "1.1"}, "name": name, "files": files, "versions": versions}
-        kind = "application/vnd.pypi.simple.v1+json"
-        return 200 if files else 404, {"Content-Type": kind}, json.dumps(page).encode()
-
-    with serving(answer) as url:
-        yield f"{url}/simple/"
+def devpis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Index]]:
+    """One devpi server for all tests; each gets an index of its own."""
+    with devpi(Path(os.environ["DEVPI"]) / "bin", tmp_path_factory.mktemp("devpi")) as create:
+        yield create
 
 
-def project_of(path: Path) -> str:
-    return re.sub(r"[-_.]+", "-", path.name.split("-")[0]).lower()
+@pytest.fixture
+def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
+    """An empty index, of the kind that the test is parametrized with."""
+    kind, files = getattr(request, "param", "gitlab"), tmp_path / "files"
+    if kind == "devpi":
+        yield request.getfixturevalue("devpis")(re.sub(r"\W", "", tmp_path.name))
+        return
+    with pypiserver(files) if kind == "pypiserver" else standing_in(KINDS[kind], files) as found:
+        yield found
 
 
-@pytest.fixture(scope="session")
-def prebuilt(published: str, tagged: Path) -> Path:
-    """The tagged repository with what a publish leaves behind, and the dependencies in an environment."""
-    environment = tagged / ".nox" / "environment"
-    ok(run(UV, "venv", "--quiet", "--python", sys.executable, environment, cwd=tagged))
-    command = [UV, "pip", "install", "--quiet", "--python", environment, "-r", "pyproject.toml", "--all-extras"]
-    ok(run(*command, "--constraint", "requirements/constraints.txt", cwd=tagged))
-    return tagged
+def digests(folder: Path, *patterns: str) -> dict[str, str]:
+    return {path.name: sha256(path) for pattern in patterns for path in folder.glob(pattern)}
 
 
 def environment_with_pip(folder: Path) -> Path:
@@ -176,15 +185,10 @@ def environment_with_pip(folder: Path) -> Path:
     return folder / ".venv" / "bin" / "python"
 
 
-def installed(python: Path) -> str:
-    return ok(run(python, "-c", "import importlib.metadata as m; print(m.version('enkash-auth'))", cwd=ROOT)).strip()
-
-
-def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert PASSWORD not in done.stdout + done.stderr
-    (line,) = done.stderr.splitlines()
-    return line
+def installed(folder: Path) -> str:
+    """Return the version of this package in the environment in a folder."""
+    (info,) = folder.glob("lib/python*/site-packages/enkash_auth-*.dist-info")
+    return info.name.removeprefix("enkash_auth-").removesuffix(".dist-info")
 
 
 def script(text: str, index: Index) -> str:
@@ -222,7 +226,7 @@ def service(folder: Path, text: str, internal: Index, public: Index) -> dict[str
         project = '[project]\nname = "service"\nversion = "1"\nrequires-python = ">=3.11,<4"\n'
         project += "[tool.poetry]\npackage-mode = false\n"
         if "explicit" in text:  # no setting moves Poetry's public index: a source of its own stands for it
-            project += f'[[tool.poetry.source]]\nname = "public"\nurl = "{public.url}simple/"\n'
+            project += f'[[tool.poetry.source]]\nname = "public"\nurl = "{public.simple}"\n'
         (folder / "pyproject.toml").write_text(project)
     else:
         environment_with_pip(folder)
@@ -232,9 +236,10 @@ def service(folder: Path, text: str, internal: Index, public: Index) -> dict[str
         "HOME": str(folder),
         "NETRC": netrc(folder),
         "PIP_CONFIG_FILE": os.devnull,
-        "PIP_INDEX_URL": f"{public.url}simple/",
+        "PIP_INDEX_URL": public.simple,
         "PIP_NO_CACHE_DIR": "1",
-        "UV_DEFAULT_INDEX": f"{public.url}simple/",
+        "PIP_NO_COMPILE": "1",
+        "UV_DEFAULT_INDEX": public.simple,
         "UV_CACHE_DIR": str(folder / "cache"),
         "UV_PYTHON": sys.executable,
         "POETRY_CACHE_DIR": str(folder / "cache"),

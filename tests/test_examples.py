@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import IO
 
 import httpx
 import pytest
@@ -41,33 +40,22 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def running(*command: str, until: str) -> Iterator[re.Match[str]]:
     """Run a server till the end of the block, which begins when its output says `until`."""
-    pipe = subprocess.PIPE
-    server = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=EXAMPLES,
-        stdin=subprocess.DEVNULL,
-        stdout=pipe,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    server = subprocess.Popen([sys.executable, *command], cwd=EXAMPLES, text=True, **pipes)
     killer = threading.Timer(60, server.kill)
     killer.start()
     try:
         assert server.stdout is not None
-        yield _said(server.stdout, until)
+        said = ""
+        while not (found := re.search(until, said)):
+            line = server.stdout.readline()
+            assert line, f"it ended: {said}"
+            said += line
+        yield found
     finally:
         killer.cancel()
         server.terminate()
         server.communicate(timeout=30)
-
-
-def _said(output: IO[str], pattern: str) -> re.Match[str]:
-    lines = []
-    for line in output:
-        lines.append(line)
-        if found := re.search(pattern, line):
-            return found
-    raise AssertionError("it ended: " + "".join(lines))
 
 
 def get(url: str) -> httpx.Response:
@@ -95,24 +83,23 @@ def test_the_script_reports_a_refusal_in_one_line(sandbox: Sandbox) -> None:
     assert len(ran.stderr.splitlines()) == 1
 
 
-def check_orders(sandbox: Sandbox, url: str) -> None:
-    assert [get(f"{url}/orders").json() for _ in range(2)] == [{"ok": True}] * 2
-    sandbox.assert_token_requests(1)
-    sandbox.expire()
-    sandbox.limit_rate(30)
-    assert (answer := get(f"{url}/orders")).status_code == 503
-    assert 25 <= int(answer.headers["Retry-After"]) <= 30
-
-
-def test_fastapi(sandbox: Sandbox) -> None:
-    with running("-m", "uvicorn", "fastapi_app:app", "--port", "0", until=r"running on (http\S+)") as found:
-        check_orders(sandbox, found[1])
-
-
-def test_django(sandbox: Sandbox) -> None:
-    port = str(free_port())
-    with running("django_app.py", "runserver", port, "--noreload", until="development server at"):
-        check_orders(sandbox, f"http://127.0.0.1:{port}")
+@pytest.mark.parametrize(
+    ("command", "until"),
+    [
+        ("-m uvicorn fastapi_app:app --port {}", r"running on (http\S+)"),
+        ("django_app.py runserver {} --noreload", r"development server at (http\S+)/"),
+    ],
+    ids=["fastapi", "django"],
+)
+def test_a_service_passes_on_what_the_api_says_and_when_to_retry(sandbox: Sandbox, command: str, until: str) -> None:
+    with running(*command.format(free_port()).split(), until=until) as found:
+        orders = f"{found[1]}/orders"
+        assert [get(orders).json() for _ in range(2)] == [{"ok": True}] * 2
+        sandbox.assert_token_requests(1)
+        sandbox.expire()
+        sandbox.limit_rate(30)
+        assert (answer := get(orders)).status_code == 503
+        assert 25 <= int(answer.headers["Retry-After"]) <= 30
 
 
 CALLER = "import celery_app; print([celery_app.fetch.delay().get(timeout=30) for _ in range(4)])"

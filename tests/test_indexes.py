@@ -3,20 +3,22 @@
 One kind is tried in `make test`, the others by `nox -s indexes`.
 """
 
-import os
 import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from indexes import KINDS, Answer, Index, behind_tls, devpi, pypiserver, standing_in
+import index as indexing
+from indexes import KINDS, Answer, Index, behind_tls
 from releasing import (
     CREDENTIALS,
+    SDIST,
     VERSION,
+    WHEEL,
     digests,
     follow,
     installed,
@@ -30,28 +32,9 @@ from releasing import (
 )
 
 pytest_plugins = ["releasing"]
-WHEEL, SDIST = f"enkash_auth-{VERSION}-py3-none-any.whl", f"enkash_auth-{VERSION}.tar.gz"
 STAND_INS = [name for name, kind in KINDS.items() if kind.upload]
 TAKE_UPLOADS = ["devpi", "pypiserver", *STAND_INS]
 FORM_FIRST = {"gitlab"}
-
-
-@pytest.fixture(scope="session")
-def devpis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Index]]:
-    """One devpi server for all tests; each gets an index of its own."""
-    with devpi(Path(os.environ["DEVPI"]) / "bin", tmp_path_factory.mktemp("devpi")) as create:
-        yield create
-
-
-@pytest.fixture
-def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
-    """The kind that the test is parametrized with, empty."""
-    if request.param == "devpi":
-        yield request.getfixturevalue("devpis")(re.sub(r"\W", "", tmp_path.name))
-        return
-    files = tmp_path / "files"
-    with pypiserver(files) if request.param == "pypiserver" else standing_in(KINDS[request.param], files) as found:
-        yield found
 
 
 def upload(index: Index, *paths: Path) -> None:
@@ -85,11 +68,9 @@ def test_a_duplicate_is_no_error_and_other_bytes_are(prebuilt: Path, index: Inde
 
 @pytest.mark.indexes
 @kinds(STAND_INS)
-def test_a_duplicate_that_the_list_does_not_show_is_refused_in_the_index_s_words(
-    prebuilt: Path, index: Index, request: pytest.FixtureRequest
-) -> None:
+def test_a_duplicate_that_the_list_does_not_show_is_refused_in_the_index_s_words(prebuilt: Path, index: Index) -> None:
     upload(index, prebuilt / "dist" / SDIST)
-    index.answers.append(lambda method, path, name: Answer(404) if method == "GET" else None)
+    index.special = lambda method, path, name: Answer(404) if method == "GET" else None
     said = one_line(publishing(prebuilt, index))
     assert re.search(r"(already|overwrite|exists|updating)", said), said
 
@@ -120,13 +101,15 @@ def test_a_private_ca_is_named_once(prebuilt: Path, index: Index, tmp_path: Path
 
 @kinds(TAKE_UPLOADS)
 def test_a_dry_run_uploads_nothing_and_says_what_it_could_not_try(
-    prebuilt: Path, index: Index, request: pytest.FixtureRequest
+    prebuilt: Path, index: Index, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = ok(publishing(prebuilt, index, "--dry-run"))
     first = request.node.callspec.params["index"] in FORM_FIRST
     untried = ", nor whether these credentials may upload" if first else "\n"
     assert f"dry run: nothing was uploaded. Not tried: the upload itself{untried}" in said
-    assert " lists no enkash-auth yet: " in ok(publishing(prebuilt, index, "--dry-run"))
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    assert indexing.Index(index.url, index.simple, {}).listed() == {}
 
 
 @pytest.mark.indexes
@@ -143,13 +126,14 @@ TOOLS = {
     "uv": ("uv", "uv.lock"),
     "poetry": ("Poetry, one index for everything", "poetry.lock"),
 }
+CASES = [(name, name, False) for name in [*TAKE_UPLOADS, "folder"]] + [("artifactory", "artifactory", True)]
 
 
 @pytest.mark.indexes
 @pytest.mark.parametrize("tool", TOOLS)
-@pytest.mark.parametrize(("name", "index"), [(name, name) for name in [*TAKE_UPLOADS, "folder"]], indirect=["index"])
+@pytest.mark.parametrize(("name", "index", "private_ca"), CASES, indirect=["index"])
 def test_the_guide_s_commands_pin_by_hash_and_install(
-    prebuilt: Path, internal: Index, public: Index, tmp_path: Path, name: str, index: Index, tool: str
+    prebuilt: Path, internal: Index, public: Index, tmp_path: Path, name: str, index: Index, private_ca: bool, tool: str
 ) -> None:
     if name == "devpi":
         upload(index, *internal.folder.iterdir())
@@ -158,25 +142,11 @@ def test_the_guide_s_commands_pin_by_hash_and_install(
     title, lock = TOOLS[tool]
     folder = tmp_path / "service"
     folder.mkdir()
-    environment = service(folder, sections()[title], index, public)
-    follow(script(sections()[title], index), folder, environment)
-    assert installed(folder / ".venv" / "bin" / "python") == VERSION
+    with behind_tls(index, tmp_path) if private_ca else nullcontext((index, "")) as (outside, authority):
+        environment = service(folder, sections()[title], outside, public)
+        if private_ca:  # trusted by the guide's variables
+            environment |= {name: str(authority) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
+        follow(script(sections()[title], outside), folder, environment)
+    assert installed(folder / ".venv") == VERSION
     hashed = digests(prebuilt, f"dist/{WHEEL}")[WHEEL] in (folder / lock).read_text()
     assert hashed == (name != "folder" or tool != "uv")  # uv lock takes an index's hashes and makes none
-
-
-@pytest.mark.indexes
-@pytest.mark.parametrize("tool", TOOLS)
-@pytest.mark.parametrize("index", ["artifactory"], indirect=True)
-def test_the_guide_s_commands_trust_a_private_ca_by_the_guide_s_variables(
-    prebuilt: Path, internal: Index, public: Index, tmp_path: Path, index: Index, tool: str
-) -> None:
-    shutil.copytree(internal.folder, index.folder, dirs_exist_ok=True)
-    title, _ = TOOLS[tool]
-    folder = tmp_path / "service"
-    folder.mkdir()
-    with behind_tls(index, tmp_path) as (outside, authority):
-        environment = service(folder, sections()[title], outside, public)
-        trusted = {variable: str(authority) for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")}
-        follow(script(sections()[title], outside), folder, {**environment, **trusted})
-    assert installed(folder / ".venv" / "bin" / "python") == VERSION

@@ -7,19 +7,16 @@ import pytest
 
 from enkash_auth.testing import Sandbox
 
-README = Path(__file__).parent.parent / "README.md"
+README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def test_the_examples_run(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    with Sandbox() as sandbox:
-        for name, value in sandbox.environment().items():
-            environment.setenv(name, value)
-        scope: dict[str, object] = {}
-        exec("\n".join([*blocks, "import asyncio", "asyncio.run(main())", "auth._provider.close()"]), scope)
-    assert sandbox.token_requests == 1
+def test_the_examples_run(enkash_sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    scope: dict[str, object] = {}
+    exec("\n".join([*blocks, "import asyncio", "asyncio.run(main())", "auth.close()"]), scope)
+    enkash_sandbox.assert_token_requests(1)
     assert capsys.readouterr().out.count("True") == 2
 
 
 def test_it_is_short() -> None:
-    assert len(README.read_text().splitlines()) <= 110
+    assert len(README.splitlines()) <= 110

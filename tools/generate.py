@@ -73,27 +73,31 @@ def forever(root: Path, against: str | None) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main(root: Path, words: list[str]) -> int:
+    """Do what the command's words ask for; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", metavar="REF", help="default: the last release's tag; before the first, HEAD")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--watch", action="store_true", help="again on each save of the spec")
     kind.add_argument("--check", action="store_true", help="only compare generated/ with the spec, judge info.version")
     kind.add_argument("--api", action="store_true", help="only report what changed in the wrapper's public API")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     try:
         if given.check:
-            ended = check(ROOT)
-        elif given.api:
-            ended = tell(ROOT, given.against, client=False)
-        else:
-            ended = (forever if given.watch else once)(ROOT, given.against)
+            return check(root)
+        if given.api:
+            return tell(root, given.against, client=False)
+        return (forever if given.watch else once)(root, given.against)
     except FAILURES as error:
         print(error, file=sys.stderr)
-        ended = 1
+        return 1
     except KeyboardInterrupt:
         if not given.watch:  # the run itself reports it
             print("interrupted: generated/ is unchanged, or completely new", file=sys.stderr)
-        ended = 130
+        return 130
+
+
+if __name__ == "__main__":
+    ended = main(ROOT, sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # while the interpreter ends, Ctrl-C would print a traceback
     sys.exit(ended)
