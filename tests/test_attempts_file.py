@@ -2,13 +2,14 @@
 
 import importlib
 import logging
+import multiprocessing
 import os
+import signal
 import sqlite3
-import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,10 @@ from enkash_auth._policy.classification import Answer, Kind
 from enkash_auth._policy.memory import Memory
 from enkash_auth._runtime import Runtime, exclusively
 from enkash_auth._signin import attempts_file
-from enkash_auth._signin.attempts_file import Attempts
+from enkash_auth._signin.attempts_file import Attempts, Begun
 from enkash_auth.testing._later import in_child
 
 WRONG, CLEAR, RIGHT = Answer(400, json=True), Answer(400, "invalid_grant"), Answer(200, token=True)
-SCRIPT = Path(__file__).parent / "attempts_process.py"
 
 
 class Process(Attempts):
@@ -66,59 +66,69 @@ def start(path: Path, clock: Clock) -> Start:
     return lambda: Process(clock, path)
 
 
-def run(path: Path, count: int = 1, answer: str = "400") -> list[str]:
-    """Let real processes sign in at once; return what each was allowed."""
-    command = [sys.executable, str(SCRIPT), str(path), answer]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with ExitStack() as stack:
-        running: list[Any] = [stack.enter_context(subprocess.Popen(command, **pipes)) for _ in range(count)]
-        for process in running:
-            assert process.stdout.readline() == "ready\n"
-        for process in running:
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        for process in running:
-            process.stdin.close()
-        return sorted(process.stdout.read().strip() for process in running)
+def allowed(got: Begun) -> str:
+    return "sent" if isinstance(got, Attempt) else "final" if got.final else str(got.row)
 
 
-@pytest.mark.once
+def at_once(path: Path, count: int, answer: Answer | None) -> list[str]:
+    """Let real processes sign in; return what each was allowed. Without an answer each is killed before it comes."""
+    go, (out, said) = multiprocessing.get_context("fork").Event(), os.pipe()
+
+    def signs_in() -> bool:
+        go.wait()
+        runtime = Runtime()
+        attempts = Attempts(path, runtime)
+        got = attempts.begin("f", runtime.now().after(5))
+        os.write(said, f"{allowed(got)}\n".encode())
+        if isinstance(got, Attempt):
+            if not answer:
+                os.kill(os.getpid(), signal.SIGKILL)
+            attempts.record("f", got.answered(answer))
+        return True
+
+    children = [in_child(signs_in) for _ in range(count)]
+    go.set()
+    ended = [child() for child in children]
+    assert all(ended) or not answer
+    os.close(said)
+    with os.fdopen(out) as lines:
+        return sorted(lines.read().split())
+
+
 def test_eight_processes_at_once_send_two_passwords_at_most(path: Path) -> None:
-    got = run(path, 8)
+    got = at_once(path, 8, WRONG)
     assert {*got} <= {"sent", "maybe", "final"}  # a slow process comes when the others have ended
     assert got.count("sent") <= 2
 
 
-@pytest.mark.once
 def test_eight_processes_with_the_right_password_all_get_through(path: Path) -> None:
-    assert run(path, 8, "200") == ["sent"] * 8
+    assert at_once(path, 8, RIGHT) == ["sent"] * 8
 
 
-@pytest.mark.once
 def test_processes_that_are_killed_send_two_passwords(path: Path) -> None:
-    assert [run(path, answer="killed") for _ in range(3)] == [["sent"], ["sent"], ["final"]]
+    assert [at_once(path, 1, None) for _ in range(3)] == [["sent"], ["sent"], ["final"]]
 
 
 @pytest.mark.parametrize(
-    ("answer", "seconds", "allowed"),
+    ("answer", "seconds", "allows"),
     [
         (WRONG, range(0, 600, 60), ["sent"] * 2 + ["final"] * 8),
-        (Answer(500), (0, 1, 2, 290, 302), ["sent", "sent", Kind.UNKNOWN, Kind.UNKNOWN, "sent"]),
+        (Answer(500), (0, 1, 2, 290, 302), ["sent", "sent", "unknown", "unknown", "sent"]),
     ],
     ids=["a wrong password", "a server that falls silent"],
 )
 def test_a_process_that_is_started_again_counts_on(
-    start: Start, clock: Clock, answer: Answer, seconds: Any, allowed: list[str]
+    start: Start, clock: Clock, answer: Answer, seconds: Iterable[int], allows: list[str]
 ) -> None:
-    began, got = clock.monotonic, []
+    began, said = clock.monotonic, []
     for second in seconds:
         clock.passes(began + second - clock.monotonic)
         process = start()
-        begun = process.begin("f", clock.runtime.now().after(5))
-        if isinstance(begun, Attempt):
-            process.answered(begun, answer)
-        got.append("sent" if isinstance(begun, Attempt) else "final" if begun.final else begun.row)
-    assert got == allowed
+        got = process.begin("f", clock.runtime.now().after(5))
+        said.append(allowed(got))
+        if isinstance(got, Attempt):
+            process.answered(got, answer)
+    assert said == allows
 
 
 def test_the_file_is_private_and_holds_no_secret(path: Path, start: Start) -> None:
