@@ -206,12 +206,6 @@ class TestFiles:
         return store
 
     @pytest.fixture
-    def umask(self) -> Iterator[Callable[[int], int]]:
-        before = os.umask(0)
-        yield os.umask
-        os.umask(before)
-
-    @pytest.fixture
     def set_clocks(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         """Sets the store's clocks on by so many seconds."""
         clocks = {"time": time.time(), "monotonic": time.monotonic()}
@@ -222,7 +216,8 @@ class TestFiles:
 
         return set_clocks
 
-    def test_all_is_private(self, directory: Path, umask: object) -> None:
+    def test_all_is_private(self, directory: Path, umask: Callable[[int], int]) -> None:
+        umask(0)
         store = FileStore(directory / "below")
         store.save("token-1", b"1", 60.0, store.lock("grant-1", 60.0))
         assert (mode(directory / "below"), mode(directory)) == (0o700, 0o755)
