@@ -158,6 +158,7 @@ class Fleet:
 
 
 Kinds = tuple[type, ...]
+Two = tuple[Process, Process]
 
 
 class Killed(BaseException):
@@ -236,19 +237,6 @@ def test_a_clear_refusal_is_final_for_the_fleet(fleet: Fleet, answer: Answer) ->
     assert len(fleet.passwords) == 1
 
 
-@pytest.mark.parametrize("status", [200, 422])
-def test_what_may_be_a_refusal_is_tried_once_more_after_a_minute(fleet: Fleet, status: int) -> None:
-    fleet.answer, process = Answer(status, json=True), fleet.process()
-    for _ in range(100):
-        for one in (process, fleet.process()):
-            one.sign_in()
-            fleet.passes(5)
-    first, second = fleet.passwords
-    assert second - first >= 60
-    ended = process.sign_in()
-    assert ended.decision and ended.decision.final and isinstance(ended.outcome, Refused)
-
-
 def test_trouble_is_tried_a_second_time_at_once_and_then_paused_for_the_fleet(fleet: Fleet) -> None:
     fleet.answer = BUSY
 
@@ -267,33 +255,42 @@ def test_trouble_is_tried_a_second_time_at_once_and_then_paused_for_the_fleet(fl
 class TestResets:
     """A person lets one more password through, whatever was under way."""
 
-    @pytest.mark.parametrize("answer", [WRONG, STRANGE, SILENT])
-    def test_one_reset_lets_one_password_through(self, fleet: Fleet, answer: Answer) -> None:
-        fleet.answer = answer
-        members = [fleet.process(), fleet.process(), fleet.process()]
-        for one in members:
-            one.sign_in()
-        fleet.passes(60)
-        members[0].sign_in()
-        members[1].reset()
-        before = len(fleet.passwords)
-        for one in 3 * members:
-            fleet.passes(21)
-            one.sign_in()
-        assert len(fleet.passwords) == before + 1
-        assert fleet.kinds[0] is Kind.RESET
-
-    def test_who_sees_a_reset_reads_the_source_before_it_sends(self, fleet: Fleet) -> None:
+    @pytest.fixture
+    def processes(self, fleet: Fleet) -> Two:
+        """Two that were refused, before the second reset."""
         fleet.answer = WRONG
         one, other = fleet.process(), fleet.process()
         assert refused(one, other)
         other.reset()
+        return one, other
+
+    def test_who_sees_a_reset_reads_the_source_before_it_sends(self, fleet: Fleet, processes: Two) -> None:
+        one, other = processes
         one.named = False
         assert one.sign_in() == Ended(None)
         assert len(fleet.passwords) == 1
         fleet.answer = TOKEN
         assert other.token() == "t2"
         assert not other.has_done(Source)
+
+    @pytest.mark.parametrize("answers", [[], [BUSY] * 2], ids=["success", "trouble"])
+    def test_a_process_that_was_refused_before_it_does_not_undo_it(
+        self, fleet: Fleet, processes: Two, answers: list[Answer]
+    ) -> None:
+        idle, other = processes
+        fleet.answer, fleet.answers = TOKEN, answers
+        other.sign_in()
+        fleet.passes(1000)  # what stood in the way is forgotten, and the token has expired
+        idle.sign_in()
+        assert other.token() == fleet.process().token()
+
+    def test_a_living_token_says_as_much_as_one_that_the_store_has_lost(self, fleet: Fleet, processes: Two) -> None:
+        idle, other = processes
+        fleet.store.forget()
+        fleet.answer = TOKEN
+        assert other.token() == idle.token() == "t2"
+        fleet.passes(300)
+        assert other.token() == "t3"
 
     @pytest.mark.parametrize("who", [0, 1])
     @pytest.mark.parametrize("answer", [WRONG, BUSY])
@@ -305,33 +302,8 @@ class TestResets:
         fleet.answers.clear()
         assert other.token() == one.token() == fleet.process().token()
 
-    @pytest.mark.parametrize("answers", [[], [BUSY] * 2], ids=["success", "trouble"])
-    def test_a_process_that_was_refused_before_it_does_not_undo_it(self, fleet: Fleet, answers: list[Answer]) -> None:
-        fleet.answer = WRONG
-        idle, other = fleet.process(), fleet.process()
-        assert refused(idle, other)
-        other.reset()
-        fleet.answer, fleet.answers = TOKEN, answers
-        other.sign_in()
-        fleet.passes(1000)  # what stood in the way is forgotten, and the token has expired
-        idle.sign_in()
-        assert other.token() == fleet.process().token()
-
-    def test_a_living_token_says_as_much_as_one_that_the_store_has_lost(self, fleet: Fleet) -> None:
-        fleet.answer = WRONG
-        idle, other = fleet.process(), fleet.process()
-        assert refused(idle, other)
-        other.reset()
-        fleet.store.forget()
-        fleet.answer = TOKEN
-        assert other.token() == idle.token() == "t2"
-        fleet.passes(300)
-        assert other.token() == "t3"
-
     @pytest.mark.parametrize("reset_first", [True, False])
-    def test_a_refusal_from_a_time_without_the_store_costs_it_one_more_password(
-        self, fleet: Fleet, reset_first: bool
-    ) -> None:
+    def test_a_refusal_without_the_store_costs_it_one_more_password(self, fleet: Fleet, reset_first: bool) -> None:
         """A process that had not looked before its refusal cannot know whether the reset came before it."""
         fleet.answer = WRONG
         one, other = fleet.process(), fleet.process()
@@ -362,17 +334,17 @@ class TestHolders:
         assert 6 <= fleet.now.monotonic - killed < 7
         assert max(len(short.commands), len(long.commands)) < 100  # no busy loop
 
-    @pytest.mark.parametrize("clock_that_runs", ["monotonic", "wall"])
+    @pytest.mark.parametrize("runs", ["monotonic", "wall"])
     @pytest.mark.parametrize("before", [Read, Save, Send])
-    def test_a_holder_that_was_suspended_sends_nothing_and_leaves_no_attempt(
-        self, fleet: Fleet, clock_that_runs: str, before: type
+    def test_a_suspended_holder_sends_nothing_and_leaves_no_attempt(
+        self, fleet: Fleet, runs: str, before: type
     ) -> None:
         process = fleet.process()
 
         def suspend(command: Any) -> None:
             if isinstance(command, before) and Lease(6.0) in process.commands:
                 process.before = well
-                setattr(fleet.clock, clock_that_runs, getattr(fleet.clock, clock_that_runs) + 5.5)
+                setattr(fleet.clock, runs, getattr(fleet.clock, runs) + 5.5)
 
         process.before = suspend
         assert process.fails().late
@@ -464,7 +436,7 @@ class TestWithoutTheStore:
 
     @pytest.mark.parametrize("answer", [WRONG, STRANGE, SILENT])
     @pytest.mark.parametrize("at", [(), (Save,), (Lease,)])
-    def test_a_process_sends_one_unproven_password_at_most_and_none_if_the_store_can_be_read(
+    def test_one_unproven_password_leaves_at_most_and_none_if_the_store_can_be_read(
         self, fleet: Fleet, answer: Answer, at: Kinds
     ) -> None:
         fleet.answer, process = answer, fleet.process()
@@ -485,9 +457,7 @@ class TestWithoutTheStore:
             assert process.token()
 
     @pytest.mark.parametrize("at", [Read, Save])
-    def test_the_lease_is_given_back_if_the_store_fails_and_before_it_is_done_without(
-        self, fleet: Fleet, at: type
-    ) -> None:
+    def test_the_lease_is_given_back_before_the_store_is_done_without(self, fleet: Fleet, at: type) -> None:
         process = fleet.process()
         process.sign_in()
         fleet.passes(301)
