@@ -89,10 +89,6 @@ class Fleet:
         return tokens
 
     @property
-    def requests(self) -> int:
-        return len(self.server.requests)
-
-    @property
     def sealed(self) -> Sealed:
         return Sealed(self.store, credentials(), self.clock.runtime)
 
@@ -172,16 +168,6 @@ def test_other_credentials_of_an_account_share_neither_its_token_nor_a_refusal(f
     assert fleet.ask(*(fleet.process(credentials(password="new")) for _ in range(2))) == 2 * ["canary-token-3"]
 
 
-def test_a_token_that_an_api_rejected_is_not_adopted_again(fleet: Fleet) -> None:
-    one, other = fleet.process(), fleet.process()
-    first = one.token()
-    assert fleet.ask(other) == [first.access_token]
-    for process in (one, other):
-        process.invalidate(first)
-        assert fleet.ask(process) == ["canary-token-2"]
-    assert fleet.requests == 2
-
-
 @pytest.mark.parametrize(
     ("read", "events"),
     [
@@ -248,7 +234,7 @@ class TestWithoutTheStore:
         fleet.store.fails(OSError("canary"))
         with pytest.raises(UnavailableError, match="token store failed") as caught:
             call(fleet.process(on_store_error="raise"))
-        assert ("canary" in str(caught.value), caught.value.__context__, fleet.requests) == (False, None, 0)
+        assert ("canary" in str(caught.value), caught.value.__context__, len(fleet.server.requests)) == (False, None, 0)
 
     def test_a_call_that_still_hangs_is_the_only_one(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("enkash_auth._fleet.sealed._PATIENCE", 0.01)
