@@ -14,16 +14,7 @@ from enkash_auth.stores import RedisStore, Store, StoreError, from_url
 from enkash_auth.stores._redis_clients import client_from_url, sentinel_pools
 from enkash_auth.testing import StoreContract
 from enkash_auth.testing._later import in_child
-from valkey_sets import (
-    Servers,
-    allow,
-    cluster,
-    cluster_store,
-    documented_rights,
-    primary_and_replica,
-    use,
-    wait_for,
-)
+from valkey_sets import Servers, allow, cluster, cluster_store, documented_rights, primary_and_replica, use, wait_for
 
 pytestmark = pytest.mark.once
 
