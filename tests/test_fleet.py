@@ -168,6 +168,15 @@ def test_other_credentials_of_an_account_share_neither_its_token_nor_a_refusal(f
     assert fleet.ask(*(fleet.process(credentials(password="new")) for _ in range(2))) == 2 * ["canary-token-3"]
 
 
+def test_a_token_that_an_api_rejected_is_not_adopted_again(fleet: Fleet) -> None:
+    one, other = fleet.process(), fleet.process()
+    first = one.token()
+    assert fleet.ask(other) == [first.access_token]
+    for process in (one, other):
+        process.invalidate(first)
+        assert fleet.ask(process) == ["canary-token-2"]
+
+
 @pytest.mark.parametrize(
     ("read", "events"),
     [
