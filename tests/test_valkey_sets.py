@@ -11,7 +11,7 @@ import redis
 from redis.cluster import RedisCluster
 
 from enkash_auth.stores import RedisStore, Store, StoreError, from_url
-from enkash_auth.stores._redis_clients import client_from_url, sentinel_pools
+from enkash_auth.stores._redis_clients import client_from_url
 from enkash_auth.testing import StoreContract
 from enkash_auth.testing._later import in_child
 from valkey_sets import Servers, allow, cluster, cluster_store, documented_rights, primary_and_replica, use, wait_for
@@ -55,7 +55,8 @@ def clients(kind: str, nodes: Servers, replicated: Servers) -> tuple[Any, list[A
     if kind == "blocking":
         pool = redis.BlockingConnectionPool.from_url(replicated.holder.url, socket_timeout=1)
         client = redis.Redis(connection_pool=pool)
-    return client, [client.connection_pool, *sentinel_pools(client)]
+    sentinels = getattr(getattr(client.connection_pool, "sentinel_manager", None), "sentinels", ())
+    return client, [client.connection_pool, *(one.connection_pool for one in sentinels)]
 
 
 @pytest.mark.parametrize("kind", ["connection", "blocking", "cluster", "sentinel"])
