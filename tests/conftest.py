@@ -1,5 +1,6 @@
 """What several tests share: credentials full of canaries, and a token server without sockets."""
 
+import os
 import resource
 import signal
 import threading
@@ -191,6 +192,14 @@ def clock() -> Iterator[Clock]:
     clock = Clock()
     with use_runtime(clock.runtime):
         yield clock
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    """`os.umask`, whose mask is the old one after the test."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
 
 
 @pytest.fixture

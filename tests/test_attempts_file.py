@@ -2,15 +2,15 @@
 
 import importlib
 import logging
+import multiprocessing
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,10 +20,37 @@ from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Answer, Kind
 from enkash_auth._runtime import Runtime, exclusively
 from enkash_auth._signin import attempts_file
-from enkash_auth._signin.attempts_file import Attempts
+from enkash_auth._signin.attempts_file import Attempts, Begun
+from enkash_auth.testing._later import in_child
 
-WRONG = Answer(400, json=True)
-SCRIPT = Path(__file__).parent / "attempts_process.py"
+WRONG, CLEAR, RIGHT = Answer(400, json=True), Answer(400, "invalid_grant"), Answer(200, token=True)
+
+
+class Process(Attempts):
+    """A process on the test's clock, which signs in with the credentials `f`."""
+
+    def __init__(self, clock: Clock, path: Path | None) -> None:
+        super().__init__(path, clock.runtime)
+        self.clock = clock
+
+    def begun(self, seconds: float = 5.0, *, read: bool = False) -> Attempt:
+        got = self.begin("f", self.clock.runtime.now().after(seconds), read=read)
+        assert isinstance(got, Attempt), got
+        return got
+
+    def blocked(self, seconds: float = 5.0) -> Decision:
+        got = self.begin("f", self.clock.runtime.now().after(seconds))
+        assert isinstance(got, Decision), got
+        return got
+
+    def answered(self, attempt: Attempt, answer: Answer) -> Decision:
+        return self.record("f", attempt.answered(answer))
+
+    def sends(self, answer: Answer) -> Decision:
+        return self.answered(self.begun(), answer)
+
+
+Start = Callable[[], Process]
 
 
 @pytest.fixture
@@ -31,98 +58,80 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "enkash-auth" / "attempts.db"
 
 
-class Processes:
-    """Starts real processes with one file, and counts the passwords that leave them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file, self.sent = folder / "attempts.db", folder / "sent"
-        self.sent.touch()
-
-    def run(self, count: int = 1, answer: str = "400", later: float = 0.0) -> list[str]:
-        """Let processes sign in at once; return what each was allowed."""
-        command = [sys.executable, str(SCRIPT), str(self.file), str(self.sent), answer, str(later)]
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        running = [subprocess.Popen(command, **pipes) for _ in range(count)]
-        for process in running:
-            assert process.stdout.readline() == "ready\n"
-        for process in running:
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        for process in running:
-            process.stdin.close()
-        return sorted(self.said(process) for process in running)
-
-    def said(self, process: subprocess.Popen[str]) -> str:
-        with process:
-            assert process.stdout
-            return process.stdout.read().strip()
-
-    @property
-    def passwords(self) -> int:
-        return len(self.sent.read_text().splitlines())
-
-
 @pytest.fixture
-def processes(tmp_path: Path) -> Processes:
-    return Processes(tmp_path)
+def start(path: Path, clock: Clock) -> Start:
+    """Starts a process with the file."""
+    return lambda: Process(clock, path)
 
 
-@pytest.mark.once
-def test_eight_processes_at_once_send_two_passwords_at_most(processes: Processes) -> None:
-    got = processes.run(8)
-    assert set(got) <= {"sent", "maybe", "final"}  # a slow process comes when the others have ended
-    assert got.count("sent") == processes.passwords <= 2
+def allowed(got: Begun) -> str:
+    return "sent" if isinstance(got, Attempt) else "final" if got.final else str(got.row)
 
 
-@pytest.mark.once
-def test_eight_processes_with_the_right_password_all_get_through(processes: Processes) -> None:
-    assert processes.run(8, "200") == ["sent"] * 8
+def at_once(path: Path, count: int, answer: Answer | None) -> list[str]:
+    """Let real processes sign in; return what each was allowed. Without an answer each is killed before it comes."""
+    go, (out, said) = multiprocessing.get_context("fork").Event(), os.pipe()
+
+    def signs_in() -> bool:
+        go.wait()
+        runtime = Runtime()
+        attempts = Attempts(path, runtime)
+        got = attempts.begin("f", runtime.now().after(5))
+        os.write(said, f"{allowed(got)}\n".encode())
+        if isinstance(got, Attempt):
+            if not answer:
+                os.kill(os.getpid(), signal.SIGKILL)
+            attempts.record("f", got.answered(answer))
+        return True
+
+    children = [in_child(signs_in) for _ in range(count)]
+    go.set()
+    ended = [child() for child in children]
+    assert all(ended) or not answer
+    os.close(said)
+    with os.fdopen(out) as lines:
+        return sorted(lines.read().split())
 
 
-@pytest.mark.once
-def test_ten_restarts_send_two_passwords(processes: Processes) -> None:
-    got = [processes.run(later=60.0 * restart) for restart in range(10)]
-    assert got == [["sent"]] * 2 + [["final"]] * 8
-    assert processes.passwords == 2
+def test_eight_processes_at_once_send_two_passwords_at_most(path: Path) -> None:
+    got = at_once(path, 8, WRONG)
+    assert {*got} <= {"sent", "maybe", "final"}  # a slow process comes when the others have ended
+    assert got.count("sent") <= 2
 
 
-@pytest.mark.once
-def test_ten_restarts_that_are_killed_send_two_passwords(processes: Processes) -> None:
-    got = [processes.run(answer="killed", later=60.0 * restart) for restart in range(10)]
-    assert got == [[""]] * 2 + [["final"]] * 8
-    assert processes.passwords == 2
+def test_eight_processes_with_the_right_password_all_get_through(path: Path) -> None:
+    assert at_once(path, 8, RIGHT) == ["sent"] * 8
 
 
-def test_a_server_that_falls_silent_gets_two_passwords_in_five_minutes(processes: Processes) -> None:
-    got = [processes.run(answer="500", later=seconds) for seconds in (0.0, 1.0, 2.0, 290.0, 302.0)]
-    assert got == [["sent"], ["sent"], ["unknown"], ["unknown"], ["sent"]]
+def test_processes_that_are_killed_send_two_passwords(path: Path) -> None:
+    assert [at_once(path, 1, None) for _ in range(3)] == [["sent"], ["sent"], ["final"]]
 
 
-# in one process
+@pytest.mark.parametrize(
+    ("answer", "pauses", "allows"),
+    [
+        (WRONG, [60] * 10, ["sent"] * 2 + ["final"] * 8),
+        (Answer(500), [1, 1, 288, 12, 0], ["sent", "sent", "unknown", "unknown", "sent"]),
+    ],
+    ids=["a wrong password", "a server that falls silent"],
+)
+def test_a_process_that_is_started_again_counts_on(
+    start: Start, clock: Clock, answer: Answer, pauses: list[int], allows: list[str]
+) -> None:
+    said = []
+    for pause in pauses:
+        process = start()
+        got = process.begin("f", clock.runtime.now().after(5))
+        said.append(allowed(got))
+        if isinstance(got, Attempt):
+            process.answered(got, answer)
+        clock.passes(pause)
+    assert said == allows
 
 
-def make(path: Path | None, clock: Clock) -> Attempts:
-    return Attempts(path, clock.runtime)
-
-
-def begun(attempts: Attempts, clock: Clock, seconds: float = 5.0, *, read: bool = False) -> Attempt:
-    got = attempts.begin("f", clock.runtime.now().after(seconds), read=read)
-    assert isinstance(got, Attempt), got
-    return got
-
-
-def blocked(attempts: Attempts, clock: Clock, seconds: float = 5.0) -> Decision:
-    got = attempts.begin("f", clock.runtime.now().after(seconds))
-    assert isinstance(got, Decision)
-    return got
-
-
-def test_the_file_is_private_and_holds_no_secret(path: Path, clock: Clock) -> None:
-    attempts, before = make(path, clock), os.umask(0)
-    try:
-        attempts.record("f", begun(attempts, clock).answered(Answer(200, token=True)))
-    finally:
-        os.umask(before)
+def test_the_file_is_private_and_holds_no_secret(path: Path, start: Start, umask: Callable[[int], int]) -> None:
+    umask(0)
+    start().sends(RIGHT)
     assert [one.stat().st_mode & 0o777 for one in (path, *path.parents[:2])] == [0o600, 0o700, 0o755]
     with closing(sqlite3.connect(path)) as file:
         ((fingerprint, *_, text),) = file.execute("SELECT * FROM ledgers")
@@ -130,224 +139,198 @@ def test_the_file_is_private_and_holds_no_secret(path: Path, clock: Clock) -> No
     assert text == '{"attempts": [], "proven": true, "reset": "", "cleared": 1, "cleared_at": 0.0}'
 
 
-def test_fingerprints_do_not_mix(path: Path, clock: Clock) -> None:
-    attempts = make(path, clock)
-    attempts.record("f", begun(attempts, clock).answered(Answer(400, "invalid_grant")))
-    assert blocked(attempts, clock).final
-    assert isinstance(attempts.begin("other", clock.runtime.now()), Attempt)
+def test_fingerprints_do_not_mix(start: Start, clock: Clock) -> None:
+    one = start()
+    one.sends(CLEAR)
+    assert one.blocked().final
+    assert isinstance(one.begin("other", clock.runtime.now()), Attempt)
 
 
 @pytest.mark.parametrize("where", ["file", "memory"])
-def test_living_siblings_are_waited_for_within_ones_own_time(path: Path, clock: Clock, where: str) -> None:
-    one = make(path if where == "file" else None, clock)
-    other = make(path, clock) if where == "file" else one
-    flights = [begun(one, clock), begun(other, clock)]
-    asked = clock.monotonic
-    assert blocked(one, clock, 2.0) == Decision(2, Kind.OPEN)
+def test_living_siblings_are_waited_for_within_ones_own_time(start: Start, clock: Clock, where: str) -> None:
+    one, other = (start(), start()) if where == "file" else 2 * (Process(clock, None),)
+    _, under_way, asked = one.begun(), other.begun(), clock.monotonic
+    assert one.blocked(2.0) == Decision(2, Kind.OPEN)
     assert 1.8 < clock.monotonic - asked <= 2
-    other.record("f", flights[1].answered(Answer(departed=False)))
-    begun(one, clock)
+    other.answered(under_way, Answer(departed=False))
+    one.begun()
 
 
-def test_an_attempt_whose_time_is_over_is_orphaned(path: Path, clock: Clock) -> None:
-    for _ in range(2):
-        begun(make(path, clock), clock, 3.0)
-    clock.passes(4.5)
-    assert blocked(make(path, clock), clock).final
-
-
-@pytest.mark.parametrize("place", [0, 1])
-def test_an_attempt_of_another_boot_or_container_lasts_its_time(
-    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, place: int
+@pytest.mark.parametrize(("place", "back"), [(None, 0.0), (0, 500.0), (1, 500.0)], ids=["this", "none", "another"])
+def test_an_attempt_of_this_boot_or_another_or_a_container_lasts_its_time(
+    start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch, place: int | None, back: float
 ) -> None:
-    monkeypatch.setattr(attempts_file, "_place", lambda: place)
-    for _ in range(2):
-        begun(make(path, clock), clock)
-    monkeypatch.undo()
-    clock.monotonic -= 500.0  # as a boot does
-    assert blocked(make(path, clock), clock, 1.0) == Decision(2, Kind.OPEN)
+    with monkeypatch.context() as patch:
+        if place is not None:
+            patch.setattr(attempts_file, "_place", lambda: place)
+        for _ in range(2):
+            start().begun()
+    clock.monotonic -= back  # as a boot does
+    assert start().blocked(1.0) == Decision(2, Kind.OPEN)
     clock.passes(6)
-    assert blocked(make(path, clock), clock).final
+    assert start().blocked().final
 
 
-def test_without_proc_a_process_counts_as_running_for_its_time(
-    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_proc_a_process_counts_as_running_for_its_time(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object) -> None:
         raise FileNotFoundError
 
     for look in ("read_bytes", "read_text", "readlink"):
         monkeypatch.setattr(Path, look, missing)
-    for _ in range(2):
-        assert begun(make(path, clock), clock).owner[:1] == (0,)
-    assert blocked(make(path, clock), clock, 1.0) == Decision(2, Kind.OPEN)
+    assert [start().begun().owner[:1] for _ in range(2)] == [(0,), (0,)]
+    assert start().blocked(1.0) == Decision(2, Kind.OPEN)
 
 
-def test_a_clock_that_is_set_changes_no_pause(path: Path, clock: Clock) -> None:
-    attempts = make(path, clock)
-    attempts.record("f", begun(attempts, clock).answered(WRONG))
-    for wall in (-1e6, 1e6):
-        clock.wall = 1e9 + wall
-        decision = blocked(make(path, clock), clock)
-        assert (decision.row, decision.until) == (Kind.MAYBE, clock.monotonic + 60)
+@pytest.mark.parametrize("wall", [0.0, 2e9], ids=["back", "on"])
+def test_a_clock_that_is_set_changes_no_pause(start: Start, clock: Clock, wall: float) -> None:
+    start().sends(WRONG)
+    clock.wall = wall
+    decision = start().blocked()
+    assert (decision.row, decision.until) == (Kind.MAYBE, clock.monotonic + 60)
 
 
-def test_a_reset_is_every_processs_and_tells_each_to_read_the_source(path: Path, clock: Clock) -> None:
-    one, other = make(path, clock), make(path, clock)
-    one.record("f", begun(one, clock).answered(Answer(400, "invalid_grant")))
-    assert blocked(other, clock).final
-    one.reset("f")
-    for _ in range(2):
-        assert blocked(other, clock).row is Kind.RESET
-    other.record("f", begun(other, clock, read=True).answered(WRONG))
-    assert blocked(one, clock).final
+class TestResets:
+    """A person lets one more password through, which each process hears of."""
+
+    def test_a_reset_is_every_processs_and_tells_each_to_read_the_source(self, start: Start) -> None:
+        one, other = start(), start()
+        one.sends(CLEAR)
+        assert other.blocked().final
+        one.reset("f")
+        assert [other.blocked().row for _ in range(2)] == [Kind.RESET, Kind.RESET]
+        other.answered(other.begun(read=True), WRONG)
+        assert one.blocked().final
+
+    def test_an_answer_that_comes_after_it_does_not_stand_for_reading_the_source(self, start: Start) -> None:
+        one = start()
+        first = one.begun()
+        start().reset("f")
+        assert one.answered(first, CLEAR).final
+        assert one.blocked().row is Kind.RESET
+
+    def test_one_that_a_success_has_followed_asks_for_no_reading(self, start: Start) -> None:
+        one = start()
+        one.reset("f")
+        one.sends(RIGHT)
+        start().begun()
 
 
-def test_an_answer_that_comes_after_a_reset_does_not_stand_for_reading_the_source(path: Path, clock: Clock) -> None:
-    one, other = make(path, clock), make(path, clock)
-    first = begun(one, clock)
-    other.reset("f")
-    assert one.record("f", first.answered(Answer(400, "invalid_grant"))).final
-    assert blocked(one, clock).row is Kind.RESET
+class TestTrouble:
+    """The file may be foreign, broken, locked or switched off: then a process remembers for itself."""
 
+    @pytest.mark.parametrize(
+        "change",
+        ["UPDATE ledgers SET ledger = '{}'", "UPDATE ledgers SET wall = NULL", "ALTER TABLE ledgers ADD more TEXT"],
+    )
+    def test_what_another_version_wrote_counts_as_missing(
+        self, path: Path, start: Start, clock: Clock, change: str
+    ) -> None:
+        one = start()
+        one.begun()
+        clock.monotonic -= 5  # as after a boot: the wall clock says how old it is
+        with closing(sqlite3.connect(path)) as file, file:
+            file.execute(change)
+        assert start().look("f") == Ledger()
+        assert len(one.look("f").attempts) == 1  # its own
 
-def test_a_reset_that_a_success_has_followed_asks_for_no_reading(path: Path, clock: Clock) -> None:
-    one = make(path, clock)
-    one.reset("f")
-    one.record("f", begun(one, clock).answered(Answer(200, token=True)))
-    begun(make(path, clock), clock)
-
-
-@pytest.mark.parametrize(
-    "change",
-    ["UPDATE ledgers SET ledger = '{}'", "UPDATE ledgers SET wall = NULL", "ALTER TABLE ledgers ADD more TEXT"],
-)
-def test_what_another_version_wrote_counts_as_missing(path: Path, clock: Clock, change: str) -> None:
-    attempts = make(path, clock)
-    begun(attempts, clock)
-    clock.monotonic -= 5  # as after a boot: the wall clock says how old it is
-    with closing(sqlite3.connect(path)) as file, file:
-        file.execute(change)
-    assert make(path, clock).look("f") == Ledger()
-    assert len(attempts.look("f").attempts) == 1  # its own
-
-
-@pytest.mark.parametrize("broken", ["folder", "damaged", "removed"])
-def test_a_file_that_does_not_work_is_one_warning_and_the_process_remembers(
-    path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, broken: str
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    attempts = make(path, clock)
-    if broken == "folder":
-        path.parent.parent.write_text("")
-    first = begun(attempts, clock)
-    if broken == "damaged":
-        path.write_bytes(b"x" * 5000)
-    if broken == "removed":
-        path.unlink()
-        path.mkdir()
-    attempts.record("f", first.answered(WRONG))
-    assert blocked(attempts, clock).row is Kind.MAYBE
-    make(path, clock).reset("other")  # another provider's
-    assert attempts.trouble in caplog.text
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    clock.passes(60)
-    attempts.record("f", begun(attempts, clock).answered(WRONG))
-    assert blocked(attempts, clock).final
-
-
-def test_what_could_not_be_written_is_written_later(path: Path, clock: Clock) -> None:
-    attempts = make(path, clock)
-    first = begun(attempts, clock)
-    path.rename(path.with_name("gone"))
-    path.mkdir()
-    attempts.record("f", first.answered(Answer(400, "invalid_grant")))
-    path.rmdir()
-    assert blocked(attempts, clock).final
-    assert not attempts.trouble
-    assert blocked(make(path, clock), clock).final
-
-
-@pytest.mark.parametrize("seconds", [0.0, 0.3])
-def test_a_busy_file_is_waited_for_and_nothing_is_sent(
-    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
-    monkeypatch.setattr(attempts_file, "_PATIENCE", 0.01)
-    attempts = make(path, clock)
-    first = begun(attempts, clock)
-    with closing(sqlite3.connect(path, isolation_level=None)) as file:
-        file.execute("BEGIN IMMEDIATE")
-        asked = clock.monotonic
-        assert blocked(attempts, clock, seconds) == Decision(0, Kind.OPEN)
-        assert clock.monotonic - asked <= seconds
-        assert attempts.look("f") is None and not attempts.reset("f")
-        attempts.record("f", first.answered(Answer(400, "invalid_grant")))
-    assert blocked(attempts, clock).final
-
-
-@pytest.mark.parametrize("off", ["path", "sqlite3"])
-def test_switched_off_each_process_remembers_for_itself(
-    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, off: str
-) -> None:
-    if off == "sqlite3":
-        monkeypatch.setattr(attempts_file, "sqlite3", None)
-    attempts = make(None if off == "path" else path, clock)
-    for _ in range(2):
-        attempts.record("f", begun(attempts, clock).answered(WRONG))
+    @pytest.mark.parametrize("broken", ["folder", "damaged", "removed"])
+    def test_a_file_that_does_not_work_is_one_warning_and_the_process_remembers(
+        self, path: Path, start: Start, clock: Clock, caplog: pytest.LogCaptureFixture, broken: str
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        one = start()
+        if broken == "folder":
+            path.parent.parent.write_text("")
+        first = one.begun()
+        if broken == "damaged":
+            path.write_bytes(b"x" * 5000)
+        if broken == "removed":
+            path.unlink()
+            path.mkdir()
+        one.answered(first, WRONG)
+        assert one.blocked().row is Kind.MAYBE
+        start().reset("other")  # another provider's
+        assert one.trouble in caplog.text
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
         clock.passes(60)
-    assert blocked(attempts, clock).final
-    assert not path.exists()
-    begun(make(None, clock), clock)
+        assert one.sends(WRONG).final
+
+    def test_what_could_not_be_written_is_written_later(self, path: Path, start: Start) -> None:
+        one = start()
+        first = one.begun()
+        path.rename(path.with_name("gone"))
+        path.mkdir()
+        one.answered(first, CLEAR)
+        path.rmdir()
+        assert (one.blocked().final, one.trouble, start().blocked().final) == (True, "", True)
+
+    @pytest.mark.parametrize("seconds", [0.0, 0.3])
+    def test_a_busy_file_is_waited_for_and_nothing_is_sent(
+        self, path: Path, start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch, seconds: float
+    ) -> None:
+        monkeypatch.setattr(attempts_file, "_PATIENCE", 0.01)
+        one = start()
+        first, asked = one.begun(), clock.monotonic
+        with closing(sqlite3.connect(path, isolation_level=None)) as file:
+            file.execute("BEGIN IMMEDIATE")
+            assert one.blocked(seconds) == Decision(0, Kind.OPEN)
+            assert clock.monotonic - asked <= seconds
+            assert one.look("f") is None and not one.reset("f")
+            one.answered(first, CLEAR)
+        assert one.blocked().final
+
+    @pytest.mark.parametrize("off", ["path", "sqlite3"])
+    def test_switched_off_each_process_remembers_for_itself(
+        self, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, off: str
+    ) -> None:
+        if off == "sqlite3":
+            monkeypatch.setattr(attempts_file, "sqlite3", None)
+        one = Process(clock, None if off == "path" else path)
+        for _ in range(2):
+            one.sends(WRONG)
+            clock.passes(60)
+        assert one.blocked().final
+        assert not path.exists()
+        Process(clock, None).begun()
+
+    def test_a_python_without_sqlite3_has_no_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        try:
+            with monkeypatch.context() as patch:
+                patch.setitem(sys.modules, "sqlite3", None)
+                attempts = importlib.reload(attempts_file).Attempts(Path("x"), Runtime())
+                attempts.reset("f")
+                assert attempts.trouble == "x cannot be written (this Python has no sqlite3)"
+        finally:
+            importlib.reload(attempts_file)
 
 
-def test_a_python_without_sqlite3_has_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, "sqlite3", None)
-            attempts = importlib.reload(attempts_file).Attempts(Path("x"), Runtime())
-            attempts.reset("f")
-            assert attempts.trouble == "x cannot be written (this Python has no sqlite3)"
-    finally:
-        importlib.reload(attempts_file)
+class TestForks:
+    """A child can use the file, whatever its parent's threads were doing."""
 
+    def test_a_child_that_is_forked_amid_a_transaction_waits_for_its_end(self, path: Path) -> None:
+        inside = threading.Event()
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_child_that_is_forked_amid_a_transaction_can_use_the_file(path: Path) -> None:
-    inside = threading.Event()
+        def new_id() -> str:  # asked amid the transaction
+            inside.set()
+            threading.Event().wait(0.1)
+            return f"{os.getpid()}"
 
-    def new_id() -> str:
-        inside.set()
-        threading.Event().wait(0.1)
-        return f"{os.getpid()}"
+        runtime = Runtime(new_id=new_id)
+        attempts = Attempts(path, runtime)
+        thread = threading.Thread(target=attempts.begin, args=("f", runtime.now().after(5)))
+        thread.start()
+        inside.wait()
+        assert fork_waits()
+        child = in_child(lambda: isinstance(attempts.begin("f", runtime.now().after(1)), Attempt))
+        thread.join()
+        assert child()
 
-    runtime = Runtime(new_id=new_id)  # asked amid the transaction
-    attempts = Attempts(path, runtime)
-    thread = threading.Thread(target=attempts.begin, args=("f", runtime.now().after(5)))
-    thread.start()
-    inside.wait()
-    assert fork_waits()
-    child = os.fork()
-    if not child:
-        os._exit(not isinstance(attempts.begin("f", runtime.now().after(1)), Attempt))
-    thread.join()
-    assert os.waitpid(child, 0)[1] == 0
-
-
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_fork_does_not_wait_for_the_threads_that_wait_for_the_file(path: Path) -> None:
-    inside, go, runtime = threading.Event(), threading.Event(), Runtime()
-
-    def hang() -> None:
-        inside.set()
-        go.wait()
-
-    thread = threading.Thread(target=exclusively, args=(forks.transaction, hang))
-    thread.start()
-    inside.wait()
-    child = os.fork()
-    if not child:
-        signal.alarm(10)
-        os._exit(not isinstance(Attempts(path, runtime).begin("f", runtime.now().after(1)), Attempt))
-    go.set()
-    thread.join()
-    assert os.waitpid(child, 0)[1] == 0
+    def test_a_fork_does_not_wait_for_the_threads_that_wait_for_the_file(self, path: Path) -> None:
+        inside, go, runtime = threading.Event(), threading.Event(), Runtime()
+        thread = threading.Thread(target=exclusively, args=(forks.transaction, lambda: inside.set() or go.wait()))
+        thread.start()
+        inside.wait()
+        child = in_child(lambda: isinstance(Attempts(path, runtime).begin("f", runtime.now().after(1)), Attempt))
+        go.set()
+        thread.join()
+        assert child()

@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,99 +18,9 @@ from test_lifecycle import FORKS, HEADER
 from valkey_server import Valkey
 
 pytestmark = pytest.mark.once
+THOROUGH = pytest.mark.thorough
 CROWD = 20
-Start = Callable[..., Crowd]
-
-
-@pytest.fixture(params=["file", pytest.param("valkey", marks=pytest.mark.thorough)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "file":
-        yield f"file://{tmp_path}/store"
-        return
-    with Valkey() as server:
-        yield server.url
-
-
-@pytest.fixture
-def askers(tmp_path: Path) -> Path:
-    """Who has sent a token request."""
-    return tmp_path / "askers"
-
-
-@pytest.fixture
-def start(url: str, askers: Path) -> Iterator[Start]:
-    with ExitStack() as stack:
-
-        def start(sandbox: Sandbox, count: int = CROWD, method: str = "fork", **settings: str) -> Crowd:
-            own = {"ENKASH_TOKEN_STORE": url, "CROWD_ASKERS": str(askers), **settings}
-            environment = {**os.environ, **sandbox.environment(), **own}
-            crowd = stack.enter_context(closing(Crowd({"": sandbox.base_url}, environment)))
-            crowd.order(start=count, method=method)
-            return crowd
-
-        yield start
-
-
-def tokens(answers: list[Any]) -> set[str]:
-    return {got for _, got, _ in answers}
-
-
-@pytest.mark.parametrize("method", ["fork", pytest.param("preload", marks=pytest.mark.thorough)])
-def test_20_processes_cost_one_request_at_the_start_and_one_at_expiry(start: Start, method: str) -> None:
-    with Sandbox(life=3, latency=0.2) as sandbox:
-        crowd = start(sandbox, method=method)
-        first = crowd.order(ask=0)
-        assert len(first) == CROWD
-        assert len(tokens(first)) == sandbox.token_requests == 1
-        threading.Event().wait(3.5)
-        second = crowd.order(ask=0)
-        assert len(tokens(second)) == 1
-        assert tokens(second) != tokens(first)
-        assert sandbox.token_requests == 2
-
-
-def test_spawned_processes_share_a_token(start: Start) -> None:
-    with Sandbox(latency=0.2) as sandbox:
-        assert len(tokens(start(sandbox, 3, "spawn").order(ask=0))) == sandbox.token_requests == 1
-
-
-def test_a_holder_that_is_killed_in_its_grant_costs_its_lease_and_one_request(start: Start, askers: Path) -> None:
-    with Sandbox() as sandbox:
-        sandbox.fail_next("slow", seconds=60.0)
-        crowd = start(sandbox)
-        crowd.send(ask=0)
-        while not (askers.exists() and askers.read_text().endswith("\n")):
-            threading.Event().wait(0.001)
-        holder = int(askers.read_text().split()[0])
-        while not sandbox.token_requests:  # its request is on its way
-            threading.Event().wait(0.001)
-        os.kill(holder, signal.SIGKILL)
-        answers = crowd.answers()
-        assert len(answers) == CROWD - 1
-        assert len(tokens(answers)) == 1
-        assert "Error" not in tokens(answers).pop()
-        assert max(seconds for _, _, seconds in answers) < TIMEOUT
-        assert sandbox.token_requests == 2
-
-
-def test_20_processes_with_a_wrong_password_are_one_attempt(start: Start) -> None:
-    with Sandbox(latency=0.2) as sandbox:
-        crowd = start(sandbox, ENKASH_PASSWORD="wrong")
-        assert tokens(crowd.order(ask=0)) == tokens(crowd.order(ask=0)) == {"RefusedError"}
-        assert sandbox.attempts_refused == 1
-
-
-RESTARTS = """
-TokenProvider.from_env().close()  # loads all that the processes need
-for _ in range(10):
-    if os.fork() == 0:
-        try:
-            TokenProvider.from_env().token()
-        except Exception as error:
-            print(type(error).__name__, flush=True)
-        os._exit(0)
-    os.wait()
-"""
+SIZES = {"fork": CROWD, "preload": CROWD, "spawn": 3}  # a spawned process costs a second
 FLIGHT = """
 provider = TokenProvider.from_env()
 before = set(sys.modules)
@@ -119,17 +29,57 @@ print(sorted(set(sys.modules) - before))
 """
 
 
-def run(url: str, sandbox: Sandbox, script: str, *arguments: str, **settings: str) -> str:
-    environment = {**os.environ, **sandbox.environment(), "ENKASH_TOKEN_STORE": url, **settings}
-    command = [sys.executable, "-c", HEADER + script, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+@pytest.fixture(params=["file", pytest.param("valkey", marks=THOROUGH)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "file":
+        yield f"file://{tmp_path}/store"
+        return
+    with Valkey() as server:
+        yield server.url
 
 
-@pytest.mark.thorough
-def test_a_process_restarted_ten_times_with_a_wrong_password_is_one_attempt(url: str) -> None:
+def environment(url: str, sandbox: Sandbox, **more: str) -> Mapping[str, str]:
+    return {**os.environ, **sandbox.environment(), "ENKASH_TOKEN_STORE": url, **more}
+
+
+def tokens(answers: list[Any]) -> set[str]:
+    return {got for _, got, _ in answers}
+
+
+@pytest.mark.parametrize("method", ["fork", *(pytest.param(one, marks=THOROUGH) for one in ("preload", "spawn"))])
+def test_processes_cost_one_request_at_the_start_one_at_expiry_and_one_if_refused(url: str, method: str) -> None:
+    with Sandbox(life=3, latency=0.2) as sandbox, Sandbox(latency=0.2) as foreign:
+        worlds = {"": sandbox.base_url, "that refuses": foreign.base_url}
+        with closing(Crowd(worlds, environment(url, sandbox))) as crowd:
+            crowd.order(start=SIZES[method], method=method)
+            first = crowd.order(ask=0)
+            threading.Event().wait(3.5)
+            second = crowd.order(ask=0)
+        assert len(first) == len(second) == 2 * SIZES[method]
+        assert tokens(first) & tokens(second) == {"RefusedError"}
+        assert len(tokens(first)) == len(tokens(second)) == sandbox.token_requests == 2
+        assert foreign.token_requests == 1
+
+
+def test_a_holder_that_is_killed_in_its_grant_costs_its_lease_and_one_request(url: str, tmp_path: Path) -> None:
+    askers = tmp_path / "askers"  # who has sent a token request
     with Sandbox() as sandbox:
-        assert run(url, sandbox, RESTARTS, ENKASH_PASSWORD="wrong") == 10 * "RefusedError\n"
-        assert sandbox.attempts_refused == 1
+        sandbox.fail_next("slow", seconds=60.0)
+        with closing(Crowd({"": sandbox.base_url}, environment(url, sandbox, CROWD_ASKERS=str(askers)))) as crowd:
+            crowd.order(start=CROWD)
+            crowd.send(ask=0)
+            while not (askers.exists() and askers.read_text().endswith("\n") and sandbox.token_requests):
+                threading.Event().wait(0.001)  # until its request is on its way
+            os.kill(int(askers.read_text().split()[0]), signal.SIGKILL)
+            answers = crowd.answers()
+        (token,) = tokens(answers)
+        assert (len(answers), "Error" in token, sandbox.token_requests) == (CROWD - 1, False, 2)
+        assert max(seconds for _, _, seconds in answers) < TIMEOUT
+
+
+def run(url: str, sandbox: Sandbox, script: str, *arguments: str) -> str:
+    command, env = [sys.executable, "-c", HEADER + script, *arguments], environment(url, sandbox)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def test_a_sign_in_through_a_store_imports_nothing(url: str) -> None:

