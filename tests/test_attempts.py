@@ -278,6 +278,10 @@ class TestMemory:
         cleared = Ledger((), True, "", 1, NOW)
         assert memory.after(memory.restored(cleared), saved=False) == Memory(cleared)
 
+    def test_a_later_failure_makes_it_forget_no_earlier_one(self) -> None:
+        earlier, later = Attempt("a1", 1, NOW, UNKNOWN), Attempt("a2", 2, NOW.after(61), MAYBE)
+        assert kinds_of(Memory().keeping(earlier).keeping(later).restored(Ledger())) == [UNKNOWN, MAYBE]
+
     @pytest.mark.parametrize("kind", [SUCCESS, REMOVED, UNKNOWN])  # of proven credentials, that is an outage
     def test_an_answer_that_clears_is_kept_until_it_is_saved(self, kind: Kind) -> None:
         found, attempt = Ledger(proven=True).started("own", NOW)

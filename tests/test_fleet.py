@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -166,6 +166,20 @@ def test_other_credentials_of_an_account_share_neither_its_token_nor_a_refusal(f
     failure(fleet.process(credentials(password="wrong")))
     fleet.server.answer = answer
     assert fleet.ask(*(fleet.process(credentials(password="new")) for _ in range(2))) == 2 * ["canary-token-3"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_sign_in_that_is_cut_short_keeps_no_sibling_waiting_for_its_lease(fleet: Fleet) -> None:
+    def end(_: object) -> NoReturn:
+        raise SystemExit
+
+    answer, fleet.server.answer = fleet.server.answer, end
+    with pytest.raises(UnavailableError, match="cut short"):
+        fleet.process().token()
+    wait_for_sign_ins()
+    before, fleet.server.answer = fleet.clock.monotonic, answer
+    assert fleet.ask() == ["canary-token-2"]
+    assert fleet.clock.monotonic == before
 
 
 def test_a_token_that_an_api_rejected_is_not_adopted_again(fleet: Fleet) -> None:
