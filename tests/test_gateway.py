@@ -329,6 +329,27 @@ def test_where_no_thread_can_start_no_password_leaves(server: Server) -> None:
     assert classify(reply.answer) is Kind.REMOVED
 
 
+def test_a_transport_that_is_false_counts_as_given() -> None:
+    """As one that is an empty list of its requests."""
+
+    class Requests(httpx.BaseTransport):
+        closed = False
+
+        def __len__(self) -> int:
+            return 0
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            raise httpx.ReadTimeout("which may have sent the password, without reading the body here")
+
+        def close(self) -> None:
+            self.closed = True
+
+    transport = Requests()
+    with TokenProvider(credentials(), transport=transport) as provider:
+        assert classify(grant(provider).answer) is Kind.UNKNOWN
+    assert not transport.closed
+
+
 def test_no_body_leaves_after_the_deadline() -> None:
     now = Runtime().now()
     call = Call("host", now.after(-1), Runtime(), now, allowed=0.0, leaves=0.0, target="host:443", departed=True)
