@@ -228,8 +228,8 @@ def test_what_another_version_wrote_counts_as_missing(path: Path, clock: Clock, 
     clock.monotonic -= 5  # as after a boot: the wall clock says how old it is
     with closing(sqlite3.connect(path)) as file, file:
         file.execute(change)
-    assert make(path, clock).look("f") == Ledger()
-    assert len(attempts.look("f").attempts) == 1  # its own
+    assert make(path, clock).look("f") == (Ledger(), False)
+    assert len(attempts.look("f")[0].attempts) == 1  # its own
 
 
 @pytest.mark.parametrize("broken", ["folder", "damaged", "removed"])
@@ -280,7 +280,7 @@ def test_a_busy_file_is_waited_for_and_nothing_is_sent(
         asked = clock.monotonic
         assert blocked(attempts, clock, seconds) == Decision(0, Kind.OPEN)
         assert clock.monotonic - asked <= seconds
-        assert attempts.look("f") is None and not attempts.reset("f")
+        assert attempts.look("f") == (Ledger(), True) and not attempts.reset("f")
         attempts.record("f", first.answered(Answer(400, "invalid_grant")))
     assert blocked(attempts, clock).final
 

@@ -511,19 +511,23 @@ def test_a_file_of_attempts_on_a_full_disk_is_said_and_not_taken_for_reset(
     assert status[0] == 4 and "final" in status[1]
 
 
+@pytest.mark.parametrize(
+    ("lock", "refusal"), [("BEGIN IMMEDIATE", "unknown"), ("SELECT * FROM ledgers", "final")], ids=["written", "read"]
+)
 def test_a_file_of_attempts_that_is_locked_is_said_and_not_taken_for_no_refusal(
-    env: Env, call: Call, doctor: Doctor, tmp_path: Path
+    env: Env, call: Call, doctor: Doctor, tmp_path: Path, lock: str, refusal: str
 ) -> None:
     env.setenv("ENKASH_ATTEMPTS", str(path := tmp_path / "attempts.db"))
     refuse(env, call)
     with closing(sqlite3.connect(path, isolation_level=None)) as file:
-        file.execute("BEGIN IMMEDIATE")
+        reading = file.execute(lock)  # until it is closed, if there are rows
         code, out, err = call("reset")
         assert (code, out) == (5, "") and f"another process keeps {path} locked" in err
-        assert json.loads(call("status", "--json")[1])["refusal"] == "unknown"
+        assert json.loads(call("status", "--json")[1])["refusal"] == refusal
         found = doctor("--sign-in")
         assert found["attempts"][0] == "fail" and "no password leaves" in found["attempts"][1]
         assert not found.keys() & {"refusal", "sign-in"}
+        reading.close()
     assert call("status")[0] == 4
 
 
