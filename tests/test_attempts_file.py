@@ -230,8 +230,8 @@ class TestTrouble:
         clock.monotonic -= 5  # as after a boot: the wall clock says how old it is
         with closing(sqlite3.connect(path)) as file, file:
             file.execute(change)
-        assert start().look("f") == Ledger()
-        assert len(one.look("f").attempts) == 1  # its own
+        assert start().look("f") == (Ledger(), False)
+        assert len(one.look("f")[0].attempts) == 1  # its own
 
     @pytest.mark.parametrize("broken", ["folder", "damaged", "removed"])
     def test_a_file_that_does_not_work_is_one_warning_and_the_process_remembers(
@@ -275,7 +275,7 @@ class TestTrouble:
             file.execute("BEGIN IMMEDIATE")
             assert one.blocked(seconds) == Decision(0, Kind.OPEN)
             assert clock.monotonic - asked <= seconds
-            assert one.look("f") is None and not one.reset("f")
+            assert one.look("f") == (Ledger(), True) and not one.reset("f")
             one.answered(first, CLEAR)
         assert one.blocked().final
 

@@ -27,7 +27,7 @@ import pytest
 from attrs import Factory, frozen
 
 from api_server import Asked, serving
-from conftest import CANARIES
+from conftest import CANARIES, table
 from enkash_auth import TokenProvider
 from enkash_auth.cli import main
 from enkash_auth.stores import FileStore
@@ -467,17 +467,25 @@ def test_a_file_of_attempts_on_a_full_disk_is_said_and_not_taken_for_reset(shell
     assert status[0] == 4 and "final" in status[1]
 
 
-def test_a_file_of_attempts_that_is_locked_is_said_and_not_taken_for_no_refusal(shell: Shell, counted: Path) -> None:
+@table(
+    "lock, refusal",
+    ("for another's writing", "BEGIN IMMEDIATE", "unknown"),
+    ("for another's reading", "SELECT * FROM ledgers", "final"),
+)
+def test_a_file_of_attempts_that_is_locked_is_said_and_not_taken_for_no_refusal(
+    shell: Shell, counted: Path, lock: str, refusal: str
+) -> None:
     shell.refuse()
     shell.env.setattr("enkash_auth._signin.attempts_file._PATIENCE", 0.01)
     with closing(sqlite3.connect(counted, isolation_level=None)) as file:
-        file.execute("BEGIN IMMEDIATE")
+        reading = file.execute(lock)  # until it is closed, if there are rows
         code, out, err = shell("reset")
         assert (code, out) == (5, "") and f"another process keeps {counted} locked" in err
-        assert shell.status()["refusal"] == "unknown"
+        assert shell.status()["refusal"] == refusal
         found = shell.doctor("--sign-in")
         assert found["attempts"][0] == "fail" and "no password leaves" in found["attempts"][1]
         assert not found.keys() & {"refusal", "sign-in"}
+        reading.close()
     assert shell("status")[0] == 4
 
 

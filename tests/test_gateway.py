@@ -269,6 +269,27 @@ def test_where_no_thread_can_start_no_password_leaves(provider: TokenProvider) -
     assert classify(reply.answer) is Kind.REMOVED
 
 
+def test_a_transport_that_is_false_counts_as_given() -> None:
+    """As one that is an empty list of its requests."""
+
+    class Requests(httpx.BaseTransport):
+        closed = False
+
+        def __len__(self) -> int:
+            return 0
+
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            raise httpx.ReadTimeout("which may have sent the password, without reading the body here")
+
+        def close(self) -> None:
+            self.closed = True
+
+    transport = Requests()
+    with TokenProvider(credentials(), transport=transport) as provider:
+        assert classify(grant(provider).answer) is Kind.UNKNOWN
+    assert not transport.closed
+
+
 def test_a_header_is_held_back_until_its_time(clock: Clock) -> None:
     runtime, leaves = clock.runtime, clock.monotonic + 0.4
     with Sandbox() as sandbox, TokenProvider(sandbox.credentials()) as provider:

@@ -440,6 +440,12 @@ class TestSource:
             assert heard.kinds == ["refused", "unavailable"]
             assert heard[1].reason == "no time was left"
 
+    def test_another_spelling_of_the_same_credentials_is_no_change(self, provider: TokenProvider) -> None:
+        """Else a source that never compares equal is read without end once a person has reset."""
+        account = engine_of(provider).held.account
+        assert account.changed(lambda: credentials(basic_client_id="canary-id")) is None
+        assert account.changed(lambda: credentials(basic_client_id="other"))
+
     def test_an_interrupt_in_it_is_none_of_its_failures(self, provider: TokenProvider) -> None:
         with pytest.raises(KeyboardInterrupt):
             engine_of(provider).held.account.reread(Mock(side_effect=KeyboardInterrupt))

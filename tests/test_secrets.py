@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from conftest import Server, assert_clean, credentials
-from enkash_auth import EnkashAuth, TokenProvider, stores
+from enkash_auth import Credentials, EnkashAuth, TokenProvider, stores
 from enkash_auth._policy.token import make_token
 from enkash_auth._provider import engine_of
 from enkash_auth._settings.environment import all_places
@@ -45,6 +45,20 @@ def test_no_error_of_a_grant_holds_a_secret(
             api.get("https://token.example/")
         assert_clean(caught.value)
     assert "canary" not in caplog.text
+
+
+def test_an_interrupt_while_a_setting_is_read_shows_none(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As while a network drive is waited for."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    environment.setenv("ENKASH_PASSWORD", "canary-pass")
+    (tmp_path / "enkash_client_secret").touch()
+    environment.setattr(Path, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Credentials.load()
+    assert_clean(caught.value)
 
 
 def test_no_source_of_a_setting_shows_it(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -100,10 +114,11 @@ def test_nothing_shows_or_pickles_a_secret(server: Server) -> None:
         for thing in (*things, *auths):
             assert "canary" not in f"{thing!r} {thing!s} {thing}"
         for thing in things:
-            with pytest.raises(TypeError, match="cannot be pickled"):
-                pickle.dumps(thing)
-            with pytest.raises(TypeError, match="cannot be pickled"):
-                copy.deepcopy(thing)
+            for copied in (pickle.dumps, copy.copy, copy.deepcopy):
+                with pytest.raises(TypeError, match="cannot be pickled") as caught:
+                    copied(thing)
+                for frame in caught.traceback[1:]:  # the copier's, too
+                    assert "canary" not in repr(frame.frame.f_locals)
 
 
 def test_no_library_logs_a_secret_over_a_real_connection(caplog: pytest.LogCaptureFixture) -> None:

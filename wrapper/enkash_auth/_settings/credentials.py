@@ -70,6 +70,10 @@ class Credentials:
         values["base_url"] = str(httpx.URL(str(base_url))).rstrip("/")
         self.__attrs_init__(**values)  # type: ignore[attr-defined]  # mypy does not know it
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        # before the copier takes the fields out, which a traceback with locals would show
+        raise TypeError("Credentials hold secrets and cannot be pickled")
+
     @property
     def origin(self) -> Origin:
         """Scheme, host and port of `base_url`."""

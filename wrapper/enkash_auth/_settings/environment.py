@@ -39,13 +39,9 @@ def read_settings(profile: str | None, arguments: Mapping[str, object]) -> dict[
     """
     if unknown := arguments.keys() - set(SETTINGS):
         raise ConfigurationError(f"unknown settings: {', '.join(sorted(unknown))}; there are {', '.join(SETTINGS)}")
-    table, found = _profile_table(profile), dict[str, Any]()
-    for name in SETTINGS:
-        try:
-            found[name] = _first(_places(name, table, arguments.get(name)))
-        except ConfigurationError as error:
-            found[name] = ConfigurationError(str(error))  # one message can name all problems
-    return found
+    table = _profile_table(profile)
+    # in no variable: reading a file may be interrupted, and a traceback with locals must not show what was read before
+    return {name: _text_or_error(_places(name, table, arguments.get(name))) for name in SETTINGS}
 
 
 def all_places(profile: str | None = None) -> dict[str, list[Place]]:
@@ -116,6 +112,13 @@ def _places(name: str, table: Mapping[str, Any], argument: object = None) -> Ite
 def _first(places: Iterator[Place]) -> Any:
     """Return the first place's text, None if no place has one; raise `ConfigurationError` if it is unreadable."""
     return next((place.read() for place in places), None)
+
+
+def _text_or_error(places: Iterator[Place]) -> Any:
+    try:
+        return _first(places)
+    except ConfigurationError as error:
+        return ConfigurationError(str(error))  # one message can name all problems
 
 
 def _profile_table(profile: str | None) -> dict[str, Any]:

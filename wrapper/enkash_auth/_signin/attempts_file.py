@@ -89,13 +89,16 @@ class Attempts:
         now, id = self._runtime.now(), self._runtime.new_id()
         return bool(self._change(fingerprint, lambda ledger: (ledger.after_reset(id, now), True), _PATIENCE, read=True))
 
-    def look(self, fingerprint: str) -> Ledger | None:
-        """Return the ledger, None if another process keeps the file locked, and find out whether the file works."""
-        look = partial(self._change, fingerprint, lambda ledger: (ledger, ledger), _PATIENCE)
-        found = look()  # what the file says, also if it cannot be written
-        if found:
-            look(probe=True)
-        return found
+    def look(self, fingerprint: str) -> tuple[Ledger, bool]:
+        """Return the ledger, and whether another process keeps the file locked; find out whether the file works."""
+        seen = list[Ledger]()  # first what the file says, also if it cannot be written
+
+        def see(ledger: Ledger) -> tuple[Ledger, bool]:
+            seen.append(ledger)
+            return ledger, True
+
+        locked = self._change(fingerprint, see, _PATIENCE, probe=True) is None
+        return (seen or [Ledger()])[0], locked
 
     def inherit(self) -> None:
         """In a forked child: leave the parent's attempts to it, also where no file says how they end."""

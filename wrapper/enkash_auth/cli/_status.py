@@ -137,9 +137,9 @@ def state_of(credentials: Credentials, store: Store | None) -> State:
     runtime = current_runtime()
     if store is None:
         attempts = Attempts(attempts_path(), runtime)
-        ledger = attempts.look(credentials.fingerprint())
-        why = f"another process keeps {attempts.path} locked" if ledger is None else attempts.trouble or None
-        return State(credentials, None, runtime.now(), why, None, ledger or Ledger(), locked=ledger is None)
+        ledger, locked = attempts.look(credentials.fingerprint())
+        why = f"another process keeps {attempts.path} locked" if locked else attempts.trouble or None
+        return State(credentials, None, runtime.now(), why, None, ledger, locked=locked)
     from enkash_auth._fleet.shared import look  # needs an extra, whose presence the provider has checked
 
     try:
