@@ -273,6 +273,16 @@ class TestFiles:
         finally:
             os.umask(before)
 
+    def test_a_directory_that_is_deleted_whenever_it_is_made_is_trouble(
+        self, store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So may a network drive seem, that is slow to notice what it has made."""
+        shutil.rmtree(directory)
+        once = iter(["made"])
+        monkeypatch.setattr("enkash_auth.stores._file.make_directory", lambda _: next(once))
+        with pytest.raises(StoreError):
+            store.save("token-1", b"2", 60.0)
+
     def test_a_link_to_a_directory_is_refused(self, directory: Path, tmp_path: Path) -> None:
         (tmp_path / "real").mkdir(mode=0o700)
         directory.symlink_to(tmp_path / "real")

@@ -104,8 +104,9 @@ class FileStore(Store):
         return True
 
     def _make(self) -> None:
-        while not self._exists():
+        if not self._exists():
             make_directory(self._directory)
+            self._exists()
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:
