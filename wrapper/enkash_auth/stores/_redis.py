@@ -166,10 +166,11 @@ def place_of(client: Any) -> str:
     """Return where a client's server is, for messages: host and port, a socket's path, or a Sentinel's service."""
     pool = getattr(client, "connection_pool", None)
     if pool is None:
-        return f"cluster at {', '.join(client.nodes_manager.startup_nodes)}"
+        nodes = getattr(getattr(client, "nodes_manager", None), "startup_nodes", None)  # a user's own client has none
+        return f"cluster at {', '.join(nodes or ())}"
     if service := getattr(pool, "service_name", None):
         return f"service {service} of a Sentinel"
-    options = pool.connection_kwargs
+    options = getattr(pool, "connection_kwargs", {})
     return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
 
 
