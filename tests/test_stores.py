@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -198,6 +199,13 @@ def test_a_client_of_a_users_own_needs_only_methods(parts: dict[str, Any]) -> No
 def test_what_is_no_client_for_threads_is_refused_when_the_store_is_made(client: Any) -> None:
     with pytest.raises(ConfigurationError, match="not asyncio's"):
         RedisStore(client)
+
+
+@pytest.mark.parametrize("kind", [FileStore, MemoryStore, RedisStore])
+def test_a_subclass_may_have_a_metaclass_or_name_the_protocol_first(kind: type) -> None:
+    """The stores are no subclasses of `Store`, for a `Protocol` has a metaclass."""
+    assert isinstance(type("Registered", (type,), {})("Mine", (kind,), {}), type)
+    assert issubclass(types.new_class("Mine", (Store, kind)), kind)
 
 
 @pytest.mark.parametrize(("name", "extra"), [("FileStore", "file"), ("RedisStore", "redis")])
