@@ -3,8 +3,11 @@
 What the processes do with a store, command by command, is in `test_protocol.py`; here are their shell and the store.
 """
 
+import gc
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from decimal import Decimal
@@ -337,6 +340,22 @@ class TestWithoutTheStore:
         assert fleet.clock.monotonic - asked < 3
         assert fleet.store.can_be_leased()
         assert fleet.heard.kinds == ["store_down", "issued"]
+
+    def test_a_slow_store_keeps_no_provider_that_was_dropped(self, fleet: Fleet) -> None:
+        """Nor a token: an error's traceback, in a cycle with a frame, would keep both until the next collection."""
+        fleet.store.delay = 0.5
+        provider = TokenProvider(
+            credentials(), store=fleet.store, transport=fleet.server.transport, on_event=fleet.heard
+        )
+        engine = weakref.ref(engine_of(provider))
+        gc.disable()
+        try:
+            assert fleet.ask(provider) == ["canary-token-1"]
+            assert fleet.heard.kinds == ["store_down", "issued"]
+            del provider
+            assert any(engine() is None or time.sleep(0.01) for _ in range(200))  # its thread may still end
+        finally:
+            gc.enable()
 
     @pytest.mark.parametrize("seconds", [0.15, 0.27, 0.4, 1.0, 2.0])
     def test_a_store_of_any_slowness_keeps_no_process_without_a_token(self, fleet: Fleet, seconds: float) -> None:
