@@ -3,8 +3,10 @@
 What the processes do with a store, command by command, is in `test_protocol.py`; here are their shell and the store.
 """
 
+import gc
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from decimal import Decimal
@@ -286,6 +288,20 @@ class TestWithoutTheStore:
         assert fleet.clock.monotonic - asked < 3
         assert all(store.lock(name, 1.0) for name in [*store.names])  # no lease was left
         assert fleet.heard.kinds == ["store_down", "issued"]
+
+    def test_a_slow_store_keeps_no_provider_that_was_dropped(self, fleet: Fleet) -> None:
+        """Nor a token: an error's traceback, in a cycle with a frame, would keep both until the next collection."""
+        fleet.store.before = lambda operation: operation == "load" and fleet.passes(0.5)
+        given = {"store": fleet.store, "transport": fleet.server.transport, "on_event": fleet.heard}
+        provider = TokenProvider(credentials(), **given)
+        engine = weakref.ref(engine_of(provider))
+        gc.disable()
+        try:
+            assert (fleet.ask(provider), fleet.heard.kinds) == (["canary-token-1"], ["store_down", "issued"])
+            del provider
+            assert engine() is None
+        finally:
+            gc.enable()
 
     @pytest.mark.parametrize("seconds", [0.15, 0.27, 0.4, 1.0, 2.0])
     def test_a_store_of_any_slowness_keeps_no_process_without_a_token(self, fleet: Fleet, seconds: float) -> None:

@@ -18,7 +18,20 @@ import certifi
 import httpx
 import pytest
 
-from conftest import REFUSAL, Clock, Heard, Logs, Patch, Server, credentials, failure, issued, table, wait_for_sign_ins
+from conftest import (
+    CANARIES,
+    REFUSAL,
+    Clock,
+    Heard,
+    Logs,
+    Patch,
+    Server,
+    credentials,
+    failure,
+    issued,
+    table,
+    wait_for_sign_ins,
+)
 from enkash_auth import Credentials, Token, TokenProvider
 from enkash_auth._flight import Flight
 from enkash_auth._policy.lifetime import Moment
@@ -410,6 +423,38 @@ class TestSource:
             failure(refused)
         assert engine_of(refused).held.account is account
         assert len(server.requests) == 1
+
+    def test_one_that_is_false_is_read_again_too(self, server: Server) -> None:
+        """As a source that is an empty cache of its own."""
+
+        class Source:
+            reads = 0
+
+            def __len__(self) -> int:
+                return 0
+
+            def __call__(self) -> Credentials:
+                self.reads += 1
+                return credentials()
+
+        source = Source()
+        with TokenProvider(source, transport=server.transport) as provider:
+            provider.reset()
+        assert source.reads == 2
+
+    def test_what_a_subclass_adds_makes_no_other_credentials(self, provider: TokenProvider) -> None:
+        """Else a sign-in after a reset would read the source for ever."""
+
+        class Leased(Credentials):
+            def __eq__(self, other: object) -> bool:
+                return self is other
+
+            __hash__ = Credentials.__hash__
+
+        account = engine_of(provider).held.account
+        for password, same in {"canary-pass": True, "new": False}.items():
+            read = Leased("https://token.example", **{**CANARIES, "password": password})
+            assert (account.reread(lambda read=read: read) is None) is same
 
     @pytest.mark.parametrize("error", [KeyError("canary"), ConfigurationError("canary"), SystemExit("canary")])
     def test_that_it_fails_is_one_event_in_a_row_and_shows_no_text(

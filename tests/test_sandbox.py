@@ -294,6 +294,14 @@ def test_a_service_on_uvicorn_keeps_its_logs_and_the_sandbox_adds_none(caplog):
     assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == ["mine"]
 
 
+def test_a_service_keeps_the_names_of_its_levels() -> None:
+    before = logging.getLevelName(5)
+    logging.addLevelName(5, "SPAM")
+    with Sandbox():
+        assert logging.getLevelName(5) == "SPAM"
+    logging.addLevelName(5, before)
+
+
 def test_an_option_of_a_wrong_type_is_logged(caplog):
     with Sandbox(life="60") as sandbox, httpx.Client(base_url=sandbox.base_url, trust_env=False) as client:
         assert grant(sandbox, client).status_code == 500

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
@@ -150,6 +151,12 @@ def test_a_message_names_the_place_of_any_client() -> None:
     assert [place_of(client) for client in places.values()] == [*places]
 
 
+@pytest.mark.parametrize("parts", [{}, {"connection_pool": SimpleNamespace()}], ids=["no pool", "another's pool"])
+def test_a_client_of_a_users_own_needs_only_methods(parts: dict[str, Any]) -> None:
+    encoder = SimpleNamespace(decode_responses=False)
+    RedisStore(SimpleNamespace(execute_command=print, get_encoder=lambda: encoder, **parts))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "client",
     [
@@ -173,6 +180,13 @@ def test_a_client_that_decodes_is_refused() -> None:
 def test_a_url_that_redis_does_not_understand_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="redis-py"):
         RedisStore.from_url("canary://x")
+
+
+@pytest.mark.parametrize("kind", [FileStore, MemoryStore, RedisStore])
+def test_a_subclass_may_have_a_metaclass_or_name_the_protocol_first(kind: type) -> None:
+    """The stores are no subclasses of `Store`, for a `Protocol` has a metaclass."""
+    assert isinstance(type("Registered", (type,), {})("Mine", (kind,), {}), type)
+    assert issubclass(types.new_class("Mine", (Store, kind)), kind)
 
 
 @pytest.mark.parametrize(("name", "extra"), [("FileStore", "file"), ("RedisStore", "redis")])
@@ -275,6 +289,16 @@ class TestFiles:
         shutil.rmtree(directory)
         lease.release()
         assert not directory.exists()
+
+    def test_a_directory_that_is_deleted_whenever_it_is_made_is_trouble(
+        self, store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So may a network drive seem, that is slow to notice what it has made."""
+        shutil.rmtree(directory)
+        once = iter(["made"])
+        monkeypatch.setattr("enkash_auth.stores._file.make_directory", lambda _: next(once))
+        with pytest.raises(StoreError):
+            store.save("token-1", b"2", 60.0)
 
     @pytest.mark.parametrize("loose", [0o644, 0o640, 0o604])
     def test_a_file_that_was_loosened_counts_until_it_is_replaced(

@@ -173,7 +173,7 @@ class Engine:
     def reset(self) -> None:
         """Read the source, or raise as `read_source` does; forget the token, and let one more password through."""
         held = self.held.account
-        changed = held.changed(partial(read_source, self._source) if self._source else None)
+        changed = held.changed(partial(read_source, self._source) if self._source is not None else None)
         exclusively(self.held.lock, lambda: self.held.start_clean(self.held.cache.reset()))
         only_a_step = threading.RLock()  # excludes nobody, but what interrupts this thread must not wait for a sign-in
         for account in [held, changed] if changed and self.held.move_to(changed) else [held]:

@@ -82,7 +82,7 @@ class TokenProvider:
         signer: Signer = direct
         if store is not None:
             signer = _shared(direct, store, timeout, on_store_error == "raise")
-        rereads = bool(source) or store is not None or direct.attempts.path is not None
+        rereads = source is not None or store is not None or direct.attempts.path is not None
         cache = TokenCache(account.identity, timeout, rereads)
         self._engine = Engine(cache, account, signer, runtime, source=source, on_event=on_event)
         self._held, self._timeout = self._engine.held, timeout

@@ -93,11 +93,11 @@ class Shared:
                         works.add(True)
                     except Exception as error:
                         works.add(False)
-                        failure = error if isinstance(error, TooSlowError) else StoreError(named(error))
+                        why, kind = named(error), TooSlowError if isinstance(error, TooSlowError) else StoreError
                         if self._down_until == LONG_AGO:
-                            self.events.append(Event("store_down", host, reason=str(failure)))
+                            self.events.append(Event("store_down", host, reason=why))
                         self._down_until = self._runtime.monotonic() + _DOWN
-                        command = steps.throw(failure)
+                        command = steps.throw(kind(why))  # not `error`, whose traceback keeps the engine and a token
                         continue
                 else:
                     value = self._done(command, sealed, given)

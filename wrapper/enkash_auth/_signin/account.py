@@ -39,12 +39,11 @@ class Account:
 
     def changed(self, source: Source | None) -> Account | None:
         """Return the account that the source names now, None if it is this one; raises what the source raises."""
-        credentials = source() if source else self.credentials
-        if credentials == self.credentials:
-            return None
-        account = self.of(credentials, self.make)
-        # another spelling of them, or a class of the user's own that compares more, says nothing new to the server
-        return None if account.identity == self.identity else account
+        credentials = self.credentials if source is None else source()
+        with forks.waiting():
+            # not `==`: what a subclass adds (a lease that is new each time) makes no other account
+            same = credentials.fingerprint() == self.identity.fingerprint
+        return None if same else self.of(credentials, self.make)
 
     def reread(self, source: Source | None) -> Account | Unavailable | None:
         """As `changed`, on a sign-in's own thread: what the source raises becomes a failure that names its class."""

@@ -16,7 +16,7 @@ from enkash_auth._policy.cause import cause_of
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lease, Lock, Store, StoreError, store_errors
+from ._protocol import Lease, Lock, StoreError, store_errors
 
 _LARGEST = 64 * 1024
 _TIMEOUT = 1.0  # seconds; the lock is held for single reads and writes only
@@ -27,7 +27,7 @@ _NEEDED = ("geteuid", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")  # they keep a di
 _store_errors = store_errors(OSError, Timeout)
 
 
-class FileStore(Store):
+class FileStore:
     """Keeps entries in `directory`, which it creates as 0700, in files of mode 0600.
 
     An entry is as old as the wall clock says, or as the monotonic clock says if that is more and the machine was not
@@ -82,6 +82,9 @@ class FileStore(Store):
             self._write(lease.key, lease.owner, _now(), seconds)
             return lease
 
+    def close(self) -> None:
+        pass
+
     def _held(self, lease: Lease) -> bool:
         return (self._read(lease.key) or (b"",))[0] == lease.owner
 
@@ -104,8 +107,9 @@ class FileStore(Store):
         return True
 
     def _make(self) -> None:
-        while not self._exists():
+        if not self._exists():
             make_directory(self._directory)
+            self._exists()
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[None]:

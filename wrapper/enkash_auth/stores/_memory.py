@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from enkash_auth._forks import forks
 
-from ._protocol import Lease, Lock, Store
+from ._protocol import Lease, Lock
 
 
-class MemoryStore(Store):
+class MemoryStore:
     """Keeps entries in this process. `clock` returns seconds."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,6 +39,9 @@ class MemoryStore(Store):
             lease = Lease(key, self._release)
             self._leases[key] = (lease, self._clock() + seconds)
             return lease
+
+    def close(self) -> None:
+        pass
 
     def _holder(self, key: str) -> Lease | None:
         lease, end = self._leases.get(key, (None, float("-inf")))

@@ -49,7 +49,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close connections and files."""
-        return
 
 
 class Lease:

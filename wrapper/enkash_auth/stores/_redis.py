@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from enkash_auth.errors import ConfigurationError
 
-from ._protocol import Lease, Lock, Store, store_errors
+from ._protocol import Lease, Lock, store_errors
 
 _LIMITS = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}  # seconds to connect, and to answer
 _PORT = 26379  # of a Sentinel
@@ -45,7 +45,7 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
 _store_errors = store_errors(Exception)
 
 
-class RedisStore(Store):
+class RedisStore:
     """Keeps entries in the server or cluster of `client`, which should have timeouts.
 
     Raises `ConfigurationError` for an asyncio client and for one with `decode_responses`.
@@ -166,10 +166,11 @@ def place_of(client: Any) -> str:
     """Return where a client's server is, for messages: host and port, a socket's path, or a Sentinel's service."""
     pool = getattr(client, "connection_pool", None)
     if pool is None:
-        return f"cluster at {', '.join(client.nodes_manager.startup_nodes)}"
+        nodes = getattr(getattr(client, "nodes_manager", None), "startup_nodes", None)  # a user's own client has none
+        return f"cluster at {', '.join(nodes or ())}"
     if service := getattr(pool, "service_name", None):
         return f"service {service} of a Sentinel"
-    options = pool.connection_kwargs
+    options = getattr(pool, "connection_kwargs", {})
     return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
 
 

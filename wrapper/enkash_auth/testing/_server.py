@@ -43,6 +43,10 @@ class Server:
 
                 self.app = app
 
+        class Config(uvicorn.Config):
+            def configure_logging(self) -> None:  # without `log_config`, too, that would name a level of the process
+                pass
+
         class Quick(uvicorn.Server):
             # Waits for the event instead of looking ten times a second: starting and stopping are quick.
             async def main_loop(_server) -> None:
@@ -55,9 +59,9 @@ class Server:
         self.port: int = self._socket.getsockname()[1]
         # a slow answer that nobody waits for any more must not keep the sandbox from stopping; an idle connection is
         # kept longer than clients keep it (httpx: 5 s), or both ends race to close it
-        config = uvicorn.Config(
+        config = Config(
             app, http=Protocol, ws="none", loop="asyncio", lifespan="off", proxy_headers=False, server_header=False,
-            date_header=False, log_config=None, backlog=2048, timeout_graceful_shutdown=0, timeout_keep_alive=75,
+            date_header=False, backlog=2048, timeout_graceful_shutdown=0, timeout_keep_alive=75,
         )  # fmt: skip
         server = Quick(config)
 
