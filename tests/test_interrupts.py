@@ -22,7 +22,7 @@ from enkash_auth._flight import Flight
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._policy.outcome import Unavailable
 from enkash_auth._policy.sign_in import Pending
-from enkash_auth._runtime import Runtime, exclusively
+from enkash_auth._runtime import Once, Runtime, exclusively
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 
 OURS = str(Path(enkash_auth.__file__).parent)
@@ -81,6 +81,27 @@ def test_a_handler_that_raises_at_any_moment_loses_no_sign_in(server: Server) ->
             with suppress(KeyboardInterrupt), moments.interrupted(interrupt):
                 provider.token()
             assert provider.token().access_token == "canary-token-1", number
+
+
+def test_a_handler_that_raises_while_threads_are_woken_loses_none(monkeypatch: Patch) -> None:
+    """`close` is called again after it."""
+    for number in (moments := Moments(1, "/_runtime")):
+        once, woken = Once(), list[int]()
+
+        class Sleeper:
+            def acquire(self, timeout: float = 0) -> None:
+                if timeout:
+                    with suppress(KeyboardInterrupt), moments.interrupted(interrupt):
+                        once.happen()
+                    once.happen()
+
+            def release(self) -> None:
+                woken.append(number)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading, "Lock", Sleeper)
+            assert once.wait(60)
+        assert number in woken
 
 
 def test_a_handler_that_raises_while_tasks_are_woken_loses_none(server: Server) -> None:

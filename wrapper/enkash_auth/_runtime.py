@@ -94,8 +94,9 @@ class Once:
 
     def happen(self) -> None:
         self._happened = True
-        while self._sleepers:
-            self._sleepers.pop().release()
+        for sleeper in list(self._sleepers):  # all of them again, if a handler has raised amid the first time
+            with suppress(RuntimeError):  # awake already
+                sleeper.release()
 
     def wait(self, seconds: float) -> bool:
         """Return whether it has happened."""
