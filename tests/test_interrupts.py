@@ -85,23 +85,21 @@ def test_a_handler_that_raises_at_any_moment_loses_no_sign_in(server: Server) ->
 
 def test_a_handler_that_raises_while_threads_are_woken_loses_none(monkeypatch: Patch) -> None:
     """`close` is called again after it."""
-    for number in (moments := Moments(1, "/_runtime")):
-        once, woken = Once(), list[int]()
 
-        class Sleeper:
-            def acquire(self, timeout: float = 0) -> None:
-                if timeout:
-                    with suppress(KeyboardInterrupt), moments.interrupted(interrupt):
-                        once.happen()
+    class Sleeper:
+        def acquire(self, timeout: float = 0) -> None:
+            if timeout:
+                with suppress(KeyboardInterrupt), moments.interrupted(interrupt):
                     once.happen()
+                once.happen()
 
-            def release(self) -> None:
-                woken.append(number)
+        def release(self) -> None:
+            woken.append(self)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(threading, "Lock", Sleeper)
-            assert once.wait(60)
-        assert number in woken
+    monkeypatch.setattr(threading, "Lock", Sleeper)
+    for number in (moments := Moments(0, "/_runtime")):
+        once, woken = Once(), list[Sleeper]()
+        assert once.wait(60) and woken, number
 
 
 def test_a_handler_that_raises_while_tasks_are_woken_loses_none(server: Server) -> None:
