@@ -14,7 +14,7 @@ CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
     [
         ("_policy/cache.py", "from enkash_auth._runtime import Runtime", 1),
         ("_policy/cache.py", "import enkash_auth._engine", 1),
-        ("_settings/sources.py", "def f():\n    from enkash_auth import _runtime", 1),
+        ("_settings/origin.py", "def f():\n    from enkash_auth import _runtime", 1),
         ("_engine.py", "from ._provider import TokenProvider", 1),
         ("_engine.py", "from . import _auth", 1),
         ("_new.py", "", 1),
