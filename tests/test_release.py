@@ -335,7 +335,7 @@ def test_a_run_goes_on_where_the_last_one_stopped(prebuilt: Path, index: Index) 
 def test_other_bytes_of_the_same_name_are_refused_with_and_without_hashes(prebuilt: Path, index: Index) -> None:
     (index.folder / SDIST).write_text("other")
     port = index.url.split("/")[2].partition(":")[2]
-    moved = Answer(302, location=f"http://localhost:{port}/files/{SDIST}?signed")
+    moved = Answer(302, location=f"http://127.1:{port}/files/{SDIST}?signed")  # another host by its name
     index.special = lambda method, path, name: moved if path.endswith(".tar.gz") else None
     said = one_line(publishing(prebuilt, index))
     assert f" holds another {SDIST}: sha256 d9298a10d1b0... there, " in said
