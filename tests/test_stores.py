@@ -154,7 +154,7 @@ def test_a_message_names_the_place_of_any_client() -> None:
 @pytest.mark.parametrize("parts", [{}, {"connection_pool": SimpleNamespace()}], ids=["no pool", "another's pool"])
 def test_a_client_of_a_users_own_needs_only_methods(parts: dict[str, Any]) -> None:
     encoder = SimpleNamespace(decode_responses=False)
-    RedisStore(SimpleNamespace(execute_command=print, get_encoder=lambda: encoder, **parts))  # type: ignore[arg-type]
+    RedisStore(SimpleNamespace(execute_command=print, get_encoder=lambda: encoder, **parts))  # type: ignore[arg-type]  # duck-typed
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Calls of APIs, whatever the HTTP client: which of them get the token, and which are repeated after a 401. No I/O."""
+"""Calls of APIs, whatever the HTTP client: which of them get the token, and which answers reject it. No I/O."""
 
 from __future__ import annotations
 
