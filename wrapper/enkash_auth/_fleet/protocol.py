@@ -34,7 +34,9 @@ class _Ready:
     shared: bool = True
 
 
-def sign_in(member: Member, record: TokenRecord | None, now: Moment, deadline: Moment, reachable: bool = True) -> Steps:
+def sign_in(
+    member: Member, record: TokenRecord | None, now: Moment, deadline: Moment, *, reachable: bool = True
+) -> Steps:
     """Adopt what a sibling has saved, or send a sign-in's one or two requests; return how it `Ended`."""
     if reachable:
         member.store_has_no_proof = False
