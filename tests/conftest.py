@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import Phase, settings
 
+import profiles  # noqa: F401  # it loads one
 from enkash_auth import Credentials, TokenProvider
 from enkash_auth._forks import forks
 from enkash_auth._provider import engine_of
@@ -22,12 +22,6 @@ from enkash_auth._settings.environment import SETTINGS
 from enkash_auth._signin.call import Reply
 from enkash_auth.errors import RefusedError
 from enkash_auth.events import Event
-
-# the same examples in each run: the gate fails for a change, not by chance; `nox -s simulation` searches at random
-settings.register_profile("short", max_examples=100, stateful_step_count=50, derandomize=True, deadline=None)
-settings.register_profile("deep", max_examples=3000, stateful_step_count=100, derandomize=False, deadline=None)
-settings.register_profile("mutation", settings.get_profile("deep"), phases=[Phase.generate])  # no time for shrinking
-settings.load_profile("short")
 
 pytest.register_assert_rewrite("releasing")  # test modules import from it and name it as a plugin
 
