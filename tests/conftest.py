@@ -82,8 +82,11 @@ def table(names: str, *rows: tuple[Any, ...]) -> pytest.MarkDecorator:
 
 
 def wait_until(happened: Callable[[], object]) -> None:
-    while not happened():
+    for _ in range(10_000):
+        if happened():
+            return
         threading.Event().wait(0.001)
+    raise AssertionError("it has not happened in 10 s")
 
 
 def failure(provider: TokenProvider, kind: type[Exception] = RefusedError) -> Any:
