@@ -59,12 +59,15 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
 def walk(node: Any, path: Path = (), named: bool = True) -> Iterator[tuple[Path, Any]]:
     """Yield what a tree holds, at any depth, but prose; a part of a list has its own name, else its text or place."""
     if isinstance(node, list):
-        name = {True: lambda i, one: one.get("name", one.get("url", i)), False: lambda i, one: repr(one)}
-        node = {name[isinstance(one, dict)](i, one): one for i, one in enumerate(node)}
+        node = {_name(place, part): part for place, part in enumerate(node)}
     for name, part in node.items() if isinstance(node, dict) else ():
         if named or not re.fullmatch(_PROSE, str(name)):
             yield (at := (*path, str(name))), part
             yield from walk(part, at, not named and bool(re.fullmatch(_MAPS, str(name))))
+
+
+def _name(place: int, part: Any) -> object:
+    return part.get("name", part.get("url", place)) if isinstance(part, dict) else repr(part)
 
 
 def _itself(facts: dict[Path, Any], path: Path) -> Any:
