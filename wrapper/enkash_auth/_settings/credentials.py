@@ -8,7 +8,7 @@ from attrs import field, frozen
 
 from enkash_auth.errors import ConfigurationError, UnavailableError
 
-from .environment import REQUIRED, SETTINGS, read_settings
+from .environment import REQUIRED, read_settings
 from .origin import Origin, check_url, parse_origin
 
 
@@ -58,11 +58,13 @@ class Credentials:
         client_secret: str | Secret | None = None,
         basic_client_id: str | None = None,
     ) -> None:
-        given = base_url, username, password, client_id, client_secret, basic_client_id or None
-        values: dict[str, object] = dict(zip(SETTINGS, given, strict=True))
+        values: dict[str, object] = {
+            "base_url": base_url, "username": username, "password": password, "client_id": client_id,
+            "client_secret": client_secret, "basic_client_id": basic_client_id or None,
+        }  # fmt: skip
         if problems := _problems(values):
             # a traceback with locals must show no setting
-            del self, base_url, username, password, client_id, client_secret, basic_client_id, given, values
+            del self, base_url, username, password, client_id, client_secret, basic_client_id, values
             raise ConfigurationError("; ".join(problems))
         import httpx  # heavy: importing this package must not load it
 
