@@ -41,12 +41,12 @@ class Gateway:
     def __init__(
         self, credentials: Credentials, *, transport: httpx.BaseTransport | None = None, verify: Verify = True
     ) -> None:
-        given = transport is not None  # also if it is false, as a transport that is an empty list of its requests
-        self.lead = 0.0 if given else _LEAD  # another transport may not tell when its header leaves
+        # `is None`, here and below: a transport may be false, as one that is an empty list of its requests
+        self.lead = _LEAD if transport is None else 0.0  # another transport may not tell when its header leaves
         self.origin, self.host = credentials.origin, credentials.origin[1]
         # a given transport may have other users, and brings its own certificates
-        self._credentials, self._transport, self._given, self._verify = credentials, transport, given, verify
-        self._certificates = certificates() if verify is True and not given else None
+        self._credentials, self._transport, self._verify = credentials, transport, verify
+        self._certificates = certificates() if verify is True and transport is None else None
         # no lock: a finalizer or a signal handler may close the provider amid any step
         self._calls, self._closed = dict[int, Call](), False
         self._client = self._connect()
@@ -57,7 +57,7 @@ class Gateway:
         try:
             client = Client(
                 base_url=who.base_url,
-                verify_ssl=self._verify if self._given else tls_context(self._verify),
+                verify_ssl=tls_context(self._verify) if self._transport is None else self._verify,
                 headers={
                     "User-Agent": _USER_AGENT,
                     "Accept": "application/json",
@@ -82,7 +82,8 @@ class Gateway:
     def grant(self, deadline: Moment, runtime: Runtime, leaves: float = LONG_AGO) -> Reply:
         """Send one token request (RFC 6749 section 4.3) until `deadline`; its header leaves at `leaves` (monotonic)."""
         now, target = runtime.now(), f"{self.host}:{self.origin[2]}"
-        call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, self._given)
+        given = self._transport is not None  # and may send the password without reading the body here
+        call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, departed=given)
         current_call.set(call)
         try:
             outcome = runtime.call_within(call.allowed, partial(self._carry_out, call))
@@ -147,7 +148,7 @@ class Gateway:
         self._close_unused()
 
     def _close_unused(self) -> None:
-        if self._closed and not self._calls and not self._given:
+        if self._closed and not self._calls and self._transport is None:
             self._client.get_httpx_client().close()
 
     def _on_request(self, request: httpx.Request) -> None:
