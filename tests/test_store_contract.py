@@ -144,6 +144,18 @@ def test_a_broken_store_fails(make: Callable[[], Broken], rule: str) -> None:
     store.close()
 
 
+def test_a_shared_connection_is_found_also_if_the_parent_begins_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a busy machine: by then a child that had not waited for it would have ended."""
+    start = threading.Thread.start
+
+    def late(thread: threading.Thread) -> None:
+        threading.Event().wait(0.3)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", late)
+    test_a_broken_store_fails(*BROKEN["one connection"])
+
+
 def test_a_store_may_hold_the_entries_of_the_tests_before() -> None:
     store = MemoryStore()
     for name in [name for name in vars(StoreContract) if name.startswith("test_")]:
