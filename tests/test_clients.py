@@ -18,12 +18,11 @@ import requests.adapters
 from yarl import URL
 
 from api_server import Asked, serving
-from conftest import REFUSAL, Clock, Server, credentials, failure, issued, loaded_anew
+from conftest import REFUSAL, Clock, Server, assert_clean, credentials, failure, issued, loaded_anew
 from enkash_auth import EnkashAuth, TokenProvider
 from enkash_auth.adapters.aiohttp import EnkashMiddleware
 from enkash_auth.adapters.requests import EnkashRequestsAuth
 from enkash_auth.errors import RefusedError
-from test_secrets import assert_clean
 
 Answer = Callable[[str, str | None], tuple[int, str]]
 

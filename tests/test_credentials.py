@@ -11,11 +11,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from conftest import CANARIES, credentials, limited
+from conftest import CANARIES, assert_clean, credentials, limited
 from enkash_auth import Credentials, TokenProvider
 from enkash_auth._settings.environment import load_origins
 from enkash_auth.errors import ConfigurationError, UnavailableError
-from test_secrets import assert_clean
 
 Places = dict[str, str]  # variables, and files of the directory of secrets, which is the current one
 Put = Callable[[Places], None]

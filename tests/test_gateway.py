@@ -18,7 +18,7 @@ from unittest.mock import Mock
 import httpx
 import pytest
 
-from conftest import Clock, Server, credentials, failure, grant
+from conftest import Clock, Server, assert_clean, credentials, failure, grant
 from enkash_auth import TokenProvider
 from enkash_auth._policy.classification import Kind, classify
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Refused, Unavailable
@@ -28,7 +28,6 @@ from enkash_auth._signin.answers import read_retry_after
 from enkash_auth._signin.call import Reply
 from enkash_auth.errors import ConfigurationError, ProtocolError, RefusedError, UnavailableError
 from enkash_auth.testing import Sandbox
-from test_secrets import assert_clean
 from valkey_server import free_port
 
 HTML = b"<html>canary-token</html>"

@@ -26,6 +26,7 @@ import redis.sentinel
 from filelock import FileLock
 from redis.crc import key_slot
 
+from conftest import assert_clean
 from enkash_auth import stores
 from enkash_auth.errors import ConfigurationError
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, Store, StoreError, from_url
@@ -33,7 +34,6 @@ from enkash_auth.stores._redis import client_from_url, place_of
 from enkash_auth.testing import StoreContract
 from enkash_auth.testing._later import in_child
 from proxy import Proxy, certificate
-from test_secrets import assert_clean
 from valkey_server import Valkey, free_port
 from valkey_sets import allow, documented_rights, use
 

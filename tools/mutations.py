@@ -14,6 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "wrapper" / "enkash_auth"
+TESTS = {path.stem.removeprefix("test_"): path for path in (ROOT / "tests").rglob("test_*.py")}
 
 
 def rows() -> list[dict[str, Any]]:
@@ -33,7 +34,7 @@ def survives(module: str, old: str, new: str, tests: list[str]) -> bool:
         path.write_text(text.replace(old, new), encoding="utf-8")
         environment = {**os.environ, "PYTHONPATH": scratch, "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: TID251
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-        command += ["--hypothesis-profile=mutation", *(f"tests/test_{name}.py" for name in tests)]
+        command += ["--hypothesis-profile=mutation", *(str(TESTS[name]) for name in tests)]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode not in (0, 1):
             raise SystemExit(f"{module}: {old}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")

@@ -20,7 +20,7 @@ from valkey_server import Valkey, free_port
 # The frameworks are tested elsewhere: what is asked here is whether the examples fit them.
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 PAGES = [ROOT / "docs" / "examples.md", ROOT / "docs" / "recipes.md"]
 ECHO = "{'ok': True}\n"

@@ -23,7 +23,7 @@ import generate
 import judge
 from enkash_auth.testing import Sandbox
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SPEC = "spec/enkash-auth.yaml"
 Capture = pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@ import pytest
 # Each starts a pytest of its own, with plugins that the interpreter's version is nothing to.
 pytestmark = pytest.mark.once
 
-GUIDE = Path(__file__).parents[1] / "docs" / "testing.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "testing.md"
 *TESTS, SCRIPT = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
 WRONG_NUMBER = TESTS[0].replace("requests(2)", "requests(1)")
 LEAK = """

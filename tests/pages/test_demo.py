@@ -15,7 +15,7 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture
 def demo(monkeypatch: pytest.MonkeyPatch) -> Any:
-    found = importlib.util.spec_from_file_location("demo", Path(__file__).parents[1] / "examples" / "demo.py")
+    found = importlib.util.spec_from_file_location("demo", Path(__file__).parents[2] / "examples" / "demo.py")
     assert found and found.loader
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)

@@ -488,7 +488,7 @@ def test_a_keyring_will_do(
 def test_a_keyring_whose_backend_is_missing_is_one_line(prebuilt: Path, internal: Index) -> None:
     done = publishing(prebuilt, internal, TWINE_PASSWORD="", PYTHON_KEYRING_BACKEND="nosuch.Ring")
     assert one_line(done).startswith("no credentials for 127.0.0.1")
-    assert done.stdout.splitlines() == [f"{BIN / 'keyring'}: ModuleNotFoundError: No module named 'nosuch'"]
+    assert done.stdout.startswith(f"{BIN / 'keyring'}: ModuleNotFoundError: No module named 'nosuch'\n")
 
 
 @pytest.mark.parametrize("own", [pytest.param("", marks=pytest.mark.thorough), READER])

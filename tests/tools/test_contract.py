@@ -21,7 +21,7 @@ from enkash_auth.errors import EnkashAuthError
 from enkash_auth.testing import Sandbox
 
 pytestmark = pytest.mark.once  # what a server says is the same on each interpreter
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 URL, HOST = "https://uat.example", "uat.example"
 Run = Callable[[httpx.BaseTransport], list[str]]
 
@@ -298,7 +298,7 @@ def test_django_oauth_toolkit_is_reported_as_it_answers(
     settings = {**CANARIES, "password": password, "attempts": str(tmp_path / "attempts.db")}
     for name, value in settings.items():
         environment.setenv(f"ENKASH_{name.upper()}", value)
-    server = [Path(TOOLKIT) / "bin" / "python", ROOT / "tests" / "oauth_toolkit.py", json.dumps(CANARIES)]
+    server = [Path(TOOLKIT) / "bin" / "python", Path(__file__).with_name("oauth_toolkit.py"), json.dumps(CANARIES)]
     with subprocess.Popen(server, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as toolkit:
         assert toolkit.stdout
         done = signed_in(toolkit.stdout.readline().strip())

@@ -21,7 +21,7 @@ from enkash_auth.testing import Sandbox
 
 WALL = """<meta http-equiv="Content-Security-Policy" content="default-src 'self'; img-src data:">"""
 pytestmark = pytest.mark.once  # what a page says is the same on each interpreter
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def page(name: str) -> str:

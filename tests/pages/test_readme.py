@@ -7,7 +7,7 @@ import pytest
 
 from enkash_auth.testing import Sandbox
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def test_the_examples_run(enkash_sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ import truststore
 import release
 from indexes import KINDS, PASSWORD, USER, Index, Kind, devpi, pypiserver, sha256, standing_in
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "consume.md"
 PLACEHOLDER = "https://index.example/simple/"
 VERSION = release.version(ROOT)

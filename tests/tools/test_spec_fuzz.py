@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from enkash_auth.testing import Sandbox
 
-SPEC = Path(__file__).parents[1] / "spec" / "enkash-auth.yaml"
+SPEC = Path(__file__).parents[2] / "spec" / "enkash-auth.yaml"
 
 
 def against_the_spec() -> Any:

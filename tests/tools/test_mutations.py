@@ -8,7 +8,7 @@ import pytest
 import mutations
 
 pytestmark = pytest.mark.once
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_word_of_no_rule_is_an_error_and_not_a_success() -> None:
