@@ -168,7 +168,8 @@ def _write_bill(root: Path, folder: Path, path: Path, environment: dict[str, str
     command = ["uv", "pip", "install", "--quiet", "--python", str(folder), "-r", str(root / "pyproject.toml")]
     _run([*command, "--all-extras", "--constraint", str(root / "requirements" / "constraints.txt")])
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", str(root / "pyproject.toml")]
-    _run([*command, "--mc-type", "library", "--no-validate", "--output-reproducible", "-o", str(path), str(folder)], environment)
+    options = ("--mc-type", "library", "--no-validate", "--output-reproducible")
+    _run([*command, *options, "-o", str(path), str(folder)], environment)
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
