@@ -62,7 +62,8 @@ def one_line(done: Done) -> str:
 
 
 def git(repository: Path, *words: str) -> str:
-    return ok(run("git", "-c", "user.name=t", "-c", "user.email=t@t.example", *words, cwd=repository))
+    identity = ("-c", "user.name=t", "-c", "user.email=t@t.example", "-c", "commit.gpgsign=false")
+    return ok(run("git", *identity, *words, cwd=repository))
 
 
 def releasing(repository: Path, *words: str, **environment: str) -> Done:

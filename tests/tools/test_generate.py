@@ -22,9 +22,8 @@ import codegen
 import generate
 import judge
 from enkash_auth.testing import Sandbox
+from releasing import BIN, ROOT, git
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 SPEC = "spec/enkash-auth.yaml"
 Capture = pytest.CaptureFixture[str]
 
@@ -167,9 +166,8 @@ def project(root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: p
     # what knows the client, and half the time of the whole
     _edit(root / "pyproject.toml", 'packages = ["enkash_auth"]', 'packages = ["enkash_auth._signin"]')
     (root / ".gitignore").write_text("__pycache__/\n.generated-*\n", encoding="utf-8")
-    identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
-    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "one"]):
-        subprocess.run(["git", *command], cwd=root, check=True)
+    for command in ("init -q", "add .", "commit -q -m one"):
+        git(root, *command.split())
     return root
 
 
@@ -436,7 +434,7 @@ def test_drift_fails_for_a_breaking_change_until_it_is_versioned_or_overruled(
 ) -> None:
     fits = (True, "info.version fits what changed since v0.1.0")
     assert judge.gate(project)[1].startswith("not gated: ")
-    subprocess.run(["git", "tag", "v0.1.0"], cwd=project, check=True)
+    git(project, "tag", "v0.1.0")
     assert judge.gate(project) == fits
     _edit(project / SPEC, SCOPE, "")
     assert "## What changed since the last release, `v0.1.0`\n" in judge.report(project, None, client=True)[0]
@@ -464,7 +462,7 @@ def test_what_the_system_refuses_is_one_line(
 def test_a_clone_that_git_refuses_is_not_taken_for_one_without_a_release(
     project: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capsys: Capture, command: str
 ) -> None:
-    subprocess.run(["git", "tag", "v0.1.0"], cwd=project, check=True)
+    git(project, "tag", "v0.1.0")
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as in a container, on a checkout of another user
     assert generate.main(project, COMMANDS[command]) == 1
     (line,) = capsys.readouterr().err.splitlines()

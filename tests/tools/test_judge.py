@@ -1,6 +1,5 @@
 """What counts as a change, what of it breaks callers, and which version follows."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import facts
 import judge
 from changes import Change, Level, compare
 from codegen import GenerationError
+from releasing import git
 
 CONTRACT = """
 info: {version: 1.0.0}
@@ -135,14 +135,13 @@ def test_only_public_paths_count(tmp_path: Path, modules: dict[str, str], lines:
     _assert_says(before, _package(tmp_path / "new", **{"__init__": ONLY_VALUE, **modules}), lines)
 
 
-TWINS = "paths: {/a: {get: {operationId: getA}}, /b: {put: {operationId: get_a}}}"
 BROKEN = [
     ("a: [\nb: 1", "invalid YAML: line 2"),
     ("a: 2026-02-30", "invalid YAML: day "),
     (b"\xff\xfe\x00", "invalid YAML"),
     ("a: &a [*a]", "recursion"),
     ("paths: {/a: {get: }}", ": paths./a.get is not a mapping"),
-    (TWINS, "'get_a' of 'PUT /b' is taken by 'GET /a'"),
+    ("paths: {/a: {get: {operationId: getA}}, /b: {put: {operationId: get_a}}}", "'get_a' of 'PUT /b' is taken by 'GET /a'"),
     ("a: {$ref: '#/b/c~1d'}", r"document, a.\$ref '#/b/c~1d' names nothing"),
 ]
 
@@ -181,11 +180,6 @@ def test_what_breaks_callers_needs_a_version_or_a_persons_word(
     assert wrong in said and bool(said) is bool(wrong)
 
 
-def _git(root: Path, words: str) -> None:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *identity, *words.split()], cwd=root, check=True, capture_output=True)
-
-
 def test_a_report_says_since_when_what_fits_and_the_largest_bump(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +195,7 @@ def test_a_report_says_since_when_what_fits_and_the_largest_bump(
         (commit, None, f"since the last release, `v1`{listed}", "minor"),
         (commit, "HEAD", f"since `HEAD`{listed}", "minor"),
     ):
-        _git(tmp_path, words)
+        git(tmp_path, *words.split())
         text, sound = judge.report(tmp_path, against, client=True)
         assert text.startswith(f"## What changed {since}\n\n### Does") and not sound
         assert text.endswith(f"\n\n    x.py:1: error: e\n\n### Bump of the spec's `info.version`: {bump}")
@@ -215,6 +209,6 @@ def test_python_that_cannot_be_read_is_one_line(tmp_path: Path, text: str) -> No
     (tmp_path / judge.WRAPPER).mkdir(parents=True)
     (tmp_path / judge.WRAPPER / "__init__.py").write_text(text, encoding="utf-8")
     for words in ("init", "add .", "commit -m one"):
-        _git(tmp_path, words)
+        git(tmp_path, *words.split())
     with pytest.raises(GenerationError, match=r"\Ano report: a Python file cannot be read: [^\n]*\Z"):
         judge.wrapper(tmp_path, "HEAD")
