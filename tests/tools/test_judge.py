@@ -141,7 +141,7 @@ BROKEN = [
     (b"\xff\xfe\x00", "invalid YAML"),
     ("a: &a [*a]", "recursion"),
     ("paths: {/a: {get: }}", ": paths./a.get is not a mapping"),
-    ("paths: {/a: {get: {operationId: getA}}, /b: {put: {operationId: get_a}}}", "'get_a' of 'PUT /b' is taken by 'GET /a'"),
+    ("paths: {/a: {get: {operationId: aB}}, /b: {put: {operationId: a_b}}}", "'a_b' of 'PUT /b' is taken by 'GET /a'"),
     ("a: {$ref: '#/b/c~1d'}", r"document, a.\$ref '#/b/c~1d' names nothing"),
 ]
 
