@@ -22,6 +22,7 @@ from enkash_auth._settings.environment import SETTINGS
 from enkash_auth._signin.call import Reply
 from enkash_auth.errors import RefusedError
 from enkash_auth.events import Event
+from enkash_auth.testing._later import becomes
 
 pytest.register_assert_rewrite("releasing")  # test modules import from it and name it as a plugin
 
@@ -81,12 +82,8 @@ def table(names: str, *rows: tuple[Any, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(names, [pytest.param(*values, id=rule) for rule, *values in rows])
 
 
-def wait_until(happened: Callable[[], object]) -> None:
-    for _ in range(10_000):
-        if happened():
-            return
-        threading.Event().wait(0.001)
-    raise AssertionError("it has not happened in 10 s")
+def wait_until(happened: Callable[[], object], seconds: float = 10.0) -> None:
+    assert becomes(lambda: bool(happened()), seconds), f"it has not happened in {seconds:.0f} s"
 
 
 def failure(provider: TokenProvider, kind: type[Exception] = RefusedError) -> Any:

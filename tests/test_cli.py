@@ -27,7 +27,7 @@ import pytest
 from attrs import Factory, frozen
 
 from api_server import Asked, serving
-from conftest import CANARIES, table
+from conftest import CANARIES, limited, table
 from enkash_auth import TokenProvider
 from enkash_auth.cli import main
 from enkash_auth.stores import FileStore
@@ -455,13 +455,9 @@ def test_that_passwords_are_not_counted_is_said(shell: Shell, named: str, code: 
 @pytest.mark.usefixtures("counted")
 def test_a_file_of_attempts_on_a_full_disk_is_said_and_not_taken_for_reset(shell: Shell) -> None:
     shell.refuse()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
+    with limited(resource.RLIMIT_FSIZE, 100):
         code, out, err = shell("reset")
         found, status = shell.doctor(), shell("status")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (code, out) == (1, "") and "nothing was reset" in err
     assert "cannot be written" in found["attempts"][1] and found["refusal"][0] == "fail"
     assert status[0] == 4 and "final" in status[1]

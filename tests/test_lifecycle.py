@@ -17,7 +17,19 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import REFUSAL, Clock, Patch, Server, credentials, failure, grant, issued, wait_for_sign_ins, wait_until
+from conftest import (
+    REFUSAL,
+    Clock,
+    Patch,
+    Server,
+    credentials,
+    failure,
+    grant,
+    issued,
+    limited,
+    wait_for_sign_ins,
+    wait_until,
+)
 from enkash_auth import TokenProvider
 from enkash_auth._policy.outcome import Issued
 from enkash_auth._provider import engine_of
@@ -25,6 +37,7 @@ from enkash_auth._runtime import NoThreadError, start_thread
 from enkash_auth.errors import ConfigurationError, EnkashAuthError
 from enkash_auth.stores import FileStore, MemoryStore, Store
 from enkash_auth.testing import Sandbox
+from enkash_auth.testing._later import in_child
 
 Run = Callable[..., "subprocess.Popen[str]"]
 PIPES: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -52,7 +65,6 @@ for number, delay in enumerate(map(float, sys.argv[2:])):
         os._exit(os.waitpid(child, 0)[1] != 0)
     assert os.waitpid(parent, 0)[1] == 0, delay
 """
-forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 
 @pytest.fixture
@@ -78,17 +90,6 @@ def tell(process: subprocess.Popen[str], word: str) -> None:
     assert process.stdin
     process.stdin.write(f"{word}\n")
     process.stdin.flush()
-
-
-def fork(holds: Callable[[], bool]) -> Callable[[], None]:
-    """Fork; return what waits for the child, in which it must hold."""
-    if child := os.fork():
-        return lambda: pytest.fail("not in the child") if os.waitpid(child, 0)[1] else None
-    good = False
-    try:
-        good = holds()
-    finally:
-        os._exit(not good)
 
 
 def test_a_process_that_was_frozen_in_a_sign_in_has_its_token_after_the_thaw(run: Run) -> None:
@@ -300,13 +301,11 @@ class TestForks:
         """
         subprocess.run([sys.executable, "-c", HEADER + textwrap.dedent(script)], check=True, timeout=60)
 
-    @forks
     def test_a_child_does_not_repeat_its_parents_refusal(self, server: Server, provider: TokenProvider) -> None:
         server.answers(REFUSAL)
         failure(provider)
-        fork(lambda: failure(provider).passwords == len(server.requests) == 1)()
+        assert in_child(lambda: failure(provider).passwords == len(server.requests) == 1)()
 
-    @forks
     @pytest.mark.parametrize("answer", [REFUSAL, httpx.Response(500)], ids=["clear", "unknown"])
     @pytest.mark.parametrize("kept", ["store", "file", "off"])
     def test_a_child_forked_amid_a_sign_in_counts_what_its_parent_was_answered(
@@ -323,10 +322,10 @@ class TestForks:
         with ThreadPoolExecutor() as pool, server.provider(store=store) as provider:
             parent = pool.submit(hears, provider)
             server.wait_for_request()
-            in_child = fork(lambda: go.set() is None and os.read(answered, 99) == hears(provider))
+            child = in_child(lambda: go.set() is None and os.read(answered, 99) == hears(provider))
             go.set()
             os.write(answers, parent.result())
-            in_child()
+            assert child()
 
     def test_a_provider_that_cannot_start_in_a_child_keeps_no_other(self, server: Server, environment: Patch) -> None:
         with TokenProvider(credentials()) as spoilt, server.provider() as other:
@@ -343,12 +342,8 @@ class TestForks:
 
     def test_a_child_that_can_open_no_file_makes_connections_of_its_own(self, provider: TokenProvider) -> None:
         engine_of(provider).inherit()
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
-        try:
+        with limited(resource.RLIMIT_NOFILE, 3):
             assert provider.token().access_token == "canary-token-1"
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
     @pytest.mark.parametrize("store", [None, MemoryStore()])
     def test_a_fork_makes_no_connections_and_closes_none(self, server: Server, store: Store | None) -> None:

@@ -26,7 +26,7 @@ import redis.sentinel
 from filelock import FileLock
 from redis.crc import key_slot
 
-from conftest import assert_clean
+from conftest import assert_clean, limited
 from enkash_auth import stores
 from enkash_auth.errors import ConfigurationError
 from enkash_auth.stores import FileStore, MemoryStore, RedisStore, Store, StoreError, from_url
@@ -379,13 +379,8 @@ class TestFiles:
         assert loaded(store)[1] == pytest.approx(200, abs=1)
 
     def test_a_full_disk_is_trouble_and_leaves_nothing_behind(self, store: FileStore, directory: Path) -> None:
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-        try:
-            with pytest.raises(StoreError):
-                store.save("token-1", b"x" * 1000, 60.0)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with limited(resource.RLIMIT_FSIZE, 100), pytest.raises(StoreError):
+            store.save("token-1", b"x" * 1000, 60.0)
         assert [path.name for path in directory.iterdir()] == ["token-1"]
         assert loaded(store)[0] == b"1"
 

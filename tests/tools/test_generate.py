@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,6 +19,7 @@ import yaml
 import codegen
 import generate
 import judge
+from conftest import wait_until
 from enkash_auth.testing import Sandbox
 from releasing import BIN, ROOT, git
 
@@ -340,13 +339,6 @@ def _running(project: Path, *arguments: str) -> Iterator[tuple[Callable[[], str]
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def _until(condition: Callable[[], object], seconds: float = 60) -> None:
-    end, never = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < end
-        never.wait(0.01)
-
-
 SCOPE = """        scope:
           description: documented (api-24480514, api-21984747).
           type: string
@@ -367,7 +359,7 @@ SCOPE = """        scope:
 def test_ctrl_c_is_quiet_and_leaves_a_whole_tree_and_nothing_else(project: Path, words: list[str], sign: str) -> None:
     _edit(project / SPEC, SCOPE, "")
     with _running(project, *words) as (said, interrupt):
-        _until(lambda: sign in said() or list(project.glob(sign)))
+        wait_until(lambda: sign in said() or list(project.glob(sign)), 60)
         assert interrupt() == 130
         output = said()
     assert ("Traceback" in output, output.count("interrupted")) == (False, 1)
@@ -378,12 +370,12 @@ def test_ctrl_c_is_quiet_and_leaves_a_whole_tree_and_nothing_else(project: Path,
 
 def test_watching_generates_on_each_save(project: Path) -> None:
     with _running(project, "--watch") as (said, interrupt):
-        _until(lambda: "`info.version`: none" in said())
+        wait_until(lambda: "`info.version`: none" in said(), 60)
         _edit(project / SPEC, "paths:\n", "paths: [\n")
-        _until(lambda: "invalid YAML" in said())
+        wait_until(lambda: "invalid YAML" in said(), 60)
         _edit(project / SPEC, "paths: [\n", "paths:\n")
         _edit(project / SPEC, SCOPE, "")
-        _until(lambda: "`info.version`: major" in said())
+        wait_until(lambda: "`info.version`: major" in said(), 60)
         assert interrupt() == 130
         output = said()
     said_at = re.findall(r"^\d\d:\d\d:\d\d (.*)$", output, re.MULTILINE)

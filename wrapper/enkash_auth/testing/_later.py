@@ -12,7 +12,7 @@ def becomes(what: Callable[[], bool], seconds: float = 10.0) -> bool:
     """Wait for something that has to come true within seconds."""
     end = time.monotonic() + seconds
     while not (true := what()) and time.monotonic() < end:
-        threading.Event().wait(0.01)
+        threading.Event().wait(0.001)
     return true
 
 
