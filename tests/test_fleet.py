@@ -289,9 +289,16 @@ class TestWithoutTheStore:
         assert all(store.lock(name, 1.0) for name in [*store.names])  # no lease was left
         assert fleet.heard.kinds == ["store_down", "issued"]
 
-    def test_a_slow_store_keeps_no_provider_that_was_dropped(self, fleet: Fleet) -> None:
+    @pytest.mark.parametrize("broken", ["slow", "down"])
+    def test_a_store_that_fails_keeps_no_provider_that_was_dropped(self, fleet: Fleet, broken: str) -> None:
         """Nor a token: an error's traceback, in a cycle with a frame, would keep both until the next collection."""
-        fleet.store.before = lambda operation: operation == "load" and fleet.passes(0.5)
+
+        def before(operation: str) -> None:
+            if broken == "down":
+                raise StoreError("it is down")
+            fleet.passes(0.5 if operation == "load" else 0)
+
+        fleet.store.before = before
         given = {"store": fleet.store, "transport": fleet.server.transport, "on_event": fleet.heard}
         provider = TokenProvider(credentials(), **given)
         engine = weakref.ref(engine_of(provider))

@@ -156,10 +156,13 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
     end = time.monotonic() + seconds + OVERSLEPT
     if not ended.wait(seconds) and (time.monotonic() < end or not ended.wait(seconds)):  # again if this stood still
         raise TimeoutError
-    returned, value = outcome[0]
+    returned, value = outcome.pop()
     if returned:
         return cast(T, value)
-    raise value
+    try:
+        raise value
+    finally:
+        del value  # its traceback would keep this frame and those above it, a token too, until the next collection
 
 
 @frozen
