@@ -28,7 +28,7 @@ dev: .venv/ready ## .venv with all tools and the package, editable: for an edito
 	  $(patsubst %,-r requirements/%.txt,package lint types docs generate test release tools)
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
 clean: ## all that these have made
-	rm -rf .venv .nox dist sbom site docs/vendor .cache .coverage*
+	rm -rf .venv .nox dist sbom site docs/vendor .cache .coverage* .hypothesis .*_cache
 # pip only bootstraps uv; uv does the rest: here nox, whose sessions bring their own
 .venv/ready: requirements/nox.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit("Python 3.11 or later is needed, and $(PYTHON) is %d.%d: say make PYTHON=python3.11" % v[:2] if v < (3, 11) else 0)'

@@ -233,7 +233,7 @@ def tools_tests(session: nox.Session) -> None:
 
 @nox.session(python=PRESENT[:1] or False)
 def check(session: nox.Session) -> None:
-    """What `make check` adds to `make test`: the matrices, long kills and outages, and what measures time."""
+    """Run the tests marked `thorough` and `alone`: the matrices, long kills and outages, and what measures time."""
     _install(session, "test", "package", "nox", "generate", "release", "tools", wheel=True)
     session.run("pytest", "-n", "2", "-m", "thorough and not indexes")
     session.run("pytest", "-m", "alone")

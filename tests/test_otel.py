@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from conftest import REFUSAL, Server, credentials, failure, loaded_anew, wait_for_sign_ins
 from enkash_auth import TokenProvider
 from enkash_auth.errors import EnkashAuthError
+from enkash_auth.events import Event
 from enkash_auth.otel import Telemetry
 
 
@@ -26,8 +27,8 @@ class Seen:
     def __init__(self, server: Server) -> None:
         self.reader, self.exporter, self.tracers = InMemoryMetricReader(), InMemorySpanExporter(), TracerProvider()
         self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
-        telemetry = Telemetry(meter_provider=MeterProvider([self.reader]), tracer_provider=self.tracers)
-        self.provider = TokenProvider(credentials(), transport=server.transport, on_event=telemetry)
+        self.telemetry = Telemetry(meter_provider=MeterProvider([self.reader]), tracer_provider=self.tracers)
+        self.provider = TokenProvider(credentials(), transport=server.transport, on_event=self.telemetry)
 
     def spans(self) -> tuple[Any, ...]:
         wait_for_sign_ins()
@@ -75,6 +76,13 @@ def test_events_are_counted_and_grants_measured_and_no_secret_is_among_them(serv
     assert {point.attributes["server.address"] for points in metrics.values() for point in points} == {"token.example"}
     assert len(spans) == 2
     assert "canary" not in "".join(span.to_json() for span in spans) + str(metrics)
+
+
+@pytest.mark.parametrize("kind", ["served_stale", "invalidated", "source_failed", "store_down", "store_back"])
+def test_what_is_no_sign_in_of_its_own_is_counted_only(seen: Seen, kind: Any) -> None:
+    seen.telemetry(Event(kind, "token.example"))
+    assert [*seen.metrics()] == ["enkash_auth.events"]
+    assert seen.spans() == ()
 
 
 @pytest.mark.once

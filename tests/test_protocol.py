@@ -204,6 +204,12 @@ def test_a_siblings_token_is_adopted_without_the_lease(fleet: Fleet) -> None:
     assert fleet.ledger() == Ledger((), True, "", 1, fleet.now)
 
 
+def test_a_siblings_token_that_has_expired_is_not_adopted(fleet: Fleet) -> None:
+    assert fleet.process().token() == "t1"
+    fleet.passes(fleet.life + 0.5)  # the store still holds it: until the upper bound of its expiry
+    assert fleet.process().token() == "t2"
+
+
 def test_a_token_from_before_a_rejection_is_not_adopted_again(fleet: Fleet) -> None:
     one = fleet.process()
     rejected = evolve(one.record(), rejected=True)

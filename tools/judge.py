@@ -92,7 +92,7 @@ def gate(root: Path) -> tuple[bool, str]:
     release = reference(root, None)
     if release in (None, "HEAD"):
         todo = "where there was a release, fetch its tag and the history: git fetch --tags --unshallow"
-        return True, f"not gated: without a release's tag nobody knows whether info.version must be raised; {todo}"
+        return True, f"not checked: without a release's tag nobody knows whether info.version must be raised; {todo}"
     wrong = verdict(*contract(root, release), release)
     return not wrong, wrong or f"info.version fits what changed since {release}"
 

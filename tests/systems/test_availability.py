@@ -1,4 +1,4 @@
-"""How soon proven credentials have a token again after an outage: `pytest -s tests/test_availability.py` prints it."""
+"""How soon proven credentials have a token again after an outage; `pytest -s` on this file prints it."""
 
 from contextlib import suppress
 from random import Random

@@ -76,7 +76,7 @@ class Call:
             del headers["Authorization"]  # the request is sent again, now to another origin
 
     def rejected(self, status: int, headers: MutableMapping[str, Any]) -> bool:
-        """Whether an answer is a 401 to the token, which was sent in `headers`; the token is given up then."""
+        """Whether an answer is a 401 to the token, which was sent in `headers`; the token is invalidated then."""
         asked, self._asked = self._asked, self._engine.runtime.monotonic()  # a prepared request may be sent again
         if status != 401 or not self._token or headers.get("Authorization") != self.signed:
             return False  # or a redirect to another origin, without the token

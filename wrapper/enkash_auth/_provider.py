@@ -103,7 +103,7 @@ class TokenProvider:
         return provider
 
     def token(self) -> Token:
-        """Return a valid token, from any thread; waits for at most one sign-in.
+        """Return a valid token, from any thread; waits for a sign-in up to `timeout`.
 
         Raises `RefusedError` (also without asking, after a final refusal), `UnavailableError` or `ProtocolError`.
         """
@@ -132,12 +132,12 @@ class TokenProvider:
     def invalidate(self, token: Token) -> None:
         """Forget `token` if it is still the one held: an API has answered 401 to it.
 
-        A living token is forgotten twice at once and once more a minute at most; past that it stays in use.
+        A valid token is forgotten twice at once and once more a minute at most; past that it stays in use.
         """
         self._engine.invalidate(token)
 
     def reset(self) -> None:
-        """Forget a refusal, the held token and what is known of the server, in the store, too: the next call asks.
+        """Forget a refusal and the token, in the store, too: the next call signs in.
 
         The credentials' source is read first; if that fails, nothing is reset. Raises `ConfigurationError`, and
         `UnavailableError`, also if `on_store_error="raise"` and the store does not answer, or if there is no store and

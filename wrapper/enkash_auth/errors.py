@@ -19,11 +19,11 @@ class EnkashAuthError(Exception):
 
 
 class ConfigurationError(EnkashAuthError):
-    """Settings are missing or malformed. Fix them: the message names each, and no value."""
+    """Settings are missing or malformed, or an extra is missing. Fix what the message names; it shows no value."""
 
 
 class RefusedError(EnkashAuthError):
-    """The server refused the sign-in. Call a person: the vendor locks an account after three (api-24480514).
+    """The server refused the sign-in. Call a person: three failed sign-ins lock an account (api-24480514).
 
     `status` is the HTTP status, `error` the OAuth error code (RFC 6749 section 5.2) if the server gave one.
     """

@@ -36,7 +36,7 @@ class Event:
     | `served_stale` | one of these failures, but the current token stays in use |
     | `invalidated` | an API answered 401 |
     | `store_down`, `store_back` | the store has failed; it answers again |
-    | `source_failed` | your function that returns the credentials, or their files, could not be read; once in a row |
+    | `source_failed` | your function or the files could not be read for credentials; the first time in a row |
 
     `seconds` is the duration of the sign-in, `requests` the number of its token requests, `grants` the number of this
     provider's sign-ins so far, `life` the seconds until the token expires. `status` and `error` belong to a refusal.

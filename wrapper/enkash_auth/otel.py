@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
-_NO_GRANT = ("served_stale", "invalidated", "source_failed")
+_NO_GRANT = ("served_stale", "invalidated", "source_failed", "store_down", "store_back")
 
 
 class Telemetry:

@@ -102,7 +102,7 @@ class Decision:
 
 @frozen
 class Ledger:
-    """The attempts with one set of credentials since the last success, oldest first. `proven`: there was a success."""
+    """These credentials' attempts since the last success or reset, oldest first. `proven`: there was a success."""
 
     attempts: tuple[Attempt, ...] = ()
     proven: bool = False

@@ -43,7 +43,7 @@ _log = logging.getLogger("enkash_auth")
 @cache  # once in a process
 def _warn(trouble: str) -> None:
     advice = "each restart may send one more password. Set ENKASH_ATTEMPTS to a writable file, or use a token store"
-    _log.warning("passwords are not counted: %s; %s", trouble, advice)
+    _log.warning("each provider counts its passwords alone: %s; %s", trouble, advice)
 
 
 class Attempts:

@@ -139,7 +139,7 @@ def reset(profile: str | None) -> None:
 @cli.command()
 @click.option("--life", type=click.FloatRange(min=0), default=300, show_default=True, help="Seconds a token is valid.")
 @click.option("--sticky/--fresh", default=True, show_default=True, help="Re-issue a token until it expires, or not.")
-@click.option("--latency", type=click.FloatRange(min=0), default=0, show_default=True, help="Seconds a grant takes.")
+@click.option("--latency", type=click.FloatRange(min=0), default=0, show_default=True, help="Seconds until an answer.")
 @click.option(
     "--lock-after", type=click.IntRange(min=1), default=3, show_default=True, help="Refusals that lock the account."
 )

@@ -26,15 +26,15 @@ _TOKEN_PATH = "/oauth/token"
 class Sandbox(State):
     """A token server with one account, at `app` in process or at `base_url` while the sandbox is entered.
 
-    `life` (seconds; None never ends) and `latency` (seconds a grant takes) are on the wire, `clock` answers in
-    seconds and decides when a token has ended.
+    `life` (seconds; None never expires) and `latency` (seconds a token request takes) are on the wire, `clock` answers
+    in seconds and decides when a token has expired.
     """
 
     _server: Server | None = None
 
     @cached_property
     def app(self) -> ASGIApp:
-        """The ASGI app: `POST /oauth/token`, and `/api/echo`, which wants a live token."""
+        """The ASGI app: `POST /oauth/token`, and `/api/echo`, which wants a valid token."""
         return make_app(self)
 
     @property

@@ -96,7 +96,7 @@ class State(Traffic):
         return self._failures >= self.lock_after
 
     def lock(self) -> None:
-        """Lock the account, as so many wrong passwords do: every grant is refused."""
+        """Lock the account, as so many wrong passwords do: every password is refused."""
         with self._guard:
             self._failures = self.lock_after
 
@@ -106,7 +106,7 @@ class State(Traffic):
             self._failures = 0
 
     def expire(self) -> None:
-        """End every live token now: API calls meet a 401, and the next grant makes a new token."""
+        """Let every token expire now: API calls meet a 401, and the next token request makes a new one."""
         with self._guard:
             self._tokens.end()
 
