@@ -307,6 +307,24 @@ def test_a_prepared_request_that_is_sent_again_gives_up_what_was_rejected(
     assert api.tokens == ["2", "2", "3"]
 
 
+def test_a_prepared_request_that_is_signed_anew_is_repeated_once_before_other_hooks_see_the_answer(
+    provider: TokenProvider, server: Server, api: Api
+) -> None:
+    server.answer = lambda _: issued("canary-1")  # a sticky server
+    auth, heard = EnkashRequestsAuth(provider), list[int]()
+    hooks = {"response": lambda answer, **_: heard.append(len(api.seen))}
+    request = requests.Request("GET", f"{api.url}/a", auth=auth, hooks=hooks).prepare()
+    copy = request.copy()
+    for _ in range(3):
+        request.prepare_auth(auth)
+    api.answer = says(401)
+    with requests.Session() as session:
+        for one in (request, copy):
+            session.send(one)
+    assert api.tokens == ["1"] * 4
+    assert heard == [2, 4]
+
+
 def test_requests_leaves_the_token_behind_where_it_signs_again_elsewhere(provider: TokenProvider, api: Api) -> None:
     auth = EnkashRequestsAuth(provider)
     request = requests.Request("GET", f"{api.url}/a", auth=auth).prepare()
