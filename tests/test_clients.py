@@ -366,7 +366,7 @@ def test_an_answer_of_requests_and_its_error_can_be_pickled(provider: TokenProvi
 
 
 class Wire(requests.adapters.HTTPAdapter):
-    """Answers with a redirect to https, or a 200; notes whether each request is signed."""
+    """Answers with a status, and a redirect to https; notes whether each request is signed."""
 
     def __init__(self, status: int) -> None:
         super().__init__()
@@ -378,6 +378,16 @@ class Wire(requests.adapters.HTTPAdapter):
         answer.status_code, answer.request, answer.url, answer.raw = self.status, request, request.url, io.BytesIO()
         answer.headers["Location"] = "https://localhost/b"
         return answer
+
+
+def test_an_adapter_that_names_itself_in_no_answer_shows_the_401(provider: TokenProvider, api: Api) -> None:
+    wire = Wire(401)  # as adapters for WSGI applications do
+    with requests.Session() as session:
+        session.auth = EnkashRequestsAuth(provider)
+        session.mount("http://", wire)
+        assert session.get(f"{api.url}/a").status_code == 401
+    assert wire.signed == [True]
+    assert provider.token().access_token == "canary-2"
 
 
 def test_requests_takes_no_token_from_http_to_https_of_one_host(server: Server) -> None:

@@ -50,7 +50,8 @@ class EnkashRequestsAuth(Pinned, AuthBase):
     def _on_response(self, call: Call, response: requests.Response, **options: Any) -> requests.Response:
         request = response.request
         in_memory = isinstance(request.body, bytes | str | None)  # a multipart form, too: requests has read its files
-        if call.rejected(response.status_code, request.headers) and in_memory:
+        adapter = getattr(response, "connection", None)  # not every adapter names itself
+        if call.rejected(response.status_code, request.headers) and in_memory and adapter:
             try:
                 fresh = self._provider.token()
             except BaseException:
@@ -62,7 +63,7 @@ class EnkashRequestsAuth(Pinned, AuthBase):
                 _ = response.content  # else its connection cannot be used again
                 response.close()
                 call.sign(request.headers, fresh)
-                again = response.connection.send(request, **options)
+                again = adapter.send(request, **options)
                 again.history.append(response)
                 response = again
         if response.is_redirect:  # elsewhere a Location may be anything
