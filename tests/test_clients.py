@@ -354,6 +354,22 @@ def test_a_request_of_aiohttp_that_another_middleware_sends_again_elsewhere_leav
     assert api.tokens == ["1", "none"]
 
 
+def test_aiohttp_shows_a_401_that_comes_in_place_of_100_continue(provider: TokenProvider) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def main() -> int:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a"
+        async with server, aiohttp.ClientSession(middlewares=[EnkashMiddleware(provider, [url])]) as session:
+            return (await session.post(url, data=b"x", expect100=True)).status
+
+    assert asyncio.run(main()) == 401
+    assert provider.token().access_token == "canary-2"
+
+
 def test_an_answer_of_requests_and_its_error_can_be_pickled(provider: TokenProvider, api: Api) -> None:
     api.answer = says(500)
     with pytest.raises(requests.HTTPError) as caught:
