@@ -75,6 +75,15 @@ def test_a_request_that_is_sent_again_elsewhere_has_no_token_nor_have_the_caller
     assert list(own) == ["timeout"]
 
 
+def test_a_request_that_is_sent_twice_at_once_is_repeated_twice(api: Api, provider: TokenProvider) -> None:
+    provider.token()
+    request = httpx.Request("POST", URL)
+    flows = [api.auth.sync_auth_flow(request) for _ in range(2)]  # of two threads
+    assert [next(flow).headers["Authorization"] for flow in flows] == [FIRST] * 2
+    for flow in flows:
+        assert flow.send(httpx.Response(401, request=request)).headers["Authorization"] == "Bearer canary-token-2"
+
+
 @pytest.mark.parametrize(
     ("origins", "why"),
     [

@@ -81,6 +81,7 @@ def _signed(request: Any, call: Call, token: Token | None) -> Any:
 
 
 def _can_repeat(call: Call, request: Any, response: Any) -> bool:
+    call.signed = response.request.extensions.get(_SIGNED, call.signed)  # another thread may send the same request
     if not call.rejected(response.status_code, response.request.headers) or response.history:
         return False  # an API that redirects has handled the request: no second payment
     try:
