@@ -1,4 +1,4 @@
-"""EnkashMiddleware: a middleware of aiohttp's client sessions (aiohttp 3.12 or later)."""
+"""EnkashMiddleware: a middleware of aiohttp's client sessions (aiohttp 3.12.1 or later)."""
 
 from __future__ import annotations
 
