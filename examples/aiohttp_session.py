@@ -1,4 +1,4 @@
-"""A session of aiohttp (3.12 or later); run it: API_URL=https://api.example python examples/aiohttp_session.py"""
+"""A session of aiohttp (3.12.1 or later); run it: API_URL=https://api.example python examples/aiohttp_session.py"""
 
 import asyncio
 import os

@@ -1,14 +1,15 @@
 """A token goes only where it belongs. `test_clients.py` has what each client does, sync and async, over sockets."""
 
+import asyncio
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from conftest import Clock, Heard, Server, issued
+from conftest import Clock, Heard, Server, assert_clean, issued
 from enkash_auth import Credentials, EnkashAuth, TokenProvider
 from enkash_auth._fleet.shared import look
 from enkash_auth._runtime import Runtime
@@ -34,6 +35,10 @@ class Api:
         transport = httpx.MockTransport(self)
         with httpx.Client(auth=auth or self.auth, transport=transport, follow_redirects=True) as client:
             return (client.post(what) if isinstance(what, str) else client.send(what)).status_code
+
+    async def asend(self) -> int:
+        async with httpx.AsyncClient(auth=self.auth, transport=httpx.MockTransport(self)) as client:
+            return (await client.post(URL)).status_code
 
 
 @pytest.fixture
@@ -73,6 +78,62 @@ def test_a_request_that_is_sent_again_elsewhere_has_no_token_nor_have_the_caller
         api.send(request)
     assert api.seen == [(URL, FIRST), (FOREIGN[0], None), (URL, FIRST)]
     assert list(own) == ["timeout"]
+
+
+def test_a_request_that_is_sent_twice_at_once_is_repeated_twice(api: Api, provider: TokenProvider) -> None:
+    provider.token()
+    request = httpx.Request("POST", URL)
+    flows = [api.auth.sync_auth_flow(request) for _ in range(2)]  # of two threads
+    assert [next(flow).headers["Authorization"] for flow in flows] == [FIRST] * 2
+    for flow in flows:
+        assert flow.send(httpx.Response(401, request=request)).headers["Authorization"] == "Bearer canary-token-2"
+
+
+class Body(httpx.ByteStream):
+    """The body of an answer; knows whether its connection is free. It may be cut short."""
+
+    free = False
+
+    def __init__(self, content: bytes, *, cut: bool = False) -> None:
+        super().__init__(content)
+        self._cut = cut
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._cut:
+            raise httpx.ReadError("cut")
+        return super().__iter__()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self:
+            yield part
+
+    def close(self) -> None:
+        self.free = True
+
+    async def aclose(self) -> None:
+        self.free = True
+
+
+@pytest.mark.parametrize("on_a_loop", [False, True])
+def test_the_connection_of_a_401_is_free_before_the_sign_in_that_may_share_its_transport(
+    api: Api, provider: TokenProvider, server: Server, on_a_loop: bool
+) -> None:
+    body, free = Body(b"x"), list[bool]()
+    provider.token()
+    server.answer = lambda _: free.append(body.free) or issued("new")
+    api.answer = lambda request: httpx.Response(401 if request.headers["Authorization"] == FIRST else 200, stream=body)
+    assert (asyncio.run(api.asend()) if on_a_loop else api.send()) == 200
+    assert free == [True]
+
+
+@pytest.mark.parametrize("on_a_loop", [False, True])
+def test_a_401_that_is_cut_short_shows_no_token(api: Api, provider: TokenProvider, on_a_loop: bool) -> None:
+    provider.token()
+    cut, phrase = Body(b"", cut=True), {"reason_phrase": b"Invalid canary-token-1"}
+    api.answer = lambda _: httpx.Response(401, stream=cut, extensions=phrase)
+    with pytest.raises(httpx.ReadError) as caught:
+        asyncio.run(api.asend()) if on_a_loop else api.send()
+    assert_clean(caught.value)
 
 
 @pytest.mark.parametrize(

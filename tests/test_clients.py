@@ -307,6 +307,24 @@ def test_a_prepared_request_that_is_sent_again_gives_up_what_was_rejected(
     assert api.tokens == ["2", "2", "3"]
 
 
+def test_a_prepared_request_that_is_signed_anew_is_repeated_once_before_other_hooks_see_the_answer(
+    provider: TokenProvider, server: Server, api: Api
+) -> None:
+    server.answer = lambda _: issued("canary-1")  # a sticky server
+    auth, heard = EnkashRequestsAuth(provider), list[int]()
+    hooks = {"response": lambda answer, **_: heard.append(len(api.seen))}
+    request = requests.Request("GET", f"{api.url}/a", auth=auth, hooks=hooks).prepare()
+    copy = request.copy()
+    for _ in range(3):
+        request.prepare_auth(auth)
+    api.answer = says(401)
+    with requests.Session() as session:
+        for one in (request, copy):
+            session.send(one)
+    assert api.tokens == ["1"] * 4
+    assert heard == [2, 4]
+
+
 def test_requests_leaves_the_token_behind_where_it_signs_again_elsewhere(provider: TokenProvider, api: Api) -> None:
     auth = EnkashRequestsAuth(provider)
     request = requests.Request("GET", f"{api.url}/a", auth=auth).prepare()
@@ -336,6 +354,22 @@ def test_a_request_of_aiohttp_that_another_middleware_sends_again_elsewhere_leav
     assert api.tokens == ["1", "none"]
 
 
+def test_aiohttp_shows_a_401_that_comes_in_place_of_100_continue(provider: TokenProvider) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async def main() -> int:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a"
+        async with server, aiohttp.ClientSession(middlewares=[EnkashMiddleware(provider, [url])]) as session:
+            return (await session.post(url, data=b"x", expect100=True)).status
+
+    assert asyncio.run(main()) == 401
+    assert provider.token().access_token == "canary-2"
+
+
 def test_an_answer_of_requests_and_its_error_can_be_pickled(provider: TokenProvider, api: Api) -> None:
     api.answer = says(500)
     with pytest.raises(requests.HTTPError) as caught:
@@ -348,7 +382,7 @@ def test_an_answer_of_requests_and_its_error_can_be_pickled(provider: TokenProvi
 
 
 class Wire(requests.adapters.HTTPAdapter):
-    """Answers with a redirect to https, or a 200; notes whether each request is signed."""
+    """Answers with a status, and a redirect to https; notes whether each request is signed."""
 
     def __init__(self, status: int) -> None:
         super().__init__()
@@ -360,6 +394,16 @@ class Wire(requests.adapters.HTTPAdapter):
         answer.status_code, answer.request, answer.url, answer.raw = self.status, request, request.url, io.BytesIO()
         answer.headers["Location"] = "https://localhost/b"
         return answer
+
+
+def test_an_adapter_that_names_itself_in_no_answer_shows_the_401(provider: TokenProvider, api: Api) -> None:
+    wire = Wire(401)  # as adapters for WSGI applications do
+    with requests.Session() as session:
+        session.auth = EnkashRequestsAuth(provider)
+        session.mount("http://", wire)
+        assert session.get(f"{api.url}/a").status_code == 401
+    assert wire.signed == [True]
+    assert provider.token().access_token == "canary-2"
 
 
 def test_requests_takes_no_token_from_http_to_https_of_one_host(server: Server) -> None:

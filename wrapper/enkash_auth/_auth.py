@@ -34,8 +34,13 @@ class EnkashAuth(Pinned, httpx.Auth):
         """Sign the request; repeat it once after a 401."""
         call = self._call(_origin(request.url), request.extensions.get(_SIGNED, ""))
         signed = _signed(request, call, self._provider.token() if call.gets_token() else None)
-        # no variable keeps the answer: its repr shows the reason phrase, where a server may repeat the token
-        if _can_repeat(call, request, (yield signed)):
+        response = yield signed
+        try:
+            if repeat := _can_repeat(call, request, response):
+                response.read()  # its connection is free then: the sign-in may share the transport, and its limits
+        finally:
+            del response  # its repr shows the reason phrase, where a server may repeat the token
+        if repeat:
             fresh = self._provider.token()
             if seconds := call.pause(fresh):
                 self._engine.runtime.pause(seconds)
@@ -46,7 +51,13 @@ class EnkashAuth(Pinned, httpx.Auth):
         """Sign the request; repeat it once after a 401."""
         call = self._call(_origin(request.url), request.extensions.get(_SIGNED, ""))
         signed = _signed(request, call, await self._provider.atoken() if call.gets_token() else None)
-        if _can_repeat(call, request, (yield signed)):
+        response = yield signed
+        try:
+            if repeat := _can_repeat(call, request, response):
+                await response.aread()
+        finally:
+            del response
+        if repeat:
             fresh = await self._provider.atoken()
             if seconds := call.pause(fresh):
                 import asyncio
@@ -81,6 +92,7 @@ def _signed(request: Any, call: Call, token: Token | None) -> Any:
 
 
 def _can_repeat(call: Call, request: Any, response: Any) -> bool:
+    call.signed = response.request.extensions.get(_SIGNED, call.signed)  # another thread may send the same request
     if not call.rejected(response.status_code, response.request.headers) or response.history:
         return False  # an API that redirects has handled the request: no second payment
     try:

@@ -1,4 +1,4 @@
-"""EnkashMiddleware: a middleware of aiohttp's client sessions (aiohttp 3.12 or later)."""
+"""EnkashMiddleware: a middleware of aiohttp's client sessions (aiohttp 3.12.1 or later)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EnkashMiddleware(Pinned):
         call = self._call(str(request.url), self._signed.get(request, ""))
         self._sign(request, call, await self._provider.atoken() if call.gets_token() else None)
         response = await send(request)
-        if call.rejected(response.status, request.headers) and _in_memory(request.body):
+        if call.rejected(response.status, request.headers) and _can_repeat(request):
             try:
                 fresh = await self._provider.atoken()
                 await asyncio.sleep(call.pause(fresh))
@@ -53,8 +53,11 @@ class EnkashMiddleware(Pinned):
         self._signed[request] = call.signed
 
 
-def _in_memory(body: object) -> bool:
-    """Whether a body can be sent twice: a multipart form only without a file from disk."""
+def _can_repeat(request: ClientRequest) -> bool:
+    """Whether a request can be sent twice: a multipart form only without a file from disk."""
+    body: object = request.body
+    if "Expect" in request.headers:  # aiohttp waits for one `100 Continue` a request: a second one would not be heard
+        return False
     if isinstance(body, MultipartWriter):
         return all(isinstance(part, BytesPayload | BytesIOPayload) for part, *_ in body)
     return isinstance(body, bytes | BytesPayload)

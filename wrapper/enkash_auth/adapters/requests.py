@@ -38,17 +38,20 @@ class EnkashRequestsAuth(Pinned, AuthBase):
     """
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        before = [hook.call.signed for hook in request.hooks["response"] if isinstance(hook, _Hook)]
-        call = self._call(request.url or "", before[-1] if before else "")
+        hooks = request.hooks["response"]
+        before = [hook for hook in hooks if isinstance(hook, _Hook)]
+        call = self._call(request.url or "", before[-1].call.signed if before else "")
         call.sign(request.headers, self._provider.token() if call.gets_token() else None)
-        if call.signed:
-            request.register_hook("response", _Hook(call, self._on_response))
+        if call.signed:  # one hook, however often it is signed; a new list, for copies of a request share theirs
+            others = [hook for hook in hooks if hook not in before]
+            request.hooks = {**request.hooks, "response": [_Hook(call, self._on_response), *others]}
         return request
 
     def _on_response(self, call: Call, response: requests.Response, **options: Any) -> requests.Response:
         request = response.request
         in_memory = isinstance(request.body, bytes | str | None)  # a multipart form, too: requests has read its files
-        if call.rejected(response.status_code, request.headers) and in_memory:
+        adapter = getattr(response, "connection", None)  # not every adapter names itself
+        if call.rejected(response.status_code, request.headers) and in_memory and adapter:
             try:
                 fresh = self._provider.token()
             except BaseException:
@@ -60,7 +63,7 @@ class EnkashRequestsAuth(Pinned, AuthBase):
                 _ = response.content  # else its connection cannot be used again
                 response.close()
                 call.sign(request.headers, fresh)
-                again = response.connection.send(request, **options)
+                again = adapter.send(request, **options)
                 again.history.append(response)
                 response = again
         if response.is_redirect:  # elsewhere a Location may be anything
