@@ -42,12 +42,15 @@ def load(text: bytes | str, name: object = SPEC) -> Tree:
 def of_spec(document: Tree) -> Tree:
     """Return what the spec says of each operation and component, and of the whole `document`."""
     owning = ("paths", "components")
-    paths, components = ({k: part for k, part in document.get(name, {}).items() if k[:2] != "x-"} for name in owning)
+    paths, components = (
+        {k: part for k, part in document.get(name, {}).items() if not re.fullmatch("x-.*|examples", k)}
+        for name in owning
+    )
     found: Tree = {"document": {name: part for name, part in document.items() if name not in owning}}
     for url, path in paths.items():
         shared = {name: part for name, part in path.items() if name not in _METHODS}
         for name in path.keys() & _METHODS:
-            tag = path[name].get("tags", ["default"])[0]  # a name in the client; the others are none
+            tag = (path[name].get("tags") or ["default"])[0]  # a name in the client; the others are none
             found[f"{name.upper()} {url}"] = {**path[name], "tags": tag, "path": shared}
     for kind, parts in components.items():
         found |= {f"{kind.removesuffix('s')} {name}": part for name, part in parts.items()}

@@ -20,7 +20,8 @@ paths:
       parameters: [{name: q, in: query}]
       requestBody: {required: true, content: {text/plain: {schema: {type: string}}}}
       responses: {'200': {content: {application/json: {schema: {$ref: '#/components/schemas/S'}}}}}
-components: {x-note: text, schemas: {S: {required: [x], properties: {
+components: {x-note: text, examples: {e: {value: 1}}, schemas: {
+  N: {enum: [c, d], x-enum-varnames: [A, B]}, E: {properties: {enum: {type: string}}}, S: {required: [x], properties: {
   x: {type: string}, y: {items: {type: integer}}, z: {enum: [a, b]}, w: {const: a}, v: {oneOf: [{type: string}]}}}}}
 """
 CODE = """
@@ -51,6 +52,7 @@ class Made(_Base):
 class Failed(ValueError): ...
 """
 X, QUERY, RISKY = "x: {type: string}", "[{name: q, in: query}", " (risky: any other value would be rejected)"
+JSON, REF, ANSWER = "application/json:", "S'}}", "responses.200.content.application/"
 # a part of the one or the other, what replaces it, and how the report's lines begin: with `!` where callers break
 EDITS = [
     (X, f"{X}, description: {{type: string}}", ["schema S, properties.description added: string"]),
@@ -74,6 +76,18 @@ EDITS = [
     (QUERY, f"{QUERY}, {{$ref: '#/components/schemas/S'}}", ["!POST /a, parameters.1 added"]),
     ("    post:", "    parameters: [{name: r, required: true}]\n    post:", ["!POST /a, path.parameters added"]),
     ("{'200'", "{'404': {description: d}, '200'", ["POST /a, responses.404 added"]),
+    # of an answer's media types the client reads the first one
+    (
+        JSON,
+        f"text/plain: {{}}, {JSON}",
+        [f"!POST /a, {ANSWER}json changed", "POST /a, responses.200.content.text/plain"],
+    ),
+    (REF, f"{REF}, text/plain: {{}}", ["POST /a, responses.200.content.text/plain added"]),
+    ("operationId: a", "tags: []\n      operationId: a", []),
+    ("enum: {type", "enum: {pattern: a, type", ["!schema E, properties.enum.pattern added: a"]),
+    ("[A, B]", "[B, A]", ["!schema N, x-enum-varnames.0 changed: A → B", "!schema N, x-enum-varnames.1 changed"]),
+    ("[A, B]", "[A, B, C]", ["schema N, x-enum-varnames.2 added: C"]),
+    ("value: 1", "value: 2", []),
     ("version: 1.0.0}\npaths:", "version: 2.0.0}\npaths:\n  x-note: text", []),
     ("a: int, *", "a: int, c: int, *", ["!p.m.call, (c) added: no. 2: int"]),
     ("a: int, *", "a: int, c: int = 0, *", ["p.m.call, (c) added: no. 2: int = 0"]),
@@ -127,6 +141,12 @@ def test_an_edit_is_judged(tmp_path: Path, old: str, new: str, lines: list[str])
         assert old in CODE
         before = _package(tmp_path / "old", m=CODE)
         _assert_says(before, _package(tmp_path / "new", m=CODE.replace(old, new, 1)), lines)
+
+
+def test_parameters_of_one_name_are_two() -> None:
+    both = CONTRACT.replace(QUERY, f"{QUERY}, {{name: q, in: header}}")
+    lines = ["!POST /a, parameters.q.0 removed", "!POST /a, parameters.q.1 removed", "POST /a, parameters.q added"]
+    _assert_says(*(facts.of_spec(facts.load(text)) for text in (both, CONTRACT)), lines)
 
 
 @pytest.mark.parametrize(("modules", "lines"), MODULES)
