@@ -25,7 +25,9 @@ components: {x-note: text, examples: {e: {value: 1}}, schemas: {
   x: {type: string}, y: {items: {type: integer}}, z: {enum: [a, b]}, w: {const: a}, v: {oneOf: [{type: string}]}}}}}
 """
 CODE = """
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias, TypedDict, Unpack, overload
 from enum import Enum
 from attrs import define, field
 Hook = Callable[[int], None]
@@ -50,6 +52,30 @@ class Made(_Base):
     @property
     def b(self) -> int: ...
 class Failed(ValueError): ...
+class _Lost(OSError): ...
+class Gone(_Lost): ...
+class Host(Protocol):
+    def load(self, key: str) -> bytes: ...
+class Pair(NamedTuple):
+    one: int
+class _Options(TypedDict, total=False):
+    timeout: float
+class Client:
+    @classmethod
+    def from_env(cls, **options: Unpack[_Options]) -> "Client": ...
+    def __enter__(self) -> "Client": ...
+    @property
+    def size(self) -> int: ...
+    @size.setter
+    def size(self, size: int) -> None: ...
+    @contextmanager
+    def paused(self) -> Iterator[None]: ...
+@overload
+def read(a: int) -> int: ...
+@overload
+def read(a: str) -> str: ...
+def read(a: object) -> object: ...
+Key: TypeAlias = str
 """
 X, QUERY, RISKY = "x: {type: string}", "[{name: q, in: query}", " (risky: any other value would be rejected)"
 JSON, REF, ANSWER = "application/json:", "S'}}", "responses.200.content.application/"
@@ -105,8 +131,65 @@ EDITS = [
     ('    A = "a"', '    A = "a"\n    B = "b"', ["p.m.Kind, .B added: = 'b'"]),
     ("inherited(self, a", "inherited(self, b", ["!p.m.Made.inherited, (a) removed", "!p.m.Made.inherited, (b) added"]),
     ("        self.a = a", "        ...", ["!p.m.Made, .a removed: attribute"]),
-    ("def b(self) -> int", "def b(self) -> str", ["!p.m.Made, .b changed: int → str"]),
+    ("def b(self) -> int", "def b(self) -> str", ["!p.m.Made, .b changed: int, read-only → str"]),
     ("Failed(ValueError)", "Failed(KeyError)", ["!p.m.Failed, base ValueError", "p.m.Failed, base KeyError added"]),
+    ("a: int, *", "a: int, /, *", ["!p.m.call, (a) changed: no. 1: int → only no. 1: int"]),
+    ("(_Lost)", "(_Base)", ["!p.m.Gone, base OSError removed", "p.m.Gone.inherited added"]),
+    ("(_Lost)", "(_Lost, ValueError)", ["p.m.Gone, base ValueError added"]),
+    (
+        "def load(self, key: str",
+        "def loads(self, *keys: str",
+        [
+            "!p.m.Host, implement load removed",
+            "!p.m.Host, implement loads added: (*keys)",
+            "!p.m.Host.load removed",
+            "p.m.Host.loads added",
+        ],
+    ),
+    (
+        "key: str) -> bytes",
+        "key: str, more: int = 0) -> bytes",
+        [
+            "!p.m.Host, implement load changed: (key) → (key), (more)",
+            "p.m.Host.load, (more) added: no. 2: int = 0",
+        ],
+    ),
+    ("    one: int", "    one: int\n    two: int", ["!p.m.Pair, (two) added: no. 2: int", "p.m.Pair, .two added: int"]),
+    (
+        "    timeout: float",
+        "    verify: bool",
+        [
+            "!p.m.Client.from_env, (timeout) removed: float = ...",
+            "p.m.Client.from_env, (verify) added: bool = ...",
+        ],
+    ),
+    ("    @classmethod\n", "", ["!p.m.Client.from_env, @classmethod removed"]),
+    ("    @contextmanager\n", "", ["!p.m.Client.paused, @contextmanager removed"]),
+    ("class Value:\n", "class Value:\n    G: ClassVar[int] = 1\n", ["p.m.Value, .G added: int"]),
+    ("class Client", "@_made\nclass Client", []),
+    (
+        "@define\n",
+        "@define(kw_only=True)\n",
+        ["!p.m.Value, @define removed", "!p.m.Value, @define(kw_only=True) added"],
+    ),
+    ("def paused", "@deprecated('x')\n    def paused", ["p.m.Client.paused, @deprecated('x') added"]),
+    ("    def __enter__", "    def __repr__", ["!p.m.Client.__enter__ removed"]),
+    (
+        "    @size.setter\n    def size(self, size: int) -> None: ...\n",
+        "",
+        [
+            "!p.m.Client, .size changed: int → int, read-only",
+        ],
+    ),
+    (
+        "@overload\ndef read(a: int) -> int",
+        "@overload\ndef read(a: int) -> str",
+        [
+            "!p.m.read, overload (a) no. 1: int changed: int → str",
+        ],
+    ),
+    ("@overload\ndef read(a: int) -> int: ...\n", "", ["!p.m.read, overload (a) no. 1: int removed: int"]),
+    ("Key: TypeAlias = str", "Key: TypeAlias = bytes", ["!p.m, .Key changed: = str → = bytes"]),
     ("Callable[[int]", "Callable[[str]", ["!p.m, .Hook changed: = Callable[[int], None] → = Callable[[str], None]"]),
 ]
 ONLY_VALUE = 'from ._m import Value\n__all__ = ["Value"]\n'
