@@ -9,7 +9,7 @@ import facts
 import judge
 from changes import Change, Level, compare
 from codegen import GenerationError
-from releasing import git
+from releasing import ROOT, git
 
 CONTRACT = """
 info: {version: 1.0.0}
@@ -315,3 +315,8 @@ def test_python_that_cannot_be_read_is_one_line(tmp_path: Path, text: str) -> No
         git(tmp_path, *words.split())
     with pytest.raises(GenerationError, match=r"\Ano report: a Python file cannot be read: [^\n]*\Z"):
         judge.wrapper(tmp_path, "HEAD")
+
+
+def test_what_an_error_says_is_part_of_the_api() -> None:
+    said = facts.of_python(ROOT / judge.WRAPPER.parent, judge.WRAPPER.name)["enkash_auth.errors.RefusedError"]
+    assert {".retry_after", ".row", ".passwords", ".status", ".error"} <= said.keys()
