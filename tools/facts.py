@@ -62,8 +62,9 @@ def of_spec(document: Tree) -> Tree:
 def of_python(root: Path, package: str) -> Tree:
     """Return what each public module, class and function of a package promises; its source is read, not imported."""
     found: Tree = {}
-    _look(griffe.load(package, search_paths=[root], try_relative_path=False, allow_inspection=False,
-                      resolve_aliases=True, resolve_external=False), package, found)  # fmt: skip
+    if (root / package).is_dir():  # a commit may be older than the package
+        _look(griffe.load(package, search_paths=[root], try_relative_path=False, allow_inspection=False,
+                          resolve_aliases=True, resolve_external=False), package, found)  # fmt: skip
     return found
 
 

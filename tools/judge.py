@@ -19,7 +19,10 @@ GATEWAY = WRAPPER / "_signin" / "gateway.py"  # the only importer of the generat
 
 
 def _git(root: Path, *words: str) -> str | None:
-    done = subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", check=False)
+    try:
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", check=False)
+    except FileNotFoundError:
+        raise GenerationError("git is not installed, and the report compares with a commit: install git") from None
     if "safe.directory" in done.stderr:  # in every language
         raise GenerationError(f"git refuses this clone: {' '.join(done.stderr.split())}")
     return done.stdout if done.returncode == 0 else None
@@ -39,7 +42,11 @@ def reference(root: Path, wanted: str | None) -> str | None:
 def contract(root: Path, ref: str) -> tuple[list[Change], facts.Tree, facts.Tree]:
     """Return what changed in the spec since `ref`, the spec as it was, and as it is."""
     after = facts.load((root / SPEC).read_bytes())
-    before = facts.load(_git(root, "show", f"{ref}:{SPEC.as_posix()}") or "{}", f"{SPEC} of {ref}")
+    place = f"{ref}:./{SPEC.as_posix()}"  # from here, not from the top of a repository that holds this one
+    held = _git(root, "show", place) if _git(root, "ls-tree", ref, SPEC.as_posix()) else "{}"
+    if held is None:
+        raise GenerationError(f"git does not give {SPEC} of {ref}: git show {place} says why")
+    before = facts.load(held, f"{SPEC} of {ref}")
     found = compare(facts.of_spec(before), facts.of_spec(after))
     prose = Change(Level.PATCH, ("document",), "- `document` changed in its prose, examples or `info` only")
     return found or [prose] * (before != after), before, after
@@ -91,9 +98,12 @@ def gate(root: Path) -> tuple[bool, str]:
     """Return whether `info.version` allows what breaks callers since the last release, and what there is to say."""
     release = reference(root, None)
     if release in (None, "HEAD"):
-        todo = "where there was a release, fetch its tag and the history: git fetch --tags --unshallow"
+        todo = "where there was a release, fetch its tag and the history: git fetch --tags (--unshallow)"
         return True, f"not gated: without a release's tag nobody knows whether info.version must be raised; {todo}"
-    wrong = verdict(*contract(root, release), release)
+    found, before, after = contract(root, release)
+    if not before:
+        return True, f"not gated: {release} has no {SPEC}"
+    wrong = verdict(found, before, after, release)
     return not wrong, wrong or f"info.version fits what changed since {release}"
 
 

@@ -469,6 +469,42 @@ def test_a_clone_that_git_refuses_is_not_taken_for_one_without_a_release(
     assert "git config --global --add safe.directory " in line
 
 
+def test_a_release_of_something_else_is_named_and_judges_nothing(
+    project: Path, sound: None, quick: None, capsys: Capture
+) -> None:
+    for command in ("checkout -q --orphan other", "rm -rq --cached .", "commit -q --allow-empty -m none", "tag v7"):
+        git(project, *command.split())
+    assert judge.gate(project) == (True, f"not gated: v7 has no {SPEC}")
+    assert generate.main(project, ["--api"]) == generate.main(project, []) == 0
+    said = capsys.readouterr().out
+    assert "- `enkash_auth` added\n" in said and "- `POST /oauth/token` added\n" in said
+
+
+def test_a_repository_in_a_larger_one_is_judged_by_its_own_spec(project: Path, quick: None) -> None:
+    (project / ".git").rename(project / "elsewhere")
+    for command in ("init -q", "add root/spec", "commit -q -m one", "tag v0.1.0"):
+        git(project.parent, *command.split())
+    assert judge.gate(project) == (True, "info.version fits what changed since v0.1.0")
+    _edit(project / SPEC, SCOPE, "")
+    assert judge.gate(project)[0] is False
+
+
+def test_a_spec_that_git_lacks_passes_no_gate(project: Path, capsys: Capture, quick: None) -> None:
+    git(project, "tag", "v0.1.0")
+    blob = git(project, "rev-parse", f"v0.1.0:{SPEC}").strip()
+    (project / ".git" / "objects" / blob[:2] / blob[2:]).unlink()  # as in a partial clone whose remote is away
+    assert generate.main(project, ["--check"]) == 1
+    assert capsys.readouterr().err == f"git does not give {SPEC} of v0.1.0: git show v0.1.0:./{SPEC} says why\n"
+
+
+def test_without_git_the_report_says_what_to_install(
+    project: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("PATH", str(project / "nothing"))
+    assert generate.main(project, ["--check"]) == 1
+    assert capsys.readouterr().err.endswith(": install git\n")
+
+
 @pytest.mark.parametrize("words", [[], ["--api"]])
 def test_a_ref_that_is_no_commit_is_one_line(project: Path, capsys: Capture, words: list[str]) -> None:
     assert generate.main(project, [*words, "--against", "v9"]) == 1
