@@ -29,11 +29,12 @@ dev: .venv/ready ## .venv with all tools and the package, editable: for an edito
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
 clean: ## all that these have made
 	rm -rf .venv .nox dist sbom site docs/vendor .cache .coverage*
-# pip only bootstraps uv; uv does the rest: here nox, whose sessions bring their own
+# pip only bootstraps uv; uv does the rest: here nox, whose sessions bring their own. pip heeds the person's index, but
+# neither a PYTHONPATH, where it may find another uv, nor a "user = true", which no .venv takes
 .venv/ready: requirements/nox.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit("Python 3.11 or later is needed, and $(PYTHON) is %d.%d: say make PYTHON=python3.11" % v[:2] if v < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	awk '/^[^ ]/ {of = /^uv==/} of' requirements/nox.txt > .venv/uv.txt
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	.venv/bin/python -I -m pip install --quiet --no-user --disable-pip-version-check --require-hashes -r .venv/uv.txt
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements/nox.txt
 	touch $@
