@@ -19,7 +19,7 @@ def test_pip_installs_uv_into_the_environment_whatever_is_set_elsewhere(tmp_path
     wheel = tmp_path / "uv-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as file:
         script = zipfile.ZipInfo("uv-1.data/scripts/uv")
-        script.external_attr = 0o755 << 16
+        script.external_attr = 0o100755 << 16
         file.writestr(script, "#!/bin/sh\n")
         file.writestr("uv-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 1\n")
         file.writestr("uv-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
