@@ -14,8 +14,7 @@ from releasing import ROOT, run
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
-@pytest.mark.parametrize("setting", ["PIP_USER", "PYTHONPATH"])
-def test_pip_installs_uv_into_the_environment_whatever_is_set_elsewhere(tmp_path: Path, setting: str) -> None:
+def test_pip_installs_uv_into_the_environment_whatever_is_set_elsewhere(tmp_path: Path) -> None:
     wheel = tmp_path / "uv-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as file:
         script = zipfile.ZipInfo("uv-1.data/scripts/uv")
@@ -32,7 +31,7 @@ def test_pip_installs_uv_into_the_environment_whatever_is_set_elsewhere(tmp_path
     shutil.copy(ROOT / "Makefile", tmp_path)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PIP_"))}
     env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
-    env[setting] = {"PIP_USER": "yes", "PYTHONPATH": str(tmp_path / "elsewhere")}[setting]
+    env |= {"PIP_USER": "yes", "PYTHONPATH": str(tmp_path / "elsewhere")}
     command = ["make", ".venv/ready", f"PYTHON={sys.executable}"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
