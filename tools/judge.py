@@ -30,8 +30,9 @@ def _git(root: Path, *words: str) -> str | None:
 
 def reference(root: Path, wanted: str | None) -> str | None:
     """Return the ref to compare with: the wanted one, else the last release's tag, else HEAD; None without a commit."""
-    tag = None if wanted else _git(root, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
-    ref = wanted or (tag or "HEAD").strip()
+    # the highest and not the nearest: a fix of an older release may have been merged since
+    words = ("-c", "versionsort.suffix=rc", "tag", "--merged", "HEAD", "--sort=-version:refname", "--list", "v[0-9]*")
+    ref = wanted or (_git(root, *words) or "HEAD").split()[0]
     if _git(root, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{ref}^{{commit}}") is not None:
         return ref
     if wanted:

@@ -480,6 +480,19 @@ def test_a_release_of_something_else_is_named_and_judges_nothing(
     assert "- `enkash_auth` added\n" in said and "- `POST /oauth/token` added\n" in said
 
 
+def test_the_last_release_is_the_highest_and_not_a_fix_of_an_older_one_that_was_merged_back(
+    project: Path, quick: None
+) -> None:
+    _edit(project / SPEC, "\n  version: ", "\n  version: 9")
+    for command in ("tag v1.0.0", "commit -q -a -m two", "tag v2.0.0rc1", "tag v2.0.0", "checkout -q -b fix v1.0.0"):
+        git(project, *command.split())
+    for command in (*["commit -q --allow-empty -m fix"] * 3, "tag v1.0.1", "checkout -q -", "merge -q -m back fix"):
+        git(project, *command.split())
+    assert judge.gate(project) == (True, "info.version fits what changed since v2.0.0")
+    _edit(project / SPEC, SCOPE, "")
+    assert judge.gate(project)[0] is False
+
+
 def test_a_repository_in_a_larger_one_is_judged_by_its_own_spec(project: Path, quick: None) -> None:
     (project / ".git").rename(project / "elsewhere")
     for command in ("init -q", "add root/spec", "commit -q -m one", "tag v0.1.0"):
