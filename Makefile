@@ -28,7 +28,7 @@ dev: .venv/ready ## .venv with all tools and the package, editable: for an edito
 	  $(patsubst %,-r requirements/%.txt,package lint types docs generate test release tools)
 	.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
 clean: ## all that these have made
-	rm -rf .venv .nox dist sbom site docs/vendor .cache .coverage*
+	rm -rf .venv .nox dist sbom site docs/vendor .cache .coverage* .generated-* .hypothesis .*_cache
 # pip only bootstraps uv; uv does the rest: here nox, whose sessions bring their own. pip heeds the person's index, but
 # neither a PYTHONPATH, where it may find another uv, nor a "user = true", which no .venv takes
 .venv/ready: requirements/nox.txt
