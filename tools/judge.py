@@ -72,6 +72,8 @@ def type_errors(root: Path) -> list[str]:
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-color-output", "--no-pretty"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     errors = (done.stdout + done.stderr).splitlines() if done.returncode != 0 else []
+    if done.returncode != 0 and not errors:
+        errors = [f"mypy said nothing and ended with {done.returncode}"]  # killed, where memory was short
     # mypy overlooks a lost module where an older client is installed: it looks for each module by itself
     for number, line in enumerate((root / GATEWAY).read_text(encoding="utf-8").splitlines(), 1):
         name = line.split()[1] if line.startswith(f"from {PACKAGE}") else PACKAGE

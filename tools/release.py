@@ -119,7 +119,9 @@ def check_fragments(root: Path) -> None:
     _run([sys.executable, "-m", "towncrier", "build", "--draft", "--version", version(root), "--dir", str(root)])
     try:  # a checkout for CI may have no other branch, or no history
         changed = _git(root, "diff", "--name-only", "origin/HEAD...", "--", "wrapper", "generated", "spec")
-    except ReleaseError:
+    except ReleaseError as error:
+        if "safe.directory" in str(error):  # git refuses the clone of another user, as in a container
+            raise
         print("no origin/HEAD to compare with: whether this branch needs a fragment was not checked")
         return
     if changed:

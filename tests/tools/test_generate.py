@@ -407,6 +407,11 @@ def test_an_operation_that_is_gone_is_missed_until_it_is_back(project: Path) -> 
     assert judge.type_errors(project) == []
 
 
+def test_a_type_checker_that_is_killed_has_not_agreed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert judge.type_errors(project) == ["mypy said nothing and ended with 1"]
+
+
 def test_a_broken_tree_is_replaced_as_a_whole_and_a_tree_is_judged_in_any_case(
     project: Path, quick: None, capsys: Capture
 ) -> None:

@@ -539,6 +539,11 @@ def test_without_a_branch_to_compare_with_the_names_are_checked_still(repository
     assert releasing(repository, "fragments").returncode == 1
 
 
+def test_a_clone_that_git_refuses_is_not_taken_for_one_without_a_branch(repository: Path) -> None:
+    said = one_line(releasing(repository, "fragments", GIT_TEST_ASSUME_DIFFERENT_OWNER="1"))
+    assert "git config --global --add safe.directory " in said
+
+
 # Installing
 
 
