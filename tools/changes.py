@@ -12,7 +12,7 @@ _MAPS = "properties|parameters|responses|headers|content|servers|tags"  # with n
 # What is gone or changed breaks callers; of what is new says the first that fits `owner/part/part = value`.
 _RULES = {
     r"[^/]+ = ": Level.MINOR,  # an operation, a component, a module, a class, a function
-    r"[^/]+/(\.|base |overload |@\S*deprecated)": Level.MINOR,  # of Python: an attribute, a base class
+    r"[^/]+/(\.|base |overload |@\S*deprecated|extra |command )": Level.MINOR,  # of Python: an attribute, …
     r"[^/]+/\((\*|.* = .* = )": Level.MINOR,  # a parameter with a default
     r".*/parameters(/[^/]+)? = (.*'required': True|(\[|.*, )?\{'\$ref')": Level.MAJOR,
     r".*/properties/[^/]+/(?!deprecated)[^/]+ = ": Level.MAJOR,  # a limit of a field

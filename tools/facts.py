@@ -2,6 +2,7 @@
 
 import logging
 import re
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,16 @@ def of_python(root: Path, package: str) -> Tree:
         _look(griffe.load(package, search_paths=[root], try_relative_path=False, allow_inspection=False,
                           resolve_aliases=True, resolve_external=False), package, found)  # fmt: skip
     return found
+
+
+def of_project(root: Path) -> Tree:
+    """Return what an installation relies on: Python's version, the extras and the commands in pyproject.toml."""
+    if not (root / "pyproject.toml").exists():
+        return {}
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {"extra": project.get("optional-dependencies", {}), "command": project.get("scripts", {})}
+    said = {f"{kind} {name}": "" for kind, names in named.items() for name in names}
+    return {"pyproject.toml": said | {"requires-python": project.get("requires-python", "")}}
 
 
 def _look(thing: Any, path: str, found: Tree) -> None:

@@ -54,15 +54,17 @@ def contract(root: Path, ref: str) -> tuple[list[Change], facts.Tree, facts.Tree
 
 
 def wrapper(root: Path, ref: str) -> list[Change]:
-    """Return what changed in the wrapper's public API since `ref`."""
+    """Return what changed since `ref` in the wrapper's public API, and in how it is installed."""
     with tempfile.TemporaryDirectory() as scratch:
         _git(root, "archive", "--output", f"{scratch}/tree.zip", ref)
         shutil.unpack_archive(f"{scratch}/tree.zip", scratch)
         try:
-            found = compare(*(facts.of_python(tree / WRAPPER.parent, WRAPPER.name) for tree in (Path(scratch), root)))
+            apis = [facts.of_python(tree / WRAPPER.parent, WRAPPER.name) for tree in (Path(scratch), root)]
         except GriffeError as error:
             raise GenerationError(f"no report: a Python file cannot be read: {error}") from None
-        inside = {WRAPPER: "changed inside; its API did not", TARGET: "changed: nox -s generate says how"}
+        found = compare(*(api | facts.of_project(tree) for api, tree in zip(apis, (Path(scratch), root), strict=True)))
+        inside = {WRAPPER: "changed inside; its API did not", TARGET: "changed: nox -s generate says how",
+                  Path("pyproject.toml"): "changed; its extras, commands and Python did not"}  # fmt: skip
         other = [place for place in inside if differences(scratch / place, root / place)]
     return found or [Change(Level.PATCH, (), f"- `{place}` {inside[place]}") for place in other]
 

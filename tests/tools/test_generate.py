@@ -547,6 +547,26 @@ def test_the_wrapper_is_judged_by_its_public_api(project: Path, sound: None) -> 
     assert "### Bump of the package's `version`: major" in said
 
 
+PROJECT = {  # an edit of pyproject.toml, and what it costs whoever installs the package
+    "a lost extra": ("otel = [", "telemetry = [", "- **breaks callers:** `pyproject.toml`, `extra otel` removed\n"),
+    "another Python": ('">=3.11"', '">=3.12"', "`requires-python` changed: `>=3.11` → `>=3.12`\n"),
+    "a new command": ('enkash-auth = "', 'more = "a:b"\nenkash-auth = "', "- `pyproject.toml`, `command more` added\n"),
+    "a dependency": (
+        '"attrs>=23.2"',
+        '"attrs>=24.1"',
+        "- `pyproject.toml` changed; its extras, commands and Python did not\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "line"), PROJECT.values(), ids=PROJECT)
+def test_what_an_installation_relies_on_is_part_of_the_report(
+    project: Path, sound: None, old: str, new: str, line: str
+) -> None:
+    _edit(project / "pyproject.toml", old, new)
+    assert line in judge.report(project, None, client=False)[0]
+
+
 def test_another_client_is_another_version_of_the_package(project: Path, sound: None) -> None:
     (project / "generated" / "enkash_auth_client" / "new.py").touch()
     said, _ = judge.report(project, None, client=False)
