@@ -17,6 +17,7 @@ _RULES = {
     r".*/parameters(/[^/]+)? = (.*'required': True|(\[|.*, )?\{'\$ref')": Level.MAJOR,
     r".*/properties/[^/]+/(?!deprecated)[^/]+ = ": Level.MAJOR,  # a limit of a field
     r".*/(deprecated|enum/[^/]+|x-enum-varnames/[^/]+) = ": Level.MINOR,
+    r"(.*/requestBody|requestBodie [^/]+)/content/[^/]+ = ": Level.MAJOR,  # the client sends the last that fits
     rf".*/({_MAPS})(/[^/]+)? = ": Level.MINOR,
     "": Level.MAJOR,
 }
@@ -58,8 +59,10 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
 
 def walk(node: Any, path: Path = (), named: bool = True) -> Iterator[tuple[Path, Any]]:
     """Yield what a tree holds, at any depth, but prose; a part of a list has its own name, else its text or place."""
+    if isinstance(node, dict) and isinstance(node.get("x-enum-varnames"), list):
+        node = {**node, "x-enum-varnames": dict(zip(node.get("enum") or (), node["x-enum-varnames"], strict=False))}
     if isinstance(node, list):  # two of one name, in a query and a header, have both other names in the client
-        names = [_name(path[-1:], *one) for one in enumerate(node)]
+        names = [_name(place, part) for place, part in enumerate(node)]
         node = {name if names.count(name) == 1 else f"{name}.{at}": node[at] for at, name in enumerate(names)}
     for name, part in node.items() if isinstance(node, dict) else ():
         if named or not re.fullmatch(_PROSE, str(name)):
@@ -67,10 +70,8 @@ def walk(node: Any, path: Path = (), named: bool = True) -> Iterator[tuple[Path,
             yield from walk(part, at, not named and bool(re.fullmatch(_MAPS, str(name))))
 
 
-def _name(of: Path, place: int, part: Any) -> object:
-    if isinstance(part, dict):
-        return part.get("name", part.get("url", place))
-    return place if of == ("x-enum-varnames",) else repr(part)
+def _name(place: int, part: Any) -> object:
+    return part.get("name", part.get("url", place)) if isinstance(part, dict) else repr(part)
 
 
 def _itself(facts: dict[Path, Any], path: Path) -> Any:

@@ -78,7 +78,8 @@ def read(a: object) -> object: ...
 Key: TypeAlias = str
 """
 X, QUERY, RISKY = "x: {type: string}", "[{name: q, in: query}", " (risky: any other value would be rejected)"
-JSON, REF, ANSWER = "application/json:", "S'}}", "responses.200.content.application/"
+JSON, REF = "application/json:", "S'}}"
+SENT, ANSWER = "requestBody.content.text/plain", "responses.200.content.application/"
 # a part of the one or the other, what replaces it, and how the report's lines begin: with `!` where callers break
 EDITS = [
     (X, f"{X}, description: {{type: string}}", ["schema S, properties.description added: string"]),
@@ -111,8 +112,22 @@ EDITS = [
     (REF, f"{REF}, text/plain: {{}}", ["POST /a, responses.200.content.text/plain added"]),
     ("operationId: a", "tags: []\n      operationId: a", []),
     ("enum: {type", "enum: {pattern: a, type", ["!schema E, properties.enum.pattern added: a"]),
-    ("[A, B]", "[B, A]", ["!schema N, x-enum-varnames.0 changed: A → B", "!schema N, x-enum-varnames.1 changed"]),
-    ("[A, B]", "[A, B, C]", ["schema N, x-enum-varnames.2 added: C"]),
+    ("[A, B]", "[B, A]", ["!schema N, x-enum-varnames.c changed: A → B", "!schema N, x-enum-varnames.d changed"]),
+    ("[c, d]", "[d, c]", ["!schema N, x-enum-varnames.c changed: A → B", "!schema N, x-enum-varnames.d changed"]),
+    (
+        "[c, d], x-enum-varnames: [A, B]",
+        "[c, d, e], x-enum-varnames: [A, B, C]",
+        [
+            "schema N, enum.'e' added: e",
+            "schema N, x-enum-varnames.e added: C",
+        ],
+    ),
+    (
+        "text/plain:",
+        "a/json: {}, text/plain:",
+        ["!POST /a, requestBody.content.a/json added", f"!POST /a, {SENT} changed"],
+    ),
+    ("string}}}}\n      resp", "string}}, a/json: {}}}\n      resp", ["!POST /a, requestBody.content.a/json added"]),
     ("value: 1", "value: 2", []),
     ("version: 1.0.0}\npaths:", "version: 2.0.0}\npaths:\n  x-note: text", []),
     ("a: int, *", "a: int, c: int, *", ["!p.m.call, (c) added: no. 2: int"]),
