@@ -16,7 +16,7 @@ _RULES = {
     r"[^/]+/\((\*|.* = .* = )": Level.MINOR,  # a parameter with a default
     r".*/parameters(/[^/]+)? = (.*'required': True|(\[|.*, )?\{'\$ref')": Level.MAJOR,
     r".*/properties/[^/]+/(?!deprecated)[^/]+ = ": Level.MAJOR,  # a limit of a field
-    r".*/(deprecated|enum/[^/]+|x-enum-varnames/[^/]+) = ": Level.MINOR,
+    r".*/(deprecated|enum/(?!None = )[^/]+|x-enum-varnames/[^/]+) = ": Level.MINOR,
     r"(.*/requestBody|requestBodie [^/]+)/content/[^/]+ = ": Level.MAJOR,  # the client sends the last that fits
     rf".*/({_MAPS})(/[^/]+)? = ": Level.MINOR,
     "": Level.MAJOR,

@@ -91,6 +91,7 @@ EDITS = [
     (X, f"{X}, new: {{enum: [a]}}", [f"schema S, properties.new added: ['a']{RISKY}"]),
     ("[a, b]", "[a]", [f"!schema S, properties.z.enum.'b' removed: b{RISKY}"]),
     ("[a, b]", "[a, b, c]", ["schema S, properties.z.enum.'c' added: c"]),
+    ("[a, b]", "[a, b, null]", ["!schema S, properties.z.enum.None added: None"]),
     ("{enum: [a, b]}", "{}", ["!schema S, properties.z.enum removed: a, b"]),
     ("const: a", "const: b", [f"!schema S, properties.w.const changed: a → b{RISKY}"]),
     ("[{type: string}]", "[{type: string}, {}]", ["!schema S, properties.v.oneOf.1 added"]),
