@@ -15,9 +15,9 @@ demo: .venv/ready ## 16 callers on two token servers on this machine
 	$(NOX) -s demo
 # three sessions at a time (tests wait, too), the longest first, each one's output in one piece; -k: what fails stops no other
 test: .venv/ready ## all checks of CI, in about three minutes on two cores
-	@rm -f $(NOX_SKIPPED)
+	@rm -f "$$NOX_SKIPPED"
 	@$(MAKE) --no-print-directory -k -j3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(CHECKS); \
-	ended=$$?; sort -u $(NOX_SKIPPED) 2>/dev/null; exit $$ended
+	ended=$$?; sort -u "$$NOX_SKIPPED" 2>/dev/null; exit $$ended
 $(CHECKS):
 	$(NOX) -s $(@:session-%=%)
 check: test ## make test, and before a release the matrices, long outages, a look in a browser and the benchmark

@@ -13,7 +13,26 @@ import pytest
 from releasing import ROOT, run
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+
+
+@needs_make
+def test_a_path_may_hold_blanks(tmp_path: Path) -> None:
+    clone, beside = tmp_path / "my files & 'more'", tmp_path / "my"
+    for folder in (clone / ".nox", clone / ".venv", clone / "requirements"):
+        folder.mkdir(parents=True)
+    for file in (beside, clone / "requirements" / "nox.txt", clone / ".venv" / "ready"):
+        file.touch()
+    shutil.copy(ROOT / "Makefile", clone)
+    (clone / "nox").write_text('#!/bin/sh\n[ "$2" = types ] && echo "not checked: x" >> "$NOX_SKIPPED"; exit 0\n')
+    (clone / "nox").chmod(0o755)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(["make", "test", "NOX=./nox"], cwd=clone, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "not checked: x"), done.stderr
+    assert beside.exists()
+
+
+@needs_make
 def test_pip_installs_uv_into_the_environment_whatever_is_set_elsewhere(tmp_path: Path) -> None:
     wheel = tmp_path / "uv-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as file:
