@@ -12,7 +12,6 @@ import pytest
 
 from releasing import ROOT, run
 
-
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 
 
