@@ -1,4 +1,4 @@
-"""make and nox in the shell of a person whose settings are for other projects."""
+"""make, nox and pytest in the shell of a person whose settings are for other projects."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from releasing import ROOT, run
+from releasing import ROOT, ok, run
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 
@@ -60,3 +60,20 @@ def test_nox_hides_what_a_shell_puts_before_the_wheel() -> None:
     script = f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); import noxfile; print(sorted(os.environ))"
     done = run(sys.executable, "-c", script, cwd=ROOT, PYTHONPATH=str(ROOT / "wrapper"), PYTHONSAFEPATH="1")
     assert "'PATH'" in done.stdout and "PYTHONPATH" not in done.stdout and "PYTHONSAFEPATH" not in done.stdout
+
+
+def test_tests_that_a_hook_starts_leave_its_repository_alone(tmp_path: Path) -> None:
+    ok(run("git", "init", "--quiet", "--bare", cwd=tmp_path))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:xdist",
+        "tests/tools/test_judge.py",
+        "-k",
+        "cannot_be_read",
+    ]
+    ok(run(*command, cwd=ROOT, GIT_DIR=str(tmp_path)))
+    assert run("git", "rev-parse", "HEAD^0", cwd=tmp_path).returncode != 0
