@@ -398,6 +398,14 @@ def test_ctrl_c_while_the_tools_load_is_quiet(project: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def test_ctrl_c_in_the_last_moment_is_quiet() -> None:
+    script = "import runpy, signal, sys\ndef late(*_): raise KeyboardInterrupt\nsignal.signal = late\n"
+    script += "sys.path.insert(0, 'tools'); sys.argv = ['generate.py', '--api', '--against', 'v0']\n"
+    script += "runpy.run_path('tools/generate.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "--against: there is no commit 'v0'\n")
+
+
 def test_an_operation_that_is_gone_is_missed_until_it_is_back(project: Path) -> None:
     assert judge.type_errors(project) == []  # and mypy remembers the operation
     path = project / "generated" / "enkash_auth_client" / "api" / "authentication" / "get_authentication_token.py"
