@@ -134,7 +134,7 @@ def check_fragments(root: Path) -> None:
 
 def build(root: Path, scratch: Path) -> list[Path]:
     """Fill dist/ and sbom/ from the commit at HEAD; return sdist and wheel. The dependencies are in `environment`."""
-    environment = _environment(SOURCE_DATE_EPOCH=_git(root, "log", "-1", "--format=%ct").strip())
+    environment = _environment(SOURCE_DATE_EPOCH=_git(root, "log", "-1", "--no-show-signature", "--format=%ct").strip())
     # From the commit, not from the tree, where files lie that git ignores. Twice: what differs between two folders
     # would differ between two machines.
     made, again = (_build_commit(root, scratch / name, environment) for name in ("once", "once/more"))

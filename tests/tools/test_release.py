@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 import tarfile
 import tomllib
@@ -302,6 +303,17 @@ def test_what_cuts_a_release_short_is_one_line(
     monkeypatch.setattr(release, "check_commit", cut_short)
     assert release.main(BUILD) == ended
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen to sign with")
+def test_a_signed_commit_is_built_where_git_shows_signatures(repository: Path, tmp_path: Path) -> None:
+    ok(run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key", cwd=tmp_path))
+    git(repository, "config", "log.showSignature", "true")
+    git(repository, "config", "gpg.format", "ssh")
+    git(repository, "config", "user.signingkey", str(tmp_path / "key"))
+    git(repository, "commit", "--quiet", "--amend", "--no-edit", "-S")
+    assert WHEEL in ok(releasing(repository, *BUILD))
 
 
 def test_a_run_of_nox_ends_with_what_it_skipped() -> None:
