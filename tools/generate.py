@@ -99,6 +99,7 @@ def main(root: Path, words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # an arrow, or a name in the spec
     ended = 130
     with suppress(KeyboardInterrupt):  # until it is ignored: while the interpreter ends, it would print a traceback
         ended = main(ROOT, sys.argv[1:])

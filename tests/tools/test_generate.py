@@ -250,6 +250,13 @@ def test_an_edit_ends_in_a_report(
         assert error and source in lines[int(error[1]) - 1] and message in error[2]
 
 
+def test_a_report_fits_a_terminal_that_knows_few_letters(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _change(project, {"servers": None, "openapi": "3.0.3"})
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    done = _tool(project, "generate")
+    assert "`openapi` changed: `3.1.0` \\u2192 `3.0.3`\n" in done.stdout, done.stderr
+
+
 COMMANDS = {"generate": [], "drift": ["--check"], "against a release": ["--against", "v0.1.0"]}
 
 
