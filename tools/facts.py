@@ -75,6 +75,7 @@ def of_project(root: Path) -> Tree:
         return {}
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = {"extra": project.get("optional-dependencies", {}), "command": project.get("scripts", {})}
+    named |= project.get("entry-points", {})  # pytest's plugin
     said = {f"{kind} {name}": "" for kind, names in named.items() for name in names}
     return {"pyproject.toml": said | {"requires-python": project.get("requires-python", "")}}
 

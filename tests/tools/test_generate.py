@@ -565,6 +565,11 @@ def test_the_wrapper_is_judged_by_its_public_api(project: Path, sound: None) -> 
 PROJECT = {  # an edit of pyproject.toml, and what it costs whoever installs the package
     "a lost extra": ("otel = [", "telemetry = [", "- **breaks callers:** `pyproject.toml`, `extra otel` removed\n"),
     "another Python": ('">=3.11"', '">=3.12"', "`requires-python` changed: `>=3.11` → `>=3.12`\n"),
+    "a lost plugin": (
+        "entry-points.pytest11",
+        "entry-points.other",
+        "`pyproject.toml`, `pytest11 enkash_auth` removed\n",
+    ),
     "a new command": ('enkash-auth = "', 'more = "a:b"\nenkash-auth = "', "- `pyproject.toml`, `command more` added\n"),
     "a dependency": (
         '"attrs>=23.2"',
