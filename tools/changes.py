@@ -59,8 +59,9 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
 
 def walk(node: Any, path: Path = (), named: bool = True) -> Iterator[tuple[Path, Any]]:
     """Yield what a tree holds, at any depth, but prose; a part of a list has its own name, else its text or place."""
-    if isinstance(node, dict) and isinstance(node.get("x-enum-varnames"), list):
-        node = {**node, "x-enum-varnames": dict(zip(node.get("enum") or (), node["x-enum-varnames"], strict=False))}
+    match node:
+        case {"enum": [*values], "x-enum-varnames": [*names]}:
+            node = {**node, "x-enum-varnames": dict(zip(map(str, values), names, strict=False))}
     if isinstance(node, list):  # two of one name, in a query and a header, have both other names in the client
         names = [_name(place, part) for place, part in enumerate(node)]
         node = {name if names.count(name) == 1 else f"{name}.{at}": node[at] for at, name in enumerate(names)}
@@ -70,14 +71,15 @@ def walk(node: Any, path: Path = (), named: bool = True) -> Iterator[tuple[Path,
             yield from walk(part, at, not named and bool(re.fullmatch(_MAPS, str(name))))
 
 
-def _name(place: int, part: Any) -> object:
-    return part.get("name", part.get("url", place)) if isinstance(part, dict) else repr(part)
+def _name(place: int, part: Any) -> str:
+    return str(part.get("name", part.get("url", place)) if isinstance(part, dict) else repr(part))
 
 
 def _itself(facts: dict[Path, Any], path: Path) -> Any:
     """Return what a node is, without what lies inside."""
-    node, media = facts.get(path), path[-2:-1] == ("content",) and path[-3:-2] != ("properties",)
-    first = media and path[-1] == next(iter(facts.get(path[:-1]) or ()), "")  # of these the client reads one only
+    node, around = facts.get(path), facts.get(path[:-1])
+    media = isinstance(around, dict) and path[-2:-1] == ("content",) and path[-3:-2] != ("properties",)
+    first = media and path[-1] == next(iter(around), "")  # of these the client reads one only
     inside = [node.get(key) for key in ("type", "$ref", "format")] if isinstance(node, dict) else repr(node)
     return path in facts, type(node), first, isinstance(node, list) or inside
 

@@ -53,7 +53,7 @@ def of_spec(document: Tree) -> Tree:
     for url, path in paths.items():
         shared = {name: part for name, part in path.items() if name not in _METHODS}
         for name in path.keys() & _METHODS:
-            tag = (path[name].get("tags") or ["default"])[0]  # a name in the client; the others are none
+            tag = [*(path[name].get("tags") or ()), "default"][0]  # a name in the client; the others are none
             found[f"{name.upper()} {url}"] = {**path[name], "tags": tag, "path": shared}
     for kind, parts in components.items():
         found |= {f"{kind.removesuffix('s')} {name}": part for name, part in parts.items()}

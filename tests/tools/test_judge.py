@@ -272,6 +272,13 @@ def test_what_is_no_contract_is_refused_by_its_place(text: str | bytes, message:
     assert facts.load("a: {examples: [{$ref: '#/b'}]}")  # that is no reference
 
 
+@pytest.mark.parametrize("text", ["a: [{name: []}]", "a: {enum: 5, x-enum-varnames: [b]}", "a: {content: 5}"])
+def test_what_the_generator_will_refuse_ends_in_no_traceback(text: str) -> None:
+    trees = [facts.of_spec(facts.load(one)) for one in (text, "a: {content: {b: 1}}")]
+    assert compare(*trees) and compare(*trees[::-1])
+    assert facts.of_spec(facts.load("paths: {/a: {get: {tags: {b: c}}}}"))["GET /a"]["tags"] == "b"
+
+
 GONE, LOST = (Change(Level.MAJOR, (owner,), "- x") for owner in ("schema A", "GET /"))
 MORE, A = Change(Level.MINOR, ("schema B",), "- x"), '`breaks: ["schema A"]`'
 BOTH = {"since": "v1", "breaks": ["schema A", "GET /"], "because": "x"}
