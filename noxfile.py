@@ -22,6 +22,8 @@ import codegen  # noqa: E402
 import release  # noqa: E402
 
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"
+for name in ("PYTHONPATH", "PYTHONSAFEPATH"):  # tests take the built wheel, and tools/ import each other
+    os.environ.pop(name, None)
 CACHE = ROOT / ".nox" / "cache"  # 0.8 GB that nobody would miss in a home directory; UV_CACHE_DIR names another for uv
 os.environ.update(XDG_CACHE_HOME=str(CACHE), npm_config_cache=str(CACHE / "npm"))
 nox.options.default_venv_backend = "uv"

@@ -24,6 +24,9 @@ from enkash_auth.errors import RefusedError
 from enkash_auth.events import Event
 from enkash_auth.testing._later import becomes
 
+for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # of a hook in a linked worktree: tests would commit there
+    os.environ.pop(name, None)
+
 pytest.register_assert_rewrite("releasing")  # test modules import from it and name it as a plugin
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, children included

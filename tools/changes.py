@@ -7,16 +7,17 @@ from typing import Any, NamedTuple
 
 Level = IntEnum("Level", "NONE PATCH MINOR MAJOR", start=0)  # the last three are the parts of a version
 Path = tuple[str, ...]
-_PROSE = "description|summary|examples?|externalDocs|info|x-.*"
+_PROSE = "description|summary|examples?|externalDocs|info|x-(?!enum-varnames).*"  # that one names an enum's members
 _MAPS = "properties|parameters|responses|headers|content|servers|tags"  # with names that an author chooses
 # What is gone or changed breaks callers; of what is new says the first that fits `owner/part/part = value`.
 _RULES = {
     r"[^/]+ = ": Level.MINOR,  # an operation, a component, a module, a class, a function
-    r"[^/]+/(\.|base )": Level.MINOR,  # of Python: an attribute, a base class
+    r"[^/]+/(\.|base |overload |@\S*deprecated|extra |command )": Level.MINOR,  # of Python: an attribute, …
     r"[^/]+/\((\*|.* = .* = )": Level.MINOR,  # a parameter with a default
     r".*/parameters(/[^/]+)? = (.*'required': True|(\[|.*, )?\{'\$ref')": Level.MAJOR,
-    r".*/(deprecated|enum/[^/]+) = ": Level.MINOR,
-    r".*/properties/[^/]+/[^/]+ = ": Level.MAJOR,  # a limit of a field
+    r".*/properties/[^/]+/(?!deprecated)[^/]+ = ": Level.MAJOR,  # a limit of a field
+    r".*/(deprecated|enum/(?!None = )[^/]+|x-enum-varnames/[^/]+) = ": Level.MINOR,
+    r"(.*/requestBody|requestBodie [^/]+)/content/[^/]+ = ": Level.MAJOR,  # the client sends the last that fits
     rf".*/({_MAPS})(/[^/]+)? = ": Level.MINOR,
     "": Level.MAJOR,
 }
@@ -58,23 +59,29 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
 
 def walk(node: Any, path: Path = (), named: bool = True) -> Iterator[tuple[Path, Any]]:
     """Yield what a tree holds, at any depth, but prose; a part of a list has its own name, else its text or place."""
-    if isinstance(node, list):
-        node = {_name(place, part): part for place, part in enumerate(node)}
+    match node:
+        case {"enum": [*values], "x-enum-varnames": [*names]}:
+            node = {**node, "x-enum-varnames": dict(zip(map(str, values), names, strict=False))}
+    if isinstance(node, list):  # two of one name, in a query and a header, have both other names in the client
+        names = [_name(place, part) for place, part in enumerate(node)]
+        node = {name if names.count(name) == 1 else f"{name}.{at}": node[at] for at, name in enumerate(names)}
     for name, part in node.items() if isinstance(node, dict) else ():
         if named or not re.fullmatch(_PROSE, str(name)):
             yield (at := (*path, str(name))), part
             yield from walk(part, at, not named and bool(re.fullmatch(_MAPS, str(name))))
 
 
-def _name(place: int, part: Any) -> object:
-    return part.get("name", part.get("url", place)) if isinstance(part, dict) else repr(part)
+def _name(place: int, part: Any) -> str:
+    return str(part.get("name", part.get("url", place)) if isinstance(part, dict) else repr(part))
 
 
 def _itself(facts: dict[Path, Any], path: Path) -> Any:
     """Return what a node is, without what lies inside."""
-    node = facts.get(path)
+    node, around = facts.get(path), facts.get(path[:-1])
+    media = isinstance(around, dict) and path[-2:-1] == ("content",) and path[-3:-2] != ("properties",)
+    first = media and path[-1] == next(iter(around), "")  # of these the client reads one only
     inside = [node.get(key) for key in ("type", "$ref", "format")] if isinstance(node, dict) else repr(node)
-    return path in facts, type(node), isinstance(node, list) or inside
+    return path in facts, type(node), first, isinstance(node, list) or inside
 
 
 def _shown(node: Any) -> str:

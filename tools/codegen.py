@@ -99,7 +99,7 @@ def _gist(said: str) -> str:
 def _files(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
+        for path in (folder, *folder.rglob("*"))  # it may be a file
         if path.is_file() and "__pycache__" not in path.parts
     }
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 try:  # these imports take most of a second; Ctrl-C must be quiet then, too
@@ -98,6 +99,9 @@ def main(root: Path, words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    ended = main(ROOT, sys.argv[1:])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # while the interpreter ends, Ctrl-C would print a traceback
+    sys.stdout.reconfigure(errors="backslashreplace")  # an arrow, or a name in the spec
+    ended = 130
+    with suppress(KeyboardInterrupt):  # until it is ignored: while the interpreter ends, it would print a traceback
+        ended = main(ROOT, sys.argv[1:])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(ended)

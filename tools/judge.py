@@ -19,7 +19,10 @@ GATEWAY = WRAPPER / "_signin" / "gateway.py"  # the only importer of the generat
 
 
 def _git(root: Path, *words: str) -> str | None:
-    done = subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", check=False)
+    try:
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, encoding="utf-8", check=False)
+    except FileNotFoundError:
+        raise GenerationError("git is not installed, and the report compares with a commit: install git") from None
     if "safe.directory" in done.stderr:  # in every language
         raise GenerationError(f"git refuses this clone: {' '.join(done.stderr.split())}")
     return done.stdout if done.returncode == 0 else None
@@ -27,8 +30,9 @@ def _git(root: Path, *words: str) -> str | None:
 
 def reference(root: Path, wanted: str | None) -> str | None:
     """Return the ref to compare with: the wanted one, else the last release's tag, else HEAD; None without a commit."""
-    tag = None if wanted else _git(root, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*")
-    ref = wanted or (tag or "HEAD").strip()
+    # the highest and not the nearest: a fix of an older release may have been merged since
+    words = ("-c", "versionsort.suffix=rc", "tag", "--merged", "HEAD", "--sort=-version:refname", "--list", "v[0-9]*")
+    ref = wanted or (_git(root, *words) or "HEAD").split()[0]
     if _git(root, "rev-parse", "--quiet", "--verify", "--end-of-options", f"{ref}^{{commit}}") is not None:
         return ref
     if wanted:
@@ -39,22 +43,28 @@ def reference(root: Path, wanted: str | None) -> str | None:
 def contract(root: Path, ref: str) -> tuple[list[Change], facts.Tree, facts.Tree]:
     """Return what changed in the spec since `ref`, the spec as it was, and as it is."""
     after = facts.load((root / SPEC).read_bytes())
-    before = facts.load(_git(root, "show", f"{ref}:{SPEC.as_posix()}") or "{}", f"{SPEC} of {ref}")
+    place = f"{ref}:./{SPEC.as_posix()}"  # from here, not from the top of a repository that holds this one
+    held = _git(root, "show", place) if _git(root, "ls-tree", ref, SPEC.as_posix()) else "{}"
+    if held is None:
+        raise GenerationError(f"git does not give {SPEC} of {ref}: git show {place} says why")
+    before = facts.load(held, f"{SPEC} of {ref}")
     found = compare(facts.of_spec(before), facts.of_spec(after))
     prose = Change(Level.PATCH, ("document",), "- `document` changed in its prose, examples or `info` only")
     return found or [prose] * (before != after), before, after
 
 
 def wrapper(root: Path, ref: str) -> list[Change]:
-    """Return what changed in the wrapper's public API since `ref`."""
+    """Return what changed since `ref` in the wrapper's public API, and in how it is installed."""
     with tempfile.TemporaryDirectory() as scratch:
         _git(root, "archive", "--output", f"{scratch}/tree.zip", ref)
         shutil.unpack_archive(f"{scratch}/tree.zip", scratch)
         try:
-            found = compare(*(facts.of_python(tree / WRAPPER.parent, WRAPPER.name) for tree in (Path(scratch), root)))
+            apis = [facts.of_python(tree / WRAPPER.parent, WRAPPER.name) for tree in (Path(scratch), root)]
         except GriffeError as error:
             raise GenerationError(f"no report: a Python file cannot be read: {error}") from None
-        inside = {WRAPPER: "changed inside; its API did not", TARGET: "changed: nox -s generate says how"}
+        found = compare(*(api | facts.of_project(tree) for api, tree in zip(apis, (Path(scratch), root), strict=True)))
+        inside = {WRAPPER: "changed inside; its API did not", TARGET: "changed: nox -s generate says how",
+                  Path("pyproject.toml"): "changed; its extras, commands and Python did not"}  # fmt: skip
         other = [place for place in inside if differences(scratch / place, root / place)]
     return found or [Change(Level.PATCH, (), f"- `{place}` {inside[place]}") for place in other]
 
@@ -64,6 +74,8 @@ def type_errors(root: Path) -> list[str]:
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-color-output", "--no-pretty"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     errors = (done.stdout + done.stderr).splitlines() if done.returncode != 0 else []
+    if done.returncode != 0 and not errors:
+        errors = [f"mypy said nothing and ended with {done.returncode}"]  # killed, where memory was short
     # mypy overlooks a lost module where an older client is installed: it looks for each module by itself
     for number, line in enumerate((root / GATEWAY).read_text(encoding="utf-8").splitlines(), 1):
         name = line.split()[1] if line.startswith(f"from {PACKAGE}") else PACKAGE
@@ -91,9 +103,12 @@ def gate(root: Path) -> tuple[bool, str]:
     """Return whether `info.version` allows what breaks callers since the last release, and what there is to say."""
     release = reference(root, None)
     if release in (None, "HEAD"):
-        todo = "where there was a release, fetch its tag and the history: git fetch --tags --unshallow"
+        todo = "where there was a release, fetch its tag and the history: git fetch --tags (--unshallow)"
         return True, f"not checked: without a release's tag nobody knows whether info.version must be raised; {todo}"
-    wrong = verdict(*contract(root, release), release)
+    found, before, after = contract(root, release)
+    if not before:
+        return True, f"not checked: {release} has no {SPEC}"
+    wrong = verdict(found, before, after, release)
     return not wrong, wrong or f"info.version fits what changed since {release}"
 
 

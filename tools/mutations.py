@@ -47,6 +47,9 @@ def main(only: list[str]) -> int:
     chosen = [mutation for mutation in rows() if not only or any(word in mutation["rule"] for word in only)]
     if not chosen:
         raise SystemExit(f"no rule holds one of these words: {', '.join(only)}")
+    tests, one = sorted({name for mutation in chosen for name in mutation["tests"]}), chosen[0]
+    if not survives(one["module"], one["old"], one["old"], tests):
+        raise SystemExit(f"a test fails with no rule broken, so it can notice nothing: pytest {' '.join(tests)}")
     print("| rule broken | in | noticed by |\n| --- | --- | --- |")
     for mutation in chosen:
         rule = mutation.pop("rule")

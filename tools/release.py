@@ -118,8 +118,11 @@ def check_fragments(root: Path) -> None:
     """Refuse a misnamed fragment, and a branch that changes what ships without one."""
     _run([sys.executable, "-m", "towncrier", "build", "--draft", "--version", version(root), "--dir", str(root)])
     try:  # a checkout for CI may have no other branch, or no history
+        _git(root, "rev-parse", "--git-dir")  # git diff does not say that git refuses the clone of another user
         changed = _git(root, "diff", "--name-only", "origin/HEAD...", "--", "wrapper", "generated", "spec")
-    except ReleaseError:
+    except ReleaseError as error:
+        if "safe.directory" in str(error):
+            raise
         print("no origin/HEAD to compare with: whether this branch needs a fragment was not checked")
         return
     if changed:
@@ -131,7 +134,7 @@ def check_fragments(root: Path) -> None:
 
 def build(root: Path, scratch: Path) -> list[Path]:
     """Fill dist/ and sbom/ from the commit at HEAD; return sdist and wheel. The dependencies are in `environment`."""
-    environment = _environment(SOURCE_DATE_EPOCH=_git(root, "log", "-1", "--format=%ct").strip())
+    environment = _environment(SOURCE_DATE_EPOCH=_git(root, "log", "-1", "--no-show-signature", "--format=%ct").strip())
     # From the commit, not from the tree, where files lie that git ignores. Twice: what differs between two folders
     # would differ between two machines.
     made, again = (_build_commit(root, scratch / name, environment) for name in ("once", "once/more"))

@@ -249,6 +249,13 @@ def test_an_edit_ends_in_a_report(
         assert error and source in lines[int(error[1]) - 1] and message in error[2]
 
 
+def test_a_report_fits_a_terminal_that_knows_few_letters(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _change(project, {"servers": None, "openapi": "3.0.3"})
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    done = _tool(project, "generate")
+    assert "`openapi` changed: `3.1.0` \\u2192 `3.0.3`\n" in done.stdout, done.stderr
+
+
 COMMANDS = {"generate": [], "drift": ["--check"], "against a release": ["--against", "v0.1.0"]}
 
 
@@ -390,6 +397,14 @@ def test_ctrl_c_while_the_tools_load_is_quiet(project: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def test_ctrl_c_in_the_last_moment_is_quiet() -> None:
+    script = "import runpy, signal, sys\ndef late(*_): raise KeyboardInterrupt\nsignal.signal = late\n"
+    script += "sys.path.insert(0, 'tools'); sys.argv = ['generate.py', '--api', '--against', 'v0']\n"
+    script += "runpy.run_path('tools/generate.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "--against: there is no commit 'v0'\n")
+
+
 def test_an_operation_that_is_gone_is_missed_until_it_is_back(project: Path) -> None:
     assert judge.type_errors(project) == []  # and mypy remembers the operation
     path = project / "generated" / "enkash_auth_client" / "api" / "authentication" / "get_authentication_token.py"
@@ -397,6 +412,11 @@ def test_an_operation_that_is_gone_is_missed_until_it_is_back(project: Path) -> 
     assert [error for error in judge.type_errors(project) if error.startswith(GATEWAY)]
     gone.rename(path)
     assert judge.type_errors(project) == []
+
+
+def test_a_type_checker_that_is_killed_has_not_agreed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert judge.type_errors(project) == ["mypy said nothing and ended with 1"]
 
 
 def test_a_broken_tree_is_replaced_as_a_whole_and_a_tree_is_judged_in_any_case(
@@ -461,6 +481,55 @@ def test_a_clone_that_git_refuses_is_not_taken_for_one_without_a_release(
     assert "git config --global --add safe.directory " in line
 
 
+def test_a_release_of_something_else_is_named_and_judges_nothing(
+    project: Path, sound: None, quick: None, capsys: Capture
+) -> None:
+    for command in ("checkout -q --orphan other", "rm -rq --cached .", "commit -q --allow-empty -m none", "tag v7"):
+        git(project, *command.split())
+    assert judge.gate(project) == (True, f"not gated: v7 has no {SPEC}")
+    assert generate.main(project, ["--api"]) == generate.main(project, []) == 0
+    said = capsys.readouterr().out
+    assert "- `enkash_auth` added\n" in said and "- `POST /oauth/token` added\n" in said
+
+
+def test_the_last_release_is_the_highest_and_not_a_fix_of_an_older_one_that_was_merged_back(
+    project: Path, quick: None
+) -> None:
+    _edit(project / SPEC, "\n  version: ", "\n  version: 9")
+    for command in ("tag v1.0.0", "commit -q -a -m two", "tag v2.0.0rc1", "tag v2.0.0", "checkout -q -b fix v1.0.0"):
+        git(project, *command.split())
+    for command in (*["commit -q --allow-empty -m fix"] * 3, "tag v1.0.1", "checkout -q -", "merge -q -m back fix"):
+        git(project, *command.split())
+    assert judge.gate(project) == (True, "info.version fits what changed since v2.0.0")
+    _edit(project / SPEC, SCOPE, "")
+    assert judge.gate(project)[0] is False
+
+
+def test_a_repository_in_a_larger_one_is_judged_by_its_own_spec(project: Path, quick: None) -> None:
+    (project / ".git").rename(project / "elsewhere")
+    for command in ("init -q", "add root/spec", "commit -q -m one", "tag v0.1.0"):
+        git(project.parent, *command.split())
+    assert judge.gate(project) == (True, "info.version fits what changed since v0.1.0")
+    _edit(project / SPEC, SCOPE, "")
+    assert judge.gate(project)[0] is False
+
+
+def test_a_spec_that_git_lacks_passes_no_gate(project: Path, capsys: Capture, quick: None) -> None:
+    git(project, "tag", "v0.1.0")
+    blob = git(project, "rev-parse", f"v0.1.0:{SPEC}").strip()
+    (project / ".git" / "objects" / blob[:2] / blob[2:]).unlink()  # as in a partial clone whose remote is away
+    assert generate.main(project, ["--check"]) == 1
+    assert capsys.readouterr().err == f"git does not give {SPEC} of v0.1.0: git show v0.1.0:./{SPEC} says why\n"
+
+
+def test_without_git_the_report_says_what_to_install(
+    project: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("PATH", str(project / "nothing"))
+    assert generate.main(project, ["--check"]) == 1
+    assert capsys.readouterr().err.endswith(": install git\n")
+
+
 @pytest.mark.parametrize("words", [[], ["--api"]])
 def test_a_ref_that_is_no_commit_is_one_line(project: Path, capsys: Capture, words: list[str]) -> None:
     assert generate.main(project, [*words, "--against", "v9"]) == 1
@@ -483,6 +552,31 @@ def test_the_wrapper_is_judged_by_its_public_api(project: Path, sound: None) -> 
         "- `enkash_auth.TokenProvider.clear` added",
     ]
     assert "### Bump of the package's `version`: major" in said
+
+
+PROJECT = {  # an edit of pyproject.toml, and what it costs whoever installs the package
+    "a lost extra": ("otel = [", "telemetry = [", "- **breaks callers:** `pyproject.toml`, `extra otel` removed\n"),
+    "another Python": ('">=3.11"', '">=3.12"', "`requires-python` changed: `>=3.11` → `>=3.12`\n"),
+    "a lost plugin": (
+        "entry-points.pytest11",
+        "entry-points.other",
+        "`pyproject.toml`, `pytest11 enkash_auth` removed\n",
+    ),
+    "a new command": ('enkash-auth = "', 'more = "a:b"\nenkash-auth = "', "- `pyproject.toml`, `command more` added\n"),
+    "a dependency": (
+        '"attrs>=23.2"',
+        '"attrs>=24.1"',
+        "- `pyproject.toml` changed; its extras, commands and Python did not\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "line"), PROJECT.values(), ids=PROJECT)
+def test_what_an_installation_relies_on_is_part_of_the_report(
+    project: Path, sound: None, old: str, new: str, line: str
+) -> None:
+    _edit(project / "pyproject.toml", old, new)
+    assert line in judge.report(project, None, client=False)[0]
 
 
 def test_another_client_is_another_version_of_the_package(project: Path, sound: None) -> None:

@@ -9,7 +9,7 @@ import facts
 import judge
 from changes import Change, Level, compare
 from codegen import GenerationError
-from releasing import git
+from releasing import ROOT, git
 
 CONTRACT = """
 info: {version: 1.0.0}
@@ -20,11 +20,14 @@ paths:
       parameters: [{name: q, in: query}]
       requestBody: {required: true, content: {text/plain: {schema: {type: string}}}}
       responses: {'200': {content: {application/json: {schema: {$ref: '#/components/schemas/S'}}}}}
-components: {x-note: text, schemas: {S: {required: [x], properties: {
+components: {x-note: text, examples: {e: {value: 1}}, schemas: {
+  N: {enum: [c, d], x-enum-varnames: [A, B]}, E: {properties: {enum: {type: string}}}, S: {required: [x], properties: {
   x: {type: string}, y: {items: {type: integer}}, z: {enum: [a, b]}, w: {const: a}, v: {oneOf: [{type: string}]}}}}}
 """
 CODE = """
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias, TypedDict, Unpack, overload
 from enum import Enum
 from attrs import define, field
 Hook = Callable[[int], None]
@@ -49,8 +52,34 @@ class Made(_Base):
     @property
     def b(self) -> int: ...
 class Failed(ValueError): ...
+class _Lost(OSError): ...
+class Gone(_Lost): ...
+class Host(Protocol):
+    def load(self, key: str) -> bytes: ...
+class Pair(NamedTuple):
+    one: int
+class _Options(TypedDict, total=False):
+    timeout: float
+class Client:
+    @classmethod
+    def from_env(cls, **options: Unpack[_Options]) -> "Client": ...
+    def __enter__(self) -> "Client": ...
+    @property
+    def size(self) -> int: ...
+    @size.setter
+    def size(self, size: int) -> None: ...
+    @contextmanager
+    def paused(self) -> Iterator[None]: ...
+@overload
+def read(a: int) -> int: ...
+@overload
+def read(a: str) -> str: ...
+def read(a: object) -> object: ...
+Key: TypeAlias = str
 """
 X, QUERY, RISKY = "x: {type: string}", "[{name: q, in: query}", " (risky: any other value would be rejected)"
+JSON, REF = "application/json:", "S'}}"
+SENT, ANSWER = "requestBody.content.text/plain", "responses.200.content.application/"
 # a part of the one or the other, what replaces it, and how the report's lines begin: with `!` where callers break
 EDITS = [
     (X, f"{X}, description: {{type: string}}", ["schema S, properties.description added: string"]),
@@ -62,6 +91,7 @@ EDITS = [
     (X, f"{X}, new: {{enum: [a]}}", [f"schema S, properties.new added: ['a']{RISKY}"]),
     ("[a, b]", "[a]", [f"!schema S, properties.z.enum.'b' removed: b{RISKY}"]),
     ("[a, b]", "[a, b, c]", ["schema S, properties.z.enum.'c' added: c"]),
+    ("[a, b]", "[a, b, null]", ["!schema S, properties.z.enum.None added: None"]),
     ("{enum: [a, b]}", "{}", ["!schema S, properties.z.enum removed: a, b"]),
     ("const: a", "const: b", [f"!schema S, properties.w.const changed: a → b{RISKY}"]),
     ("[{type: string}]", "[{type: string}, {}]", ["!schema S, properties.v.oneOf.1 added"]),
@@ -74,6 +104,32 @@ EDITS = [
     (QUERY, f"{QUERY}, {{$ref: '#/components/schemas/S'}}", ["!POST /a, parameters.1 added"]),
     ("    post:", "    parameters: [{name: r, required: true}]\n    post:", ["!POST /a, path.parameters added"]),
     ("{'200'", "{'404': {description: d}, '200'", ["POST /a, responses.404 added"]),
+    # of an answer's media types the client reads the first one
+    (
+        JSON,
+        f"text/plain: {{}}, {JSON}",
+        [f"!POST /a, {ANSWER}json changed", "POST /a, responses.200.content.text/plain"],
+    ),
+    (REF, f"{REF}, text/plain: {{}}", ["POST /a, responses.200.content.text/plain added"]),
+    ("operationId: a", "tags: []\n      operationId: a", []),
+    ("enum: {type", "enum: {pattern: a, type", ["!schema E, properties.enum.pattern added: a"]),
+    ("[A, B]", "[B, A]", ["!schema N, x-enum-varnames.c changed: A → B", "!schema N, x-enum-varnames.d changed"]),
+    ("[c, d]", "[d, c]", ["!schema N, x-enum-varnames.c changed: A → B", "!schema N, x-enum-varnames.d changed"]),
+    (
+        "[c, d], x-enum-varnames: [A, B]",
+        "[c, d, e], x-enum-varnames: [A, B, C]",
+        [
+            "schema N, enum.'e' added: e",
+            "schema N, x-enum-varnames.e added: C",
+        ],
+    ),
+    (
+        "text/plain:",
+        "a/json: {}, text/plain:",
+        ["!POST /a, requestBody.content.a/json added", f"!POST /a, {SENT} changed"],
+    ),
+    ("string}}}}\n      resp", "string}}, a/json: {}}}\n      resp", ["!POST /a, requestBody.content.a/json added"]),
+    ("value: 1", "value: 2", []),
     ("version: 1.0.0}\npaths:", "version: 2.0.0}\npaths:\n  x-note: text", []),
     ("a: int, *", "a: int, c: int, *", ["!p.m.call, (c) added: no. 2: int"]),
     ("a: int, *", "a: int, c: int = 0, *", ["p.m.call, (c) added: no. 2: int = 0"]),
@@ -91,8 +147,65 @@ EDITS = [
     ('    A = "a"', '    A = "a"\n    B = "b"', ["p.m.Kind, .B added: = 'b'"]),
     ("inherited(self, a", "inherited(self, b", ["!p.m.Made.inherited, (a) removed", "!p.m.Made.inherited, (b) added"]),
     ("        self.a = a", "        ...", ["!p.m.Made, .a removed: attribute"]),
-    ("def b(self) -> int", "def b(self) -> str", ["!p.m.Made, .b changed: int → str"]),
+    ("def b(self) -> int", "def b(self) -> str", ["!p.m.Made, .b changed: int, read-only → str"]),
     ("Failed(ValueError)", "Failed(KeyError)", ["!p.m.Failed, base ValueError", "p.m.Failed, base KeyError added"]),
+    ("a: int, *", "a: int, /, *", ["!p.m.call, (a) changed: no. 1: int → only no. 1: int"]),
+    ("(_Lost)", "(_Base)", ["!p.m.Gone, base OSError removed", "p.m.Gone.inherited added"]),
+    ("(_Lost)", "(_Lost, ValueError)", ["p.m.Gone, base ValueError added"]),
+    (
+        "def load(self, key: str",
+        "def loads(self, *keys: str",
+        [
+            "!p.m.Host, implement load removed",
+            "!p.m.Host, implement loads added: (*keys)",
+            "!p.m.Host.load removed",
+            "p.m.Host.loads added",
+        ],
+    ),
+    (
+        "key: str) -> bytes",
+        "key: str, more: int = 0) -> bytes",
+        [
+            "!p.m.Host, implement load changed: (key) → (key), (more)",
+            "p.m.Host.load, (more) added: no. 2: int = 0",
+        ],
+    ),
+    ("    one: int", "    one: int\n    two: int", ["!p.m.Pair, (two) added: no. 2: int", "p.m.Pair, .two added: int"]),
+    (
+        "    timeout: float",
+        "    verify: bool",
+        [
+            "!p.m.Client.from_env, (timeout) removed: float = ...",
+            "p.m.Client.from_env, (verify) added: bool = ...",
+        ],
+    ),
+    ("    @classmethod\n", "", ["!p.m.Client.from_env, @classmethod removed"]),
+    ("    @contextmanager\n", "", ["!p.m.Client.paused, @contextmanager removed"]),
+    ("class Value:\n", "class Value:\n    G: ClassVar[int] = 1\n", ["p.m.Value, .G added: int"]),
+    ("class Client", "@_made\nclass Client", []),
+    (
+        "@define\n",
+        "@define(kw_only=True)\n",
+        ["!p.m.Value, @define removed", "!p.m.Value, @define(kw_only=True) added"],
+    ),
+    ("def paused", "@deprecated('x')\n    def paused", ["p.m.Client.paused, @deprecated('x') added"]),
+    ("    def __enter__", "    def __repr__", ["!p.m.Client.__enter__ removed"]),
+    (
+        "    @size.setter\n    def size(self, size: int) -> None: ...\n",
+        "",
+        [
+            "!p.m.Client, .size changed: int → int, read-only",
+        ],
+    ),
+    (
+        "@overload\ndef read(a: int) -> int",
+        "@overload\ndef read(a: int) -> str",
+        [
+            "!p.m.read, overload (a) no. 1: int changed: int → str",
+        ],
+    ),
+    ("@overload\ndef read(a: int) -> int: ...\n", "", ["!p.m.read, overload (a) no. 1: int removed: int"]),
+    ("Key: TypeAlias = str", "Key: TypeAlias = bytes", ["!p.m, .Key changed: = str → = bytes"]),
     ("Callable[[int]", "Callable[[str]", ["!p.m, .Hook changed: = Callable[[int], None] → = Callable[[str], None]"]),
 ]
 ONLY_VALUE = 'from ._m import Value\n__all__ = ["Value"]\n'
@@ -129,6 +242,12 @@ def test_an_edit_is_judged(tmp_path: Path, old: str, new: str, lines: list[str])
         _assert_says(before, _package(tmp_path / "new", m=CODE.replace(old, new, 1)), lines)
 
 
+def test_parameters_of_one_name_are_two() -> None:
+    both = CONTRACT.replace(QUERY, f"{QUERY}, {{name: q, in: header}}")
+    lines = ["!POST /a, parameters.q.0 removed", "!POST /a, parameters.q.1 removed", "POST /a, parameters.q added"]
+    _assert_says(*(facts.of_spec(facts.load(text)) for text in (both, CONTRACT)), lines)
+
+
 @pytest.mark.parametrize(("modules", "lines"), MODULES)
 def test_only_public_paths_count(tmp_path: Path, modules: dict[str, str], lines: list[str]) -> None:
     before = _package(tmp_path / "old", __init__=ONLY_VALUE, _m=CODE)
@@ -151,6 +270,13 @@ def test_what_is_no_contract_is_refused_by_its_place(text: str | bytes, message:
     with pytest.raises(GenerationError, match=message):
         facts.load(text)
     assert facts.load("a: {examples: [{$ref: '#/b'}]}")  # that is no reference
+
+
+@pytest.mark.parametrize("text", ["a: [{name: []}]", "a: {enum: 5, x-enum-varnames: [b]}", "a: {content: 5}"])
+def test_what_the_generator_will_refuse_ends_in_no_traceback(text: str) -> None:
+    trees = [facts.of_spec(facts.load(one)) for one in (text, "a: {content: {b: 1}}")]
+    assert compare(*trees) and compare(*trees[::-1])
+    assert facts.of_spec(facts.load("paths: {/a: {get: {tags: {b: c}}}}"))["GET /a"]["tags"] == "b"
 
 
 GONE, LOST = (Change(Level.MAJOR, (owner,), "- x") for owner in ("schema A", "GET /"))
@@ -212,3 +338,8 @@ def test_python_that_cannot_be_read_is_one_line(tmp_path: Path, text: str) -> No
         git(tmp_path, *words.split())
     with pytest.raises(GenerationError, match=r"\Ano report: a Python file cannot be read: [^\n]*\Z"):
         judge.wrapper(tmp_path, "HEAD")
+
+
+def test_what_an_error_says_is_part_of_the_api() -> None:
+    said = facts.of_python(ROOT / judge.WRAPPER.parent, judge.WRAPPER.name)["enkash_auth.errors.RefusedError"]
+    assert {".retry_after", ".row", ".passwords", ".status", ".error"} <= said.keys()

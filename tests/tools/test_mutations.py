@@ -16,6 +16,15 @@ def test_a_word_of_no_rule_is_an_error_and_not_a_success() -> None:
         mutations.main(["nosuch"])
 
 
+def test_a_test_that_fails_anyway_has_noticed_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(mutations, "survives", lambda module, old, new, tests: False)
+    with pytest.raises(SystemExit, match=r"a test fails with no rule broken, .*: pytest \w+"):
+        mutations.main([])
+    assert capsys.readouterr().out == ""
+
+
 def test_each_row_still_finds_the_line_that_it_breaks() -> None:
     def found(row: dict[str, Any]) -> int:
         return (mutations.PACKAGE / f"{row['module']}.py").read_text("utf-8").count(row["old"])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 import tarfile
 import tomllib
@@ -304,6 +305,17 @@ def test_what_cuts_a_release_short_is_one_line(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.thorough
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen to sign with")
+def test_a_signed_commit_is_built_where_git_shows_signatures(repository: Path, tmp_path: Path) -> None:
+    ok(run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key", cwd=tmp_path))
+    git(repository, "config", "log.showSignature", "true")
+    git(repository, "config", "gpg.format", "ssh")
+    git(repository, "config", "user.signingkey", str(tmp_path / "key"))
+    git(repository, "commit", "--quiet", "--amend", "--no-edit", "-S")
+    assert WHEEL in ok(releasing(repository, *BUILD))
+
+
 def test_a_run_of_nox_ends_with_what_it_skipped() -> None:
     script = "import types, noxfile; noxfile._skip(types.SimpleNamespace(warn=print), 'a (no b)'); print('more')"
     done = run(sys.executable, "-c", script, cwd=ROOT, NOX_SKIPPED="")
@@ -537,6 +549,11 @@ def test_without_a_branch_to_compare_with_the_names_are_checked_still(repository
     (repository / "changes").mkdir(exist_ok=True)
     (repository / "changes" / "word.md").touch()
     assert releasing(repository, "fragments").returncode == 1
+
+
+def test_a_clone_that_git_refuses_is_not_taken_for_one_without_a_branch(repository: Path) -> None:
+    said = one_line(releasing(repository, "fragments", GIT_TEST_ASSUME_DIFFERENT_OWNER="1"))
+    assert "git config --global --add safe.directory " in said
 
 
 # Installing

@@ -15,7 +15,9 @@ class EnkashAuthError(Exception):
         self, message: str, *, retry_after: float | None = None, row: str | None = None, passwords: int = 0
     ) -> None:
         super().__init__(message)
-        self.retry_after, self.row, self.passwords = retry_after, row, passwords
+        self.retry_after = retry_after  # one a line: nox -s api passes over a tuple
+        self.row = row
+        self.passwords = passwords
 
 
 class ConfigurationError(EnkashAuthError):
@@ -31,7 +33,8 @@ class RefusedError(EnkashAuthError):
     # without a status when it is unpickled, as Celery and process pools do
     def __init__(self, message: str, *, status: int = 0, error: str | None = None, **attempts: Any) -> None:
         super().__init__(message, **attempts)
-        self.status, self.error = status, error
+        self.status = status
+        self.error = error
 
 
 class UnavailableError(EnkashAuthError):
