@@ -486,7 +486,7 @@ def test_a_release_of_something_else_is_named_and_judges_nothing(
 ) -> None:
     for command in ("checkout -q --orphan other", "rm -rq --cached .", "commit -q --allow-empty -m none", "tag v7"):
         git(project, *command.split())
-    assert judge.gate(project) == (True, f"not gated: v7 has no {SPEC}")
+    assert judge.gate(project) == (True, f"not checked: v7 has no {SPEC}")
     assert generate.main(project, ["--api"]) == generate.main(project, []) == 0
     said = capsys.readouterr().out
     assert "- `enkash_auth` added\n" in said and "- `POST /oauth/token` added\n" in said

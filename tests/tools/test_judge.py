@@ -118,10 +118,7 @@ EDITS = [
     (
         "[c, d], x-enum-varnames: [A, B]",
         "[c, d, e], x-enum-varnames: [A, B, C]",
-        [
-            "schema N, enum.'e' added: e",
-            "schema N, x-enum-varnames.e added: C",
-        ],
+        ["schema N, enum.'e' added: e", "schema N, x-enum-varnames.e added: C"],
     ),
     (
         "text/plain:",
@@ -165,19 +162,13 @@ EDITS = [
     (
         "key: str) -> bytes",
         "key: str, more: int = 0) -> bytes",
-        [
-            "!p.m.Host, implement load changed: (key) → (key), (more)",
-            "p.m.Host.load, (more) added: no. 2: int = 0",
-        ],
+        ["!p.m.Host, implement load changed: (key) → (key), (more)", "p.m.Host.load, (more) added: no. 2: int = 0"],
     ),
     ("    one: int", "    one: int\n    two: int", ["!p.m.Pair, (two) added: no. 2: int", "p.m.Pair, .two added: int"]),
     (
         "    timeout: float",
         "    verify: bool",
-        [
-            "!p.m.Client.from_env, (timeout) removed: float = ...",
-            "p.m.Client.from_env, (verify) added: bool = ...",
-        ],
+        ["!p.m.Client.from_env, (timeout) removed: float = ...", "p.m.Client.from_env, (verify) added: bool = ..."],
     ),
     ("    @classmethod\n", "", ["!p.m.Client.from_env, @classmethod removed"]),
     ("    @contextmanager\n", "", ["!p.m.Client.paused, @contextmanager removed"]),
@@ -193,16 +184,12 @@ EDITS = [
     (
         "    @size.setter\n    def size(self, size: int) -> None: ...\n",
         "",
-        [
-            "!p.m.Client, .size changed: int → int, read-only",
-        ],
+        ["!p.m.Client, .size changed: int → int, read-only"],
     ),
     (
         "@overload\ndef read(a: int) -> int",
         "@overload\ndef read(a: int) -> str",
-        [
-            "!p.m.read, overload (a) no. 1: int changed: int → str",
-        ],
+        ["!p.m.read, overload (a) no. 1: int changed: int → str"],
     ),
     ("@overload\ndef read(a: int) -> int: ...\n", "", ["!p.m.read, overload (a) no. 1: int removed: int"]),
     ("Key: TypeAlias = str", "Key: TypeAlias = bytes", ["!p.m, .Key changed: = str → = bytes"]),
