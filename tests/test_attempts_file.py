@@ -23,6 +23,7 @@ from enkash_auth._signin import attempts_file
 from enkash_auth._signin.attempts_file import Attempts, Begun
 from enkash_auth.testing._later import in_child
 
+COMM = Path("/proc/self/comm")
 WRONG, CLEAR, RIGHT = Answer(400, json=True), Answer(400, "invalid_grant"), Answer(200, token=True)
 
 
@@ -179,6 +180,17 @@ def test_without_proc_a_process_counts_as_running_for_its_time(start: Start, mon
         monkeypatch.setattr(Path, look, missing)
     assert [start().begun().owner[:1] for _ in range(2)] == [(0,), (0,)]
     assert start().blocked(1.0) == Decision(2, Kind.OPEN)
+
+
+@pytest.mark.skipif(not COMM.exists(), reason="only Linux has it")
+def test_a_process_may_have_any_name(start: Start) -> None:
+    """The kernel keeps 15 bytes of a script's name, or of what `setproctitle` sets."""
+    before = COMM.read_bytes()
+    COMM.write_bytes("zahlungs-prüfüng".encode()[:15])
+    try:
+        assert start().begun().owner[2] == start().begun().owner[2] > 0
+    finally:
+        COMM.write_bytes(before)
 
 
 @pytest.mark.parametrize("wall", [0.0, 2e9], ids=["back", "on"])

@@ -189,6 +189,7 @@ def _place() -> int:
 def _born(pid: int | str) -> int:
     """Return when a process started, in ticks since boot; 0 if it has ended, and without /proc."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        # bytes: a name of 15 bytes at most stands before it, which may end amid a character
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
     except OSError:
         return 0
