@@ -1,6 +1,7 @@
 """One lock, one thread for each sign-in; applies the policy, and keeps callers waiting for what it brings."""
 
 import threading
+from contextlib import ExitStack
 from functools import partial
 
 from ._flight import REENTRANT, Flight
@@ -105,12 +106,10 @@ class Engine:
         """Sign in, on the flight's own thread; publish events once its callers have been answered."""
         if not flight.claim():
             return
-        try:
+        with ExitStack() as last:  # also if logging raises, for which its threads' `excepthook` is called
+            last.callback(flight.published.happen)
             with logs_held_back():
-                events = self._run(flight)
-            publish(events, self._on_event)
-        finally:
-            flight.published.happen()
+                last.callback(publish, self._run(flight), self._on_event)
 
     def _run(self, flight: Flight) -> list[Event]:
         began = self.runtime.monotonic()

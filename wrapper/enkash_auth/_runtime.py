@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from attrs import frozen
@@ -136,8 +136,9 @@ def logs_held_back() -> Iterator[None]:
         yield
     finally:
         _later.records = None
-        for record in records:
-            logging.getLogger(record.name).handle(record)
+        with ExitStack() as each:  # also if a handler or filter raises
+            for record in reversed(records):
+                each.callback(logging.getLogger(record.name).handle, record)
 
 
 def call_within(seconds: float, call: Callable[[], T]) -> T:

@@ -69,7 +69,7 @@ class Attempt:
 
 
 def newest(attempts: list[Attempt]) -> list[Attempt]:
-    """Return attempts without the oldest of very many; those stay that forbid passwords, alone or together, for good."""
+    """Return attempts without the oldest of very many; those stay that forbid passwords for good, or may come to."""
     old = [one.id for one in attempts if one.kind not in (Kind.CLEAR, Kind.MAYBE, Kind.RESET)][:-_MOST]
     return [one for one in attempts if one.id not in old]
 
