@@ -12,6 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -449,6 +450,19 @@ class TestServers:
             store.save("token-1", b"1", 60.0, lease)
         victim.resume()
         assert loaded(store)[1] <= 59.8
+
+    def test_a_crowd_of_accounts_may_use_it_at_the_same_moment(self, victim: Valkey) -> None:
+        store = from_url(victim.url)
+        store.save("token-1", b"1", 60.0)
+        victim.pause()
+        with ThreadPoolExecutor(150) as pool:
+            calls = [pool.submit(loaded, store) for _ in range(150)]
+            time.sleep(0.2)
+            victim.resume()
+            assert {call.result()[0] for call in calls} == {b"1"}
+        store.close()
+        sentinel = client_from_url("redis+sentinel://one/service?max_connections=7")
+        assert sentinel.connection_pool.max_connections == 7  # the URL decides
 
     def test_what_arrives_after_its_expiry_is_not_kept(self, store: Store) -> None:
         lease: Any = store.lock("grant-1", 60.0)
