@@ -512,6 +512,19 @@ class TestServers:
         monkeypatch.setattr("enkash_auth.stores._redis.time.monotonic", lambda: now + 6)
         assert connections() != first
 
+    def test_a_server_that_became_a_replica_is_left_when_its_name_is_anothers(
+        self, victim: Valkey, valkey: Valkey
+    ) -> None:
+        """Many accounts keep a connection busy: it was never idle, and stayed at the replica for ever."""
+        with Proxy(victim.socket) as proxy:
+            store = from_url(f"redis://127.0.0.1:{proxy.port}/15")
+            assert store.save("token-1", b"1", 60.0)
+            victim.ask("REPLICAOF", "127.0.0.1", valkey.port)
+            proxy.target = valkey.socket
+            with pytest.raises(StoreError, match="it is a read-only replica"):
+                store.save("token-1", b"1", 60.0)
+            assert store.save("token-1", b"1", 60.0)
+
     def test_an_answer_cut_short_is_trouble(self, valkey: Valkey) -> None:
         with Proxy(valkey.socket) as proxy:
             store = from_url(f"redis://127.0.0.1:{proxy.port}/14")

@@ -43,7 +43,8 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', left)
 return 1"""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 # all exceptions: redis-py passes on foreign ones, and those of a cluster are not RedisError
-_store_errors = store_errors(Exception)
+# after one the next call connects anew: the server may have become a replica, and its name another server's
+_store_errors = store_errors(Exception, failed=lambda store: vars(store).update(_used=float("-inf")))
 
 
 class RedisStore:
