@@ -18,7 +18,7 @@ from ._signin.account import Account, Signer, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
-_EVENTS_DUE = 1.0  # seconds that closing waits for a hook
+_DUE = 1.0  # seconds that closing waits for a hook, and for a sign-in that it has cut
 
 
 class Engine:
@@ -184,10 +184,15 @@ class Engine:
         self.signer.inherit()
 
     def close(self) -> None:
-        """Forget the token, and cut the connections; events that are due are published first."""
-        ended = self.held.ended
+        """Forget the token, and cut the connections; events that are due are published first.
+
+        A request that is cut is still written down as an attempt that was answered: the process may exit next.
+        """
+        ended, cut = self.held.ended, self.held.flight
         if ended and not ended.runs_here():
-            ended.published.wait(_EVENTS_DUE)
+            ended.published.wait(_DUE)
         self.held.close()
         if not self.held.inherited:  # the parent's connections
             self.held.account.gateway.close()
+        if cut and not cut.runs_here():
+            cut.published.wait(_DUE)
