@@ -25,7 +25,7 @@ class Proxy:
     """Passes bytes on to `target`, a path or a port; with `cut`, passes only so many of each answer and hangs up."""
 
     def __init__(self, target: Path | int, tls: Path | None = None) -> None:
-        self._target, self._context = target, None
+        self.target, self._context = target, None
         if tls:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(tls)
@@ -49,10 +49,10 @@ class Proxy:
             asking.join()
 
     def _connected(self) -> socket.socket:
-        tcp = isinstance(self._target, int)
+        tcp = isinstance(self.target, int)
         server = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
         try:
-            server.connect(("127.0.0.1", self._target) if tcp else str(self._target))
+            server.connect(("127.0.0.1", self.target) if tcp else str(self.target))
         except OSError:
             server.close()
             raise

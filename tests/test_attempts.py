@@ -307,6 +307,24 @@ class TestMemory:
             memory = memory.after(memory.ledger, saved=False)
         assert len(memory.own) <= 3
 
+    @pytest.mark.parametrize("saved", [False, True])
+    @pytest.mark.parametrize("proven", [False, True])
+    @pytest.mark.parametrize("kind", [REMOVED, UNKNOWN, CLIENT, OPEN])
+    def test_a_failure_of_weeks_makes_no_process_and_no_entry_large_and_forgets_no_refusal(
+        self, kind: Kind, proven: bool, saved: bool
+    ) -> None:
+        """A store may keep 64 KiB an entry: a ledger that was larger counted as missing, and its proof was lost."""
+        refused = Attempt("refused", 1, NOW, MAYBE)
+        memory = Memory(Ledger((refused,), proven), (refused,))
+        for number in range(300):
+            found, attempt = memory.ledger.started(f"{number:016}", NOW.after(1800 * number), (2**32, 2**22, 2**40, 11))
+            memory = memory.after(found, saved=saved)
+            memory = memory.keeping(attempt).keeping(evolve(attempt, kind=kind, status=401, error="invalid_client"))
+            memory = memory.after(memory.ledger, saved=saved)
+        assert refused in memory.own and refused in memory.ledger.attempts
+        assert len(memory.own) <= 101
+        assert len(json.dumps(memory.ledger.to_entry(NOW))) < 24 * 1024
+
     def test_a_late_success_makes_a_process_forget_no_later_refusal_whatever_its_number(self) -> None:
         refused, late = Attempt("new", 1, NOW.after(60), CLEAR), Attempt("late", 57, NOW, SUCCESS)
         assert refused in Memory().keeping(refused).keeping(late).own

@@ -10,11 +10,12 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from conftest import Clock, fork_waits
+from conftest import Clock, fork_waits, wait_until
 from enkash_auth._forks import forks
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Answer, Kind
@@ -23,6 +24,7 @@ from enkash_auth._signin import attempts_file
 from enkash_auth._signin.attempts_file import Attempts, Begun
 from enkash_auth.testing._later import in_child
 
+COMM = Path("/proc/self/comm")
 WRONG, CLEAR, RIGHT = Answer(400, json=True), Answer(400, "invalid_grant"), Answer(200, token=True)
 
 
@@ -181,12 +183,60 @@ def test_without_proc_a_process_counts_as_running_for_its_time(start: Start, mon
     assert start().blocked(1.0) == Decision(2, Kind.OPEN)
 
 
+@pytest.mark.skipif(not COMM.exists(), reason="only Linux has it")
+def test_a_process_may_have_any_name(start: Start) -> None:
+    """The kernel keeps 15 bytes of a script's name, or of what `setproctitle` sets."""
+    before = COMM.read_bytes()
+    COMM.write_bytes("zahlungs-prüfüng".encode()[:15])
+    try:
+        assert start().begun().owner[2] == start().begun().owner[2] > 0
+    finally:
+        COMM.write_bytes(before)
+
+
 @pytest.mark.parametrize("wall", [0.0, 2e9], ids=["back", "on"])
 def test_a_clock_that_is_set_changes_no_pause(start: Start, clock: Clock, wall: float) -> None:
     start().sends(WRONG)
     clock.wall = wall
     decision = start().blocked()
     assert (decision.row, decision.until) == (Kind.MAYBE, clock.monotonic + 60)
+
+
+class TestManyAccounts:
+    """A thousand accounts of one process begin at once, and a disk takes its time for each."""
+
+    def test_no_answer_waits_for_the_attempts_that_begin(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else each token came when its sign-in had been given up, and was thrown away: for ever."""
+        asking, go, runtime = list[str](), threading.Event(), Runtime()
+
+        class Busy:
+            def __enter__(self) -> None:
+                asking.append(threading.current_thread().name)
+                go.wait(5)
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+        attempts = Attempts(path, runtime)
+        answered = attempts.begin("f", end := runtime.now().after(5))
+        assert isinstance(answered, Attempt)
+        monkeypatch.setattr(forks, "transaction", Busy())
+        begins = [partial(attempts.begin, f"{number}", end) for number in range(4)]
+        threads = [threading.Thread(target=begin, name="begin") for begin in begins]
+        threads.append(threading.Thread(target=attempts.record, args=("f", answered), name="record"))
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(asking) > 1)
+        threading.Event().wait(0.1)
+        assert sorted(asking) == ["begin", "record"]
+        go.set()
+        for thread in threads:
+            thread.join()
+
+    def test_an_attempt_whose_time_is_over_when_its_turn_comes_is_not_written(self, start: Start, clock: Clock) -> None:
+        clock.on_look = lambda: clock.passes(1.5)
+        assert start().blocked(4.0) == Decision(0, Kind.OPEN)
+        assert start().look("f") == (Ledger(), False)
 
 
 class TestResets:

@@ -13,10 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Server, credentials, grant, issued, wait_for_sign_ins
+from conftest import Patch, Server, credentials, grant, issued, wait_for_sign_ins
 from enkash_auth import TokenProvider
+from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.outcome import Unavailable
 from enkash_auth._provider import engine_of
+from enkash_auth._runtime import Runtime
+from enkash_auth._signin.attempts_file import Attempts
 from enkash_auth.errors import ConfigurationError, UnavailableError
 from tls_server import ANSWER, TlsServer
 
@@ -41,6 +44,20 @@ def test_closing_under_a_running_sign_in_writes_into_no_strangers_file(tls: TlsS
         wait_for_sign_ins()
         assert [os.lseek(file.fileno(), 0, os.SEEK_CUR) for file in opened] == [0] * 20
     assert {path.read_bytes() for path in strangers} == {b"a stranger's"}
+
+
+def test_a_request_that_closing_cuts_is_no_killed_process(tls: TlsServer, monkeypatch: Patch, tmp_path: Path) -> None:
+    """A process that hears SIGTERM closes and exits at once: two of them, and new credentials were refused for good."""
+    monkeypatch.setenv("ENKASH_ATTEMPTS", str(tmp_path / "attempts.db"))
+    with ThreadPoolExecutor() as pool:
+        provider = TokenProvider(credentials(base_url=tls.url), verify=tls.trusting)
+        call = pool.submit(provider.token)
+        tls.wait_for_request()
+        provider.close()
+        left, _ = Attempts(tmp_path / "attempts.db", Runtime()).look(provider.credentials.fingerprint())
+        assert [attempt.kind for attempt in left.attempts] == [Kind.UNKNOWN]
+        with pytest.raises(UnavailableError):
+            call.result()
 
 
 def test_closing_one_provider_cuts_no_others_sign_in_on_a_shared_transport(tls: TlsServer) -> None:

@@ -1,6 +1,7 @@
 """Corners that only a long run or a random search reached: each has a test of its own."""
 
 import os
+import shutil
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Clock, Patch, Server, credentials, failure, issued
+from conftest import REFUSAL, Clock, Patch, Server, credentials, failure, issued
 from enkash_auth._policy.outcome import Limit, Refused
 from enkash_auth._runtime import Runtime, call_within
 from enkash_auth._settings.environment import attempts_path
@@ -41,6 +42,23 @@ def test_attempts_are_kept_in_the_users_state_folder(monkeypatch: Patch, tmp_pat
     monkeypatch.setenv("XDG_STATE_HOME", state.format(tmp_path))
     folder = tmp_path if state == "{}" else tmp_path / "home" / ".local" / "state"
     assert attempts_path() == folder / "enkash-auth" / "attempts.db"
+
+
+def test_a_service_that_changes_its_directory_counts_on_in_the_same_file(
+    monkeypatch: Patch, tmp_path: Path, server: Server
+) -> None:
+    monkeypatch.setenv("ENKASH_ATTEMPTS", "attempts.db")
+    (first := tmp_path / "first").mkdir()
+    monkeypatch.chdir(first)
+    server.answers(REFUSAL)
+    with server.provider() as provider:
+        monkeypatch.chdir(tmp_path)
+        first.rename(tmp_path / "moved")
+        assert failure(provider).passwords == 1
+    assert (first / "attempts.db").exists()
+    monkeypatch.chdir(first)
+    shutil.rmtree(first)
+    server.provider().close()  # where no directory is, none is named
 
 
 def test_without_a_home_attempts_are_kept_in_the_process(monkeypatch: Patch) -> None:

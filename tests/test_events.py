@@ -139,6 +139,28 @@ def test_logs_have_levels_and_no_secret(
     assert "canary" not in f"{caplog.text}{heard}"
 
 
+class Raising(logging.Filter):
+    """As one that adds the request's id, and finds no request on this thread."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == self.name:
+            raise LookupError
+        return True
+
+
+@pytest.mark.parametrize("name", ["enkash_auth", "httpx"])
+def test_logging_that_raises_keeps_no_event_from_the_hook(
+    server: Server, provider: TokenProvider, heard: Heard, caplog: Logs, monkeypatch: Patch, name: str
+) -> None:
+    threads = list[str]()
+    monkeypatch.setattr(threading, "excepthook", lambda args: threads.append(args.exc_type.__name__))
+    with caplog.filtering(Raising(name)), caplog.at_level(logging.DEBUG, name):
+        provider.invalidate(provider.token())
+        provider.token()
+        assert heard.kinds == ["issued", "invalidated", "issued"]
+    assert {*threads} == {"LookupError"}  # it is not hidden
+
+
 def test_an_interrupt_of_a_hook_is_passed_on() -> None:
     """Where gevent has patched threads, hooks run on the main one."""
     with pytest.raises(KeyboardInterrupt):

@@ -12,6 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -445,6 +446,19 @@ class TestServers:
         victim.resume()
         assert loaded(store)[1] <= 59.8
 
+    def test_a_crowd_of_accounts_may_use_it_at_the_same_moment(self, victim: Valkey) -> None:
+        store = from_url(victim.url)
+        store.save("token-1", b"1", 60.0)
+        victim.pause()
+        with ThreadPoolExecutor(150) as pool:
+            calls = [pool.submit(loaded, store) for _ in range(150)]
+            time.sleep(0.2)
+            victim.resume()
+            assert {call.result()[0] for call in calls} == {b"1"}
+        store.close()
+        sentinel = client_from_url("redis+sentinel://one/service?max_connections=7")
+        assert sentinel.connection_pool.max_connections == 7  # the URL decides
+
     def test_what_arrives_after_its_expiry_is_not_kept(self, store: Store) -> None:
         lease: Any = store.lock("grant-1", 60.0)
         lease.clock -= 5  # as if the save had taken so long
@@ -492,6 +506,19 @@ class TestServers:
         now = time.monotonic()
         monkeypatch.setattr("enkash_auth.stores._redis.time.monotonic", lambda: now + 6)
         assert connections() != first
+
+    def test_a_server_that_became_a_replica_is_left_when_its_name_is_anothers(
+        self, victim: Valkey, valkey: Valkey
+    ) -> None:
+        """Many accounts keep a connection busy: it was never idle, and stayed at the replica for ever."""
+        with Proxy(victim.socket) as proxy:
+            store = from_url(f"redis://127.0.0.1:{proxy.port}/15")
+            assert store.save("token-1", b"1", 60.0)
+            victim.ask("REPLICAOF", "127.0.0.1", valkey.port)
+            proxy.target = valkey.socket
+            with pytest.raises(StoreError, match="it is a read-only replica"):
+                store.save("token-1", b"1", 60.0)
+            assert store.save("token-1", b"1", 60.0)
 
     def test_an_answer_cut_short_is_trouble(self, valkey: Valkey) -> None:
         with Proxy(valkey.socket) as proxy:

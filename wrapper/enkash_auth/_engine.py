@@ -1,6 +1,7 @@
 """One lock, one thread for each sign-in; applies the policy, and keeps callers waiting for what it brings."""
 
 import threading
+from contextlib import ExitStack
 from functools import partial
 
 from ._flight import REENTRANT, Flight
@@ -17,7 +18,7 @@ from ._signin.account import Account, Signer, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
-_EVENTS_DUE = 1.0  # seconds that closing waits for a hook
+_DUE = 1.0  # seconds that closing waits for a hook, and for a sign-in that it has cut
 
 
 class Engine:
@@ -105,12 +106,10 @@ class Engine:
         """Sign in, on the flight's own thread; publish events once its callers have been answered."""
         if not flight.claim():
             return
-        try:
+        with ExitStack() as last:  # also if logging raises, for which its threads' `excepthook` is called
+            last.callback(flight.published.happen)
             with logs_held_back():
-                events = self._run(flight)
-            publish(events, self._on_event)
-        finally:
-            flight.published.happen()
+                last.callback(publish, self._run(flight), self._on_event)
 
     def _run(self, flight: Flight) -> list[Event]:
         began = self.runtime.monotonic()
@@ -185,10 +184,15 @@ class Engine:
         self.signer.inherit()
 
     def close(self) -> None:
-        """Forget the token, and cut the connections; events that are due are published first."""
-        ended = self.held.ended
+        """Forget the token, and cut the connections; events that are due are published first.
+
+        A request that is cut is still written down as an attempt that was answered: the process may exit next.
+        """
+        ended, cut = self.held.ended, self.held.flight
         if ended and not ended.runs_here():
-            ended.published.wait(_EVENTS_DUE)
+            ended.published.wait(_DUE)
         self.held.close()
         if not self.held.inherited:  # the parent's connections
             self.held.account.gateway.close()
+        if cut and not cut.runs_here():
+            cut.published.wait(_DUE)

@@ -19,6 +19,7 @@ class Forks:
     def start_in_child(self) -> None:
         self._under_way, self._inside = False, dict[object, int]()
         self.transaction = threading.RLock()  # of attempts and of memory stores; a thread that hangs may hold it
+        self.begins = threading.RLock()  # attempts that begin queue there: no answer to one waits for all of them
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

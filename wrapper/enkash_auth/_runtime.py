@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from attrs import frozen
@@ -122,9 +122,8 @@ def _passes(record: logging.LogRecord) -> bool:
     return False
 
 
-for _name in ("connection", "http11", "http2", "proxy", "socks"):  # a logger's filter does not see its children's
-    logging.getLogger(f"httpcore.{_name}").addFilter(_passes)
-for _name in ("enkash_auth", "httpx", "filelock"):
+_CHILDREN = "connection", "http11", "http2", "proxy", "socks"  # a logger's filter does not see its children's records
+for _name in ("enkash_auth", "httpx", "filelock", *(f"httpcore.{name}" for name in _CHILDREN)):
     logging.getLogger(_name).addFilter(_passes)
 
 
@@ -136,8 +135,9 @@ def logs_held_back() -> Iterator[None]:
         yield
     finally:
         _later.records = None
-        for record in records:
-            logging.getLogger(record.name).handle(record)
+        with ExitStack() as each:  # also if a handler or filter raises
+            for record in reversed(records):
+                each.callback(logging.getLogger(record.name).handle, record)
 
 
 def call_within(seconds: float, call: Callable[[], T]) -> T:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from inspect import iscoroutinefunction
 from typing import Literal
 
@@ -97,15 +98,22 @@ def describe(event: Event, outcome: TokenRecord | Failure, alive: bool) -> list[
 
 
 def publish(events: list[Event], on_event: OnEvent | None) -> None:
-    """Log events and pass them to `on_event`. If that raises, only the class of the exception is logged."""
-    for event in events:
-        quiet = logging.INFO if event.kind in _INFOS else logging.DEBUG
-        _log.log(logging.WARNING if event.kind in _WARNINGS else quiet, "%s", event)
-        if on_event is None:
-            continue
-        try:
+    """Log events and pass them to `on_event`. If that raises, only the class of the exception is logged.
+
+    What logging raises is raised at the end, when all has been passed on.
+    """
+    with ExitStack() as steps:
+        for event in reversed(events):
+            quiet = logging.INFO if event.kind in _INFOS else logging.DEBUG
+            steps.callback(_pass_on, event, on_event)
+            steps.callback(_log.log, logging.WARNING if event.kind in _WARNINGS else quiet, "%s", event)
+
+
+def _pass_on(event: Event, on_event: OnEvent | None) -> None:
+    try:
+        if on_event is not None:  # a hook may be false, as one that is an empty list of its events
             on_event(event)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # asyncio's CancelledError is no Exception
-            _log.warning("on_event raised %s", type(error).__name__)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # asyncio's CancelledError is no Exception
+        _log.warning("on_event raised %s", type(error).__name__)

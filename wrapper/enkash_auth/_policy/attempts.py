@@ -42,6 +42,7 @@ PROVEN = (
 )
 PAUSES = (60.0, 300.0, 600.0, 1200.0, 1800.0)  # seconds from the start of the last of one attempt, of two, …
 _CLEARLY = 60.0  # seconds on both clocks
+_MOST = 100  # attempts that are kept, far more than the rows look at: a store's entry has a largest size
 _BEFORE_ALL = Moment(LONG_AGO, LONG_AGO)
 
 
@@ -65,6 +66,12 @@ class Attempt:
         """Whether it is older, by number and by time, or clearly by time: in an emptied store numbers begin anew."""
         older = self.number < success.number and success.start.until(self.start) <= 0
         return older or self.start.until(success.start) > _CLEARLY
+
+
+def newest(attempts: list[Attempt]) -> list[Attempt]:
+    """Return attempts without the oldest of very many; those stay that forbid passwords for good, or may come to."""
+    old = [one.id for one in attempts if one.kind not in (Kind.CLEAR, Kind.MAYBE, Kind.RESET)][:-_MOST]
+    return [one for one in attempts if one.id not in old]
 
 
 @frozen
@@ -127,7 +134,7 @@ class Ledger:
     def started(self, id: str, now: Moment, owner: tuple[int, ...] = ()) -> tuple[Ledger, Attempt]:
         """Return the ledger with one more attempt, to be saved before its password leaves."""
         attempt = Attempt(id, self._next, now, reset=self.reset, owner=owner)
-        return evolve(self, attempts=(*self.attempts, attempt)), attempt
+        return evolve(self, attempts=tuple(newest([*self.attempts, attempt]))), attempt
 
     def answered(self, attempt: Attempt) -> Ledger:
         """Return the ledger with an attempt's answer, unless that was cleared; put back one whose save was lost."""
@@ -145,7 +152,7 @@ class Ledger:
         elif not stands or (old and len(others) == len(self.attempts)):
             return self
         elif attempt.kind is not Kind.REMOVED:
-            others = sorted([*others, attempt], key=lambda one: (one.number, one.start))
+            others = newest(sorted([*others, attempt], key=lambda one: (one.number, one.start)))
         if proven and not any(one.kind in (Kind.MAYBE, Kind.CLIENT) for one in others):
             others = [one for one in others if one.kind is not Kind.UNKNOWN]  # an outage by itself
         return Ledger(tuple(others), proven, self.reset, cleared, cleared_at)

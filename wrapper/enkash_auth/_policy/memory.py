@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from .attempts import Attempt, Ledger
+from .attempts import Attempt, Ledger, newest
 from .classification import Kind
 
 
@@ -27,7 +27,7 @@ class Memory:
         own = [one for one in self.own if one.id != attempt.id]
         if attempt.kind is Kind.SUCCESS:  # it clears those before it from any ledger
             own = [one for one in own if one.reset != attempt.reset or not one.cleared_by(attempt)]
-        return Memory(self.ledger.answered(attempt), (*own, attempt))
+        return Memory(self.ledger.answered(attempt), tuple(newest([*own, attempt])))
 
     def inherited(self) -> Memory:
         """Return what a forked child knows: its parent will answer the attempts that are under way."""

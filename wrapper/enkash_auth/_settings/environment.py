@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,10 @@ def certificate_files() -> tuple[str | None, ...]:
 def attempts_path() -> Path | None:
     """Return the file that counts passwords if no store is set, None if `ENKASH_ATTEMPTS` is `off`."""
     if named := os.environ.get("ENKASH_ATTEMPTS"):
-        return None if named == "off" else Path(named)
+        path = Path(named)
+        with suppress(FileNotFoundError):  # who made the provider may change its directory, which may be gone already
+            path = path if named.startswith("~") else path.absolute()
+        return None if named == "off" else path
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():  # the XDG specification: then it counts as unset
         state = Path(os.path.expanduser("~/.local/state"))  # noqa: PTH111  # without a home: ~

@@ -59,23 +59,25 @@ class Attempts:
         After the row `RESET`, a person's, read the credentials' source and begin again with `read`.
         """
         while True:
-            now = self._runtime.now()
-            left = now.until(deadline)
-            memory = None if read else self._memory(fingerprint)
-            begun = self._change(fingerprint, partial(self._begin, now, left, memory), left, read=read) or _BUSY
+            memory, left = None if read else self._memory(fingerprint), self._runtime.now().until(deadline)
+            step = partial(self._change, fingerprint, partial(self._begin, deadline, memory), left, read=read)
+            begun = exclusively(forks.begins, step) or _BUSY
             if isinstance(begun, Attempt):
                 self._keep(fingerprint, begun)
-            elif begun.row is Kind.OPEN and not begun.attempt and left > _POLL:
+            elif begun.row is Kind.OPEN and not begun.attempt and self._runtime.now().until(deadline) > _POLL:
                 self._runtime.pause(_POLL)
                 continue
             return begun
 
-    def _begin(self, now: Moment, left: float, memory: Memory | None, ledger: Ledger) -> tuple[Ledger, Begun]:
+    def _begin(self, deadline: Moment, memory: Memory | None, ledger: Ledger) -> tuple[Ledger, Begun]:
+        now = self._runtime.now()  # this process's other accounts may have come first, for seconds
         decision = ledger.decide(now, {one.id for one in ledger.attempts if len(one.owner) == 4 and _runs(one, now)})
         if memory and memory.unread(ledger):
             return ledger, Decision(decision.passwords, Kind.RESET)
         if decision.row:
             return ledger, decision
+        if (left := now.until(deadline)) < 0:
+            return ledger, _BUSY
         return ledger.started(self._runtime.new_id(), now, (_place(), os.getpid(), _born("self"), int(left) + 1))
 
     def record(self, fingerprint: str, attempt: Attempt) -> Decision:
@@ -189,6 +191,7 @@ def _place() -> int:
 def _born(pid: int | str) -> int:
     """Return when a process started, in ticks since boot; 0 if it has ended, and without /proc."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        # bytes: a name of 15 bytes at most stands before it, which may end amid a character
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
     except OSError:
         return 0

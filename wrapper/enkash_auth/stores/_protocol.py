@@ -62,8 +62,11 @@ class Lease:
         self._release(self)
 
 
-def store_errors(*errors: type[Exception]) -> Callable[[Method], Method]:
-    """Let a method raise a `StoreError` with place and cause instead of `errors`, whose text may hold secrets."""
+def store_errors(*errors: type[Exception], failed: Callable[[Any], object] = id) -> Callable[[Method], Method]:
+    """Let a method raise a `StoreError` with place and cause instead of `errors`, whose text may hold secrets.
+
+    `failed` is called with the store first.
+    """
 
     def made(method: Method) -> Method:
         @wraps(method)
@@ -72,6 +75,7 @@ def store_errors(*errors: type[Exception]) -> Callable[[Method], Method]:
                 return method(self, *args, **kwargs)
             except errors as error:
                 why = cause_of(error)
+            failed(self)
             raise StoreError(f"the token store {self.place} failed: {why}")
 
         return cast(Method, wrapped)

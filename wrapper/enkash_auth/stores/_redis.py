@@ -21,6 +21,7 @@ from ._protocol import Lease, Lock, store_errors
 
 _LIMITS = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}  # seconds to connect, and to answer
 _PORT = 26379  # of a Sentinel
+_CONNECTIONS = 2**31  # at most: one for each sign-in under way; redis-py 8 would refuse the 101st
 _parse_url: Any = redis.connection.parse_url  # redis-py has no types for these two
 _Sentinel: Any = redis.sentinel.Sentinel
 _PREFIX = "enkash-auth:{1}:"  # one hash slot: in a cluster, all keys of a script must share one
@@ -42,7 +43,8 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', left)
 return 1"""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 # all exceptions: redis-py passes on foreign ones, and those of a cluster are not RedisError
-_store_errors = store_errors(Exception)
+# after one the next call connects anew: the server may have become a replica, and its name another server's
+_store_errors = store_errors(Exception, failed=lambda store: vars(store).update(_used=float("-inf")))
 
 
 class RedisStore:
@@ -139,7 +141,7 @@ def client_from_url(url: str) -> redis.Redis:
     """Return a client; the Sentinels' own account is `?sentinel_username=...&sentinel_password=...`."""
     # retry once, for a connection that broke while idle; never retry a server that does not answer
     retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
-    options: dict[str, Any] = {**_LIMITS, "retry": retry, "retry_on_error": []}
+    options: dict[str, Any] = {**_LIMITS, "retry": retry, "retry_on_error": [], "max_connections": _CONNECTIONS}
     scheme, colon, rest = url.partition(":")
     scheme, by_sentinel, _ = re.sub("^valkey", "redis", scheme.lower()).partition("+sentinel")
     url = f"{scheme}{colon}{rest}"
