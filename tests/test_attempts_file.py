@@ -272,12 +272,28 @@ class TestTrouble:
         one = start()
         first, asked = one.begun(), clock.monotonic
         with closing(sqlite3.connect(path, isolation_level=None)) as file:
-            file.execute("BEGIN IMMEDIATE")
+            file.execute("BEGIN EXCLUSIVE")
             assert one.blocked(seconds) == Decision(0, Kind.OPEN)
             assert clock.monotonic - asked <= seconds
             assert one.look("f") == (Ledger(), True) and not one.reset("f")
             one.answered(first, CLEAR)
         assert one.blocked().final
+
+    def test_who_may_send_nothing_does_not_wait_for_a_writer(self, path: Path, start: Start) -> None:
+        start().sends(CLEAR)
+        with closing(sqlite3.connect(path, isolation_level=None)) as file:
+            file.execute("BEGIN IMMEDIATE")
+            assert start().blocked().final
+
+    def test_an_answer_is_written_though_the_file_is_busy_for_long(self, path: Path, start: Start) -> None:
+        """Of 200 processes at once the first two failed to, and ended: a right password was refused for good."""
+        one = start()
+        attempt = one.begun()
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as file:
+            file.execute("BEGIN IMMEDIATE")
+            threading.Timer(0.8, file.execute, ["COMMIT"]).start()
+            one.answered(attempt, RIGHT)
+        assert start().look("f")[0].attempts == ()
 
     @pytest.mark.parametrize("off", ["path", "sqlite3"])
     def test_switched_off_each_process_remembers_for_itself(

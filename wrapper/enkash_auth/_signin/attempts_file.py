@@ -81,7 +81,8 @@ class Attempts:
     def record(self, fingerprint: str, attempt: Attempt) -> Decision:
         """Write how an attempt was answered; return what that allows next."""
         self._keep(fingerprint, attempt)
-        self._change(fingerprint, lambda ledger: (ledger.answered(attempt), None), _PATIENCE)
+        # more than once: an open attempt of a process that has ended counts as one that may be a refusal
+        any(self._change(fingerprint, lambda ledger: (ledger.answered(attempt), True), _PATIENCE) for _ in range(4))
         return self._memory(fingerprint).ledger.decide(self._runtime.now())
 
     def reset(self, fingerprint: str) -> bool:
@@ -146,17 +147,20 @@ class Attempts:
         connect = partial(sqlite3.connect, path, timeout=max(0.0, min(_PATIENCE, left)), isolation_level=None)
         # a child forked amid a transaction would find the file locked for ever
         with forks.waiting(), closing(connect()) as file:
-            file.execute("BEGIN IMMEDIATE")
-            file.execute(f"CREATE TABLE IF NOT EXISTS ledgers {_COLUMNS}")
-            row = file.execute("SELECT * FROM ledgers WHERE fingerprint = ?", (fingerprint,)).fetchone()
-            found = _read(row, now) if row else Ledger()
-            ledger, value = change(self._memory(fingerprint).restored(found))
-            if ledger != found:
-                values = (fingerprint, _place(), *now, json.dumps(ledger.to_entry(now)))
-                file.execute("REPLACE INTO ledgers VALUES (?, ?, ?, ?, ?)", values)
-            elif probe:  # on a full or read-only disk all the rest works
-                file.execute("PRAGMA user_version = 0")
-            file.execute("COMMIT")
+            for begin in ("BEGIN", "BEGIN IMMEDIATE"):  # without a lock first: hundreds of processes may wait and look
+                file.execute(begin)
+                file.execute(f"CREATE TABLE IF NOT EXISTS ledgers {_COLUMNS}")
+                row = file.execute("SELECT * FROM ledgers WHERE fingerprint = ?", (fingerprint,)).fetchone()
+                found = _read(row, now) if row else Ledger()
+                ledger, value = change(self._memory(fingerprint).restored(found))
+                if ledger != found and begin != "BEGIN":
+                    values = (fingerprint, _place(), *now, json.dumps(ledger.to_entry(now)))
+                    file.execute("REPLACE INTO ledgers VALUES (?, ?, ?, ?, ?)", values)
+                elif probe:  # on a full or read-only disk all the rest works
+                    file.execute("PRAGMA user_version = 0")
+                file.execute("COMMIT")
+                if ledger == found:
+                    break
         self.trouble = ""
         return ledger, value
 
