@@ -30,7 +30,7 @@ def failure_of(answer: Answer, host: str, retry_after: float | None) -> Refused 
 def read_body(body: bytes) -> tuple[bool, str | None]:
     """Return whether a body is JSON, and the OAuth error code in it; any other text may be a secret."""
     try:
-        found = json.loads(body)
+        found = json.loads(body.decode(json.detect_encoding(body), "replace"))  # a message may be in Latin-1
     except (ValueError, RecursionError):
         return False, None
     error = found.get("error") if isinstance(found, dict) else None
@@ -42,13 +42,13 @@ def has_basic_challenge(challenges: Iterable[str]) -> bool:
     return any(re.search(r"(?:^|,)\s*basic\b", challenge, re.IGNORECASE) for challenge in challenges)
 
 
-def read_retry_after(value: str | None, now: float) -> float | None:
+def read_retry_after(value: str, now: float) -> float | None:
     """Return the seconds, an hour at most, that a `Retry-After` asks for (RFC 9110 section 10.2.3), else None."""
     try:
-        if value and re.fullmatch(r"\d+", value, re.ASCII):
+        if re.fullmatch(r"\d+", value, re.ASCII):
             seconds = float(value)
         else:
-            date = parsedate_to_datetime(value or "")
+            date = parsedate_to_datetime(value)
             seconds = math.ceil((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, OverflowError):
         return None

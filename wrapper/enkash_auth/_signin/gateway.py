@@ -175,5 +175,7 @@ class Gateway:
             if status == 200:
                 raise
         if status != 200:
-            after = read_retry_after(response.headers.get("Retry-After"), call.runtime.wall())
+            # a server and a proxy before it may say it each
+            waits = [read_retry_after(value, call.runtime.wall()) for value in response.headers.get_list("Retry-After")]
+            after = max((seconds for seconds in waits if seconds is not None), default=None)
             raise StoppedError(failure_of(call.answer, self.host, after))
