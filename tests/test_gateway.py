@@ -5,6 +5,7 @@ import gzip
 import re
 import socket
 import threading
+import time
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -125,7 +126,23 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
-    assert read_retry_after(value, NOW.timestamp()) == seconds
+    assert read_retry_after(value, "", NOW.timestamp()) == seconds
+
+
+@pytest.mark.parametrize("wrong", [-7200, 7200])
+def test_a_retry_after_counts_from_the_servers_own_clock(server: Server, wrong: float) -> None:
+    """A clock here that is two hours behind made 30 s an hour, for which there was no token."""
+    now = datetime.fromtimestamp(time.time() + wrong, UTC)
+    server.answers(
+        httpx.Response(
+            503,
+            headers={
+                "Date": format_datetime(now, usegmt=True),
+                "Retry-After": format_datetime(now + timedelta(seconds=30), usegmt=True),
+            },
+        )
+    )
+    assert failure(server.provider(), UnavailableError).retry_after == pytest.approx(30, abs=1)
 
 
 def test_the_longest_of_two_retry_after_counts(server: Server, provider: TokenProvider) -> None:

@@ -175,7 +175,8 @@ class Gateway:
             if status == 200:
                 raise
         if status != 200:
+            head, now = response.headers, call.runtime.wall()
             # a server and a proxy before it may say it each
-            waits = [read_retry_after(value, call.runtime.wall()) for value in response.headers.get_list("Retry-After")]
+            waits = [read_retry_after(value, head.get("Date", ""), now) for value in head.get_list("Retry-After")]
             after = max((seconds for seconds in waits if seconds is not None), default=None)
             raise StoppedError(failure_of(call.answer, self.host, after))
