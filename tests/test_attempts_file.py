@@ -147,11 +147,15 @@ def test_fingerprints_do_not_mix(start: Start, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("where", ["file", "memory"])
-def test_living_siblings_are_waited_for_within_ones_own_time(start: Start, clock: Clock, where: str) -> None:
+@pytest.mark.parametrize(("seconds", "leaves"), [(1.0, 0.5), (4.5, 2.0)])
+def test_living_siblings_are_waited_for_but_time_for_an_answer_is_left(
+    start: Start, clock: Clock, where: str, seconds: float, leaves: float
+) -> None:
+    """What processes left open that ended when their time was over kept all others waiting for 5 minutes."""
     one, other = (start(), start()) if where == "file" else 2 * (Process(clock, None),)
     _, under_way, asked = one.begun(), other.begun(), clock.monotonic
-    assert one.blocked(2.0) == Decision(2, Kind.OPEN)
-    assert 1.8 < clock.monotonic - asked <= 2
+    assert one.blocked(seconds) == Decision(2, Kind.OPEN)
+    assert clock.monotonic - asked == pytest.approx(seconds - leaves, abs=0.11)
     other.answered(under_way, Answer(departed=False))
     one.begun()
 

@@ -36,6 +36,7 @@ Begun = Attempt | Decision
 _BUSY = Decision(0, Kind.OPEN)
 _PATIENCE = 0.5  # seconds that a step waits for the file; another process keeps it for milliseconds
 _POLL = 0.1  # seconds between two looks while siblings sign in
+_LEAST = 2.0  # seconds that a wait for siblings leaves: a process that ends at its deadline writes no answer down
 _COLUMNS = "(fingerprint TEXT PRIMARY KEY, place INT, monotonic REAL, wall REAL, ledger TEXT)"
 _log = logging.getLogger("enkash_auth")
 
@@ -58,6 +59,7 @@ class Attempts:
 
         After the row `RESET`, a person's, read the credentials' source and begin again with `read`.
         """
+        least = min(_LEAST, self._runtime.now().until(deadline) / 2)
         while True:
             now = self._runtime.now()
             left = now.until(deadline)
@@ -65,7 +67,7 @@ class Attempts:
             begun = self._change(fingerprint, partial(self._begin, now, left, memory), left, read=read) or _BUSY
             if isinstance(begun, Attempt):
                 self._keep(fingerprint, begun)
-            elif begun.row is Kind.OPEN and not begun.attempt and left > _POLL:
+            elif begun.row is Kind.OPEN and not begun.attempt and left > _POLL + least:
                 self._runtime.pause(_POLL)
                 continue
             return begun
