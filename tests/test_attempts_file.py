@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sqlite3
 import sys
 import threading
@@ -14,13 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Clock, fork_waits
+from conftest import Clock, credentials, failure, fork_waits
+from enkash_auth import TokenProvider
 from enkash_auth._forks import forks
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Answer, Kind
 from enkash_auth._runtime import Runtime, exclusively
 from enkash_auth._signin import attempts_file
 from enkash_auth._signin.attempts_file import Attempts, Begun
+from enkash_auth.errors import UnavailableError
 from enkash_auth.testing._later import in_child
 
 WRONG, CLEAR, RIGHT = Answer(400, json=True), Answer(400, "invalid_grant"), Answer(200, token=True)
@@ -298,6 +301,18 @@ class TestTrouble:
             threading.Timer(0.8, file.execute, ["COMMIT"]).start()
             one.answered(attempt, RIGHT)
         assert start().look("f")[0].attempts == ()
+
+    def test_silence_is_written_down_before_callers_hear_of_it(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A script that ended with its error left an open attempt, and two of them refused its password for good."""
+        monkeypatch.setenv("ENKASH_ATTEMPTS", str(path))
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            who = credentials(base_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+            provider = TokenProvider(who, timeout=1.0)
+            assert "no answer within" in str(failure(provider, UnavailableError))
+            ledger, _ = Attempts(path, Runtime()).look(who.fingerprint())
+        assert [one.kind for one in ledger.attempts] == [Kind.UNKNOWN]
 
     @pytest.mark.parametrize("off", ["path", "sqlite3"])
     def test_switched_off_each_process_remembers_for_itself(
