@@ -465,7 +465,8 @@ def test_a_file_of_attempts_on_a_full_disk_is_said_and_not_taken_for_reset(shell
 
 @table(
     "lock, refusal",
-    ("for another's writing", "BEGIN IMMEDIATE", "unknown"),
+    ("while another writes", "BEGIN EXCLUSIVE", "unknown"),
+    ("for another's writing", "BEGIN IMMEDIATE", "final"),
     ("for another's reading", "SELECT * FROM ledgers", "final"),
 )
 def test_a_file_of_attempts_that_is_locked_is_said_and_not_taken_for_no_refusal(

@@ -63,6 +63,16 @@ def test_when_a_token_has_expired(forecast: Forecast, proven: Bounds, latest: fl
 
 
 @table(
+    "end, due",
+    ("there is time", 1400.0, 1310.0),
+    ("a gap before the end, for the answer", 1320.0, 1320 - 12.15),
+    ("but not before the server finds it expired, if the way there takes as long as before", 1310.0, 1310.0 - 6),
+)
+def test_a_slow_server_is_asked_so_early_that_it_answers_in_time(end: float, due: float) -> None:
+    assert Forecast(1000.0, 6.0).due(Bounds(1299.0, 1310.0), end) == pytest.approx(due)
+
+
+@table(
     "forecast, lower, upper, least",
     ("a first life is learnt", NEW, 1299.6, 1299.9, 299.575),
     ("a longer one, too", KNOWN, 1299.8, 1300.0, 299.775),

@@ -5,6 +5,7 @@ import gzip
 import re
 import socket
 import threading
+import time
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -116,7 +117,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        *((None, None), ("soon", None), ("-1", None), ("120", 120), ("9" * 400, 3600)),
+        *(("", None), ("soon", None), ("-1", None), ("120", 120), ("9" * 400, 3600)),
         (format_datetime(NOW + timedelta(seconds=30), usegmt=True), 30),
         (format_datetime(NOW - timedelta(seconds=30), usegmt=True), 0),
         ((NOW + timedelta(seconds=9)).strftime("%a, %d %b %Y %H:%M:%S -0000"), 9),
@@ -124,8 +125,37 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
         (f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT", None),
     ],
 )
-def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
-    assert read_retry_after(value, NOW.timestamp()) == seconds
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
+    assert read_retry_after(value, "", NOW.timestamp()) == seconds
+
+
+@pytest.mark.parametrize("wrong", [-7200, 7200])
+def test_a_retry_after_counts_from_the_servers_own_clock(server: Server, wrong: float) -> None:
+    """A clock here that is two hours behind made 30 s an hour, for which there was no token."""
+    now = datetime.fromtimestamp(time.time() + wrong, UTC)
+    server.answers(
+        httpx.Response(
+            503,
+            headers={
+                "Date": format_datetime(now, usegmt=True),
+                "Retry-After": format_datetime(now + timedelta(seconds=30), usegmt=True),
+            },
+        )
+    )
+    assert failure(server.provider(), UnavailableError).retry_after == pytest.approx(30, abs=1)
+
+
+def test_the_longest_of_two_retry_after_counts(server: Server, provider: TokenProvider) -> None:
+    """A server says it, and the proxy before it."""
+    said = [("Retry-After", value) for value in ("30", "soon", "120")]
+    server.answers(httpx.Response(503, headers=said))
+    assert failure(provider, UnavailableError).retry_after == pytest.approx(120, abs=1)
+
+
+def test_a_refusal_in_latin_1_is_read(server: Server, provider: TokenProvider) -> None:
+    body = '{"error": "invalid_grant", "error_description": "Schl\u00fcssel falsch"}'.encode("latin-1")
+    server.answers(httpx.Response(400, content=body))
+    assert failure(provider, RefusedError).row == "clear"
 
 
 @pytest.mark.parametrize(

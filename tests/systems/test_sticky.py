@@ -177,6 +177,13 @@ def test_no_expired_token_is_served_and_nobody_waits_longer_than_before(**option
     assert max(server.requests.values()) <= 6
 
 
+@pytest.mark.parametrize("life", [20.7, 300.0])
+@pytest.mark.parametrize(("trip", "timeout"), [(0.5, 2.5), (2.0, 5.0), (6.0, 10.0), (7.0, 10.0)])
+def test_callers_of_a_slow_server_get_a_token_within_their_timeout(life: float, trip: float, timeout: float) -> None:
+    server = Server(life, trip / 2, trip / 2, connect=0.0).serve(LEARNT + 10, timeout)
+    server.check(timeout, 2.2, learnt=0)
+
+
 def test_a_token_that_never_expires_costs_no_wait_and_a_request_an_hour() -> None:
     server = Server(life=None).serve(1)
     assert list(server.waits) == [1] and server.waits[1] < 0.2

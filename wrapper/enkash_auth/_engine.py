@@ -19,6 +19,7 @@ from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
 _DUE = 1.0  # seconds that closing waits for a hook, and for a sign-in that it has cut
+_WRITING = 0.2  # seconds at a sign-in's end to write its answer down in: the process may end with its caller's wait
 
 
 class Engine:
@@ -134,7 +135,8 @@ class Engine:
         return events
 
     def _given(self, flight: Flight) -> SignIn:
-        return SignIn(self.held.account, self.held.cache.record, flight.deadline, partial(self._reread, flight))
+        deadline = flight.deadline.after(-min(_WRITING, self.held.cache.timeout / 20))
+        return SignIn(self.held.account, self.held.cache.record, deadline, partial(self._reread, flight))
 
     def _reread(self, flight: Flight) -> SignIn | Unavailable | None:
         """Read the credentials' source; return as `SignIn.reread` does. The first failure in a row is an event."""

@@ -1,5 +1,6 @@
-"""What files of this user's alone need, those of a file store and that of attempts: a directory, and the boot's id."""
+"""What files of this user's alone need: a directory, the boot's id, and whether the process that wrote still runs."""
 
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,3 +19,20 @@ def boot_id() -> bytes:
         return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
     except OSError:
         return b""
+
+
+def place() -> int:
+    """Return a number for this boot of this machine, and for the namespace of its process ids; 0 without /proc."""
+    try:
+        return zlib.crc32(boot_id() + bytes(Path("/proc/self/ns/pid").readlink()))
+    except OSError:
+        return 0
+
+
+def born(pid: int | str) -> int:
+    """Return when a process started, in ticks since boot; 0 if it has ended, and without /proc."""
+    try:
+        # bytes: a name of 15 bytes at most stands before it, which may end amid a character
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
+    except OSError:
+        return 0

@@ -72,6 +72,13 @@ class Forecast:
         """Return when the token has expired, by its bounds or by this forecast."""
         return min(proven.upper, self._own(proven) + self.gap)
 
+    def due(self, proven: Bounds, end: float) -> float:
+        """Return when a request for the next token leaves: when this one has expired, by `latest`.
+
+        A slow server could not answer by `end` then. It is asked sooner, but not before it probably finds this expired.
+        """
+        return min(self.latest(proven), max(proven.upper - self.trip, end - self.gap))
+
     def probe_in(self, proven: Bounds, now: float) -> float | None:
         """Return the seconds until the next probe, None where none is needed or none is possible.
 

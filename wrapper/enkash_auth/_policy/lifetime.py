@@ -139,7 +139,8 @@ class TokenRecord:
             return next((seconds for seconds in (probe, probe % 1.0) if seconds < left / 2), 0.0)
         if not (self.sticky(now) or self.single_use):
             return 0.0
-        return max(0.0, min(now.until(self.life.upper), self.forecast.latest(self.life.bounds) - now.monotonic))
+        due = self.forecast.due(self.life.bounds, now.monotonic + left) - now.monotonic
+        return max(0.0, min(now.until(self.life.upper), due))
 
     def probe_in(self, now: Moment) -> float | None:
         """Return the seconds until the next probe of a sticky server, None where none is needed."""

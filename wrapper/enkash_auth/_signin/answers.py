@@ -30,7 +30,7 @@ def failure_of(answer: Answer, host: str, retry_after: float | None) -> Refused 
 def read_body(body: bytes) -> tuple[bool, str | None]:
     """Return whether a body is JSON, and the OAuth error code in it; any other text may be a secret."""
     try:
-        found = json.loads(body)
+        found = json.loads(body.decode(json.detect_encoding(body), "replace"))  # a message may be in Latin-1
     except (ValueError, RecursionError):
         return False, None
     error = found.get("error") if isinstance(found, dict) else None
@@ -42,14 +42,22 @@ def has_basic_challenge(challenges: Iterable[str]) -> bool:
     return any(re.search(r"(?:^|,)\s*basic\b", challenge, re.IGNORECASE) for challenge in challenges)
 
 
-def read_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds, an hour at most, that a `Retry-After` asks for (RFC 9110 section 10.2.3), else None."""
+def read_retry_after(value: str, date: str, now: float) -> float | None:
+    """Return the seconds, an hour at most, that a `Retry-After` asks for (RFC 9110 section 10.2.3), else None.
+
+    One that is a date counts from the answer's `Date`: this machine's clock, which says `now`, may be wrong.
+    """
+    if re.fullmatch(r"\d+", value, re.ASCII):
+        return min(float(value), LONGEST_RETRY_AFTER)
+    until, since = _timestamp(value), _timestamp(date)
+    if until is None:
+        return None
+    return min(max(0.0, math.ceil(until - (now if since is None else since))), LONGEST_RETRY_AFTER)
+
+
+def _timestamp(date: str) -> float | None:
     try:
-        if value and re.fullmatch(r"\d+", value, re.ASCII):
-            seconds = float(value)
-        else:
-            date = parsedate_to_datetime(value or "")
-            seconds = math.ceil((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+        found = parsedate_to_datetime(date)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)

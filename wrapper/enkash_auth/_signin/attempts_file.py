@@ -7,7 +7,6 @@ these processes share no token: each of them signs in for itself.
 import json
 import logging
 import os
-import zlib
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import cache, partial
@@ -17,7 +16,7 @@ from typing import TypeVar
 from attrs import evolve
 
 from enkash_auth._forks import forks
-from enkash_auth._machine import boot_id, make_directory
+from enkash_auth._machine import born, make_directory, place
 from enkash_auth._policy.attempts import Attempt, Decision, Ledger
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.lifetime import Moment
@@ -36,6 +35,7 @@ Begun = Attempt | Decision
 _BUSY = Decision(0, Kind.OPEN)
 _PATIENCE = 0.5  # seconds that a step waits for the file; another process keeps it for milliseconds
 _POLL = 0.1  # seconds between two looks while siblings sign in
+_LEAST = 2.0  # seconds that a wait for siblings leaves: a process that ends at its deadline writes no answer down
 _COLUMNS = "(fingerprint TEXT PRIMARY KEY, place INT, monotonic REAL, wall REAL, ledger TEXT)"
 _log = logging.getLogger("enkash_auth")
 
@@ -58,13 +58,14 @@ class Attempts:
 
         After the row `RESET`, a person's, read the credentials' source and begin again with `read`.
         """
+        least = min(_LEAST, self._runtime.now().until(deadline) / 2)
         while True:
             memory, left = None if read else self._memory(fingerprint), self._runtime.now().until(deadline)
             step = partial(self._change, fingerprint, partial(self._begin, deadline, memory), left, read=read)
             begun = exclusively(forks.begins, step) or _BUSY
             if isinstance(begun, Attempt):
                 self._keep(fingerprint, begun)
-            elif begun.row is Kind.OPEN and not begun.attempt and self._runtime.now().until(deadline) > _POLL:
+            elif begun.row is Kind.OPEN and not begun.attempt and self._runtime.now().until(deadline) > _POLL + least:
                 self._runtime.pause(_POLL)
                 continue
             return begun
@@ -78,12 +79,13 @@ class Attempts:
             return ledger, decision
         if (left := now.until(deadline)) < 0:
             return ledger, _BUSY
-        return ledger.started(self._runtime.new_id(), now, (_place(), os.getpid(), _born("self"), int(left) + 1))
+        return ledger.started(self._runtime.new_id(), now, (place(), os.getpid(), born("self"), int(left) + 1))
 
     def record(self, fingerprint: str, attempt: Attempt) -> Decision:
         """Write how an attempt was answered; return what that allows next."""
         self._keep(fingerprint, attempt)
-        self._change(fingerprint, lambda ledger: (ledger.answered(attempt), None), _PATIENCE)
+        # more than once: an open attempt of a process that has ended counts as one that may be a refusal
+        any(self._change(fingerprint, lambda ledger: (ledger.answered(attempt), True), _PATIENCE) for _ in range(4))
         return self._memory(fingerprint).ledger.decide(self._runtime.now())
 
     def reset(self, fingerprint: str) -> bool:
@@ -148,17 +150,20 @@ class Attempts:
         connect = partial(sqlite3.connect, path, timeout=max(0.0, min(_PATIENCE, left)), isolation_level=None)
         # a child forked amid a transaction would find the file locked for ever
         with forks.waiting(), closing(connect()) as file:
-            file.execute("BEGIN IMMEDIATE")
-            file.execute(f"CREATE TABLE IF NOT EXISTS ledgers {_COLUMNS}")
-            row = file.execute("SELECT * FROM ledgers WHERE fingerprint = ?", (fingerprint,)).fetchone()
-            found = _read(row, now) if row else Ledger()
-            ledger, value = change(self._memory(fingerprint).restored(found))
-            if ledger != found:
-                values = (fingerprint, _place(), *now, json.dumps(ledger.to_entry(now)))
-                file.execute("REPLACE INTO ledgers VALUES (?, ?, ?, ?, ?)", values)
-            elif probe:  # on a full or read-only disk all the rest works
-                file.execute("PRAGMA user_version = 0")
-            file.execute("COMMIT")
+            for begin in ("BEGIN", "BEGIN IMMEDIATE"):  # without a lock first: hundreds of processes may wait and look
+                file.execute(begin)
+                file.execute(f"CREATE TABLE IF NOT EXISTS ledgers {_COLUMNS}")
+                row = file.execute("SELECT * FROM ledgers WHERE fingerprint = ?", (fingerprint,)).fetchone()
+                found = _read(row, now) if row else Ledger()
+                ledger, value = change(self._memory(fingerprint).restored(found))
+                if ledger != found and begin != "BEGIN":
+                    values = (fingerprint, place(), *now, json.dumps(ledger.to_entry(now)))
+                    file.execute("REPLACE INTO ledgers VALUES (?, ?, ?, ?, ?)", values)
+                elif probe:  # on a full or read-only disk all the rest works
+                    file.execute("PRAGMA user_version = 0")
+                file.execute("COMMIT")
+                if ledger == found:
+                    break
         self.trouble = ""
         return ledger, value
 
@@ -166,8 +171,8 @@ class Attempts:
 def _read(row: tuple[str, int, float, float, str], now: Moment) -> Ledger:
     """Read a row by the monotonic clock if that has run on since, else by the wall clock, which may have been set."""
     try:
-        _, place, monotonic, wall, text = row
-        same = place == _place() and monotonic <= now.monotonic
+        _, where, monotonic, wall, text = row
+        same = where == place() and monotonic <= now.monotonic
         age = now.monotonic - monotonic if same else max(0.0, now.wall - wall)
         return Ledger.from_entry(json.loads(text), now.after(-age))
     except (KeyError, TypeError, ValueError):
@@ -176,22 +181,5 @@ def _read(row: tuple[str, int, float, float, str], now: Moment) -> Ledger:
 
 def _runs(attempt: Attempt, now: Moment) -> bool:
     """Whether an open attempt may still be answered: its time is not over, and its process has not ended."""
-    place, pid, born, seconds = attempt.owner
-    return attempt.start.after(seconds).until(now) < 0 and (place != _place() or _born(pid) == born)
-
-
-def _place() -> int:
-    """Return a number for this boot of this machine, and for the namespace of its process ids; 0 without /proc."""
-    try:
-        return zlib.crc32(boot_id() + bytes(Path("/proc/self/ns/pid").readlink()))
-    except OSError:
-        return 0
-
-
-def _born(pid: int | str) -> int:
-    """Return when a process started, in ticks since boot; 0 if it has ended, and without /proc."""
-    try:
-        # bytes: a name of 15 bytes at most stands before it, which may end amid a character
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
-    except OSError:
-        return 0
+    where, pid, since, seconds = attempt.owner
+    return attempt.start.after(seconds).until(now) < 0 and (where != place() or born(pid) == since)

@@ -175,5 +175,8 @@ class Gateway:
             if status == 200:
                 raise
         if status != 200:
-            after = read_retry_after(response.headers.get("Retry-After"), call.runtime.wall())
+            head, now = response.headers, call.runtime.wall()
+            # a server and a proxy before it may say it each
+            waits = [read_retry_after(value, head.get("Date", ""), now) for value in head.get_list("Retry-After")]
+            after = max((seconds for seconds in waits if seconds is not None), default=None)
             raise StoppedError(failure_of(call.answer, self.host, after))

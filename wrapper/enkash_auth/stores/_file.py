@@ -76,6 +76,8 @@ class FileStore:
     def lock(self, key: str, seconds: float) -> Lock | None:
         lease = Lease(f"{key}.lease", self._release)
         self._make()
+        if self._read(lease.key):  # without the file's lock: hundreds of processes may ask, and the holder needs it
+            return None
         with self._alone(lease.key):
             if self._read(lease.key):
                 return None
