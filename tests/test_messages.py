@@ -103,15 +103,22 @@ def test_a_message_says_what_where_and_what_to_do(
     checked(lambda: fail(server), where, what)
 
 
+def test_a_line_break_at_a_paths_end_shows_and_breaks_no_line(settings: pytest.MonkeyPatch) -> None:
+    """As a block of YAML brings it."""
+    settings.setenv("ENKASH_PASSWORD_FILE", "/run/enkash/password\n")
+    checked(Credentials.load, r"/run/enkash/password\n does not exist", "ENKASH_PASSWORD_FILE")
+
+
 @pytest.mark.parametrize(
     ("host", "looked_up", "cause"),
     [
         ("http://127.0.0.1:1", None, "connection refused"),
         (f"https://{HOST}", socket.gaierror(-2, "Name or service not known"), "unknown host"),
         (f"https://{HOST}", TimeoutError(), "timeout"),
+        ("https://[2001:db8::1]", TimeoutError(), "timeout"),
         ("", None, r"certificate verify failed \(unable to get local issuer certificate\)"),
     ],
-    ids=["refused", "unknown", "slow", "untrusted"],
+    ids=["refused", "unknown", "slow", "IPv6", "untrusted"],
 )
 def test_a_connection_that_fails_names_host_port_and_cause(
     settings: pytest.MonkeyPatch, tls: Any, host: str, looked_up: Exception | None, cause: str
@@ -119,7 +126,7 @@ def test_a_connection_that_fails_names_host_port_and_cause(
     if looked_up:
         settings.setattr(socket, "getaddrinfo", Mock(side_effect=looked_up))
     url = httpx.URL(host or tls.url)
-    place = f"{url.host}:{url.port or 443}"
+    place = url.netloc.decode() + ("" if url.port else ":443")
     with TokenProvider(credentials(base_url=str(url))) as provider:
         said = checked(provider.token, place, f"^no token: cannot connect to {re.escape(place)}: {cause}\\. ")
     assert "run 'enkash-auth doctor'" in said
