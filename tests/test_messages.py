@@ -46,6 +46,12 @@ def closed(server: Server) -> None:
     provider.token()
 
 
+def resets(server: Server) -> None:
+    store = stores.FileStore("/proc/enkash")  # where nobody can make a directory
+    with TokenProvider(credentials(), transport=server.transport, store=store, on_store_error="raise") as provider:
+        provider.reset()
+
+
 # what fails; where; what happened
 CASES: list[tuple[str, Fail, str, str]] = [
     ("missing", lambda _: Credentials.load(), "ENKASH_PASSWORD", "missing"),
@@ -59,6 +65,7 @@ CASES: list[tuple[str, Fail, str, str]] = [
     ("no url", lambda _: credentials(base_url="canary"), "ENKASH_BASE_URL", "must be an https URL"),
     ("profile", lambda _: Credentials.load(profile="uat"), "/config.toml", "does not exist"),
     ("origins", lambda _: EnkashAuth(TokenProvider(credentials()), ["a.example"]), "origin 1", "must be an https URL"),
+    ("reset", resets, "/proc/enkash", "the reset may not be saved"),
     ("closed", closed, HOST, "closed"),
     ("timeout", lambda _: TokenProvider(credentials(), timeout=0), "timeout", "positive"),
     ("on_store_error", signs_in(answer(200), on_store_error="x"), "on_store_error", "continue"),
