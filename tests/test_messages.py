@@ -78,6 +78,8 @@ CASES: list[tuple[str, Fail, str, str]] = [
     ("refused", signs_in(answer(400, error="invalid_grant")), HOST, "wrong password or locked .* Correct the password"),
     ("client", signs_in(answer(401, error="invalid_client")), HOST, "wrong client id or client secret. Correct it"),
     ("maybe", signs_in(answer(403)), HOST, "may be a refusal. Check"),
+    ("not found", signs_in(httpx.Response(404)), HOST, r"the sign-in \(404\)\. Compare .* ENKASH_BASE_URL .* Check"),
+    ("redirect", signs_in(httpx.Response(302)), HOST, r"the sign-in \(302\)\. Compare .* ENKASH_BASE_URL .* Check"),
     ("503", signs_in(httpx.Response(503, headers={"Retry-After": "30"})), HOST, "status 503. Retry in 30 s"),
     ("no token", signs_in(answer(200)), HOST, "is missing or .* may be a refusal. Check password .* report a bug"),
     ("silence", signs_in(httpx.ReadTimeout("canary"), timeout=1), HOST, "no answer within"),
