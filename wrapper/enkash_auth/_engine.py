@@ -17,7 +17,7 @@ from ._signin.account import Account, Signer, SignIn, Source
 from .errors import ConfigurationError
 from .events import Event, OnEvent, describe, publish
 
-_EVENTS_DUE = 1.0  # seconds that closing waits for a hook
+_EVENTS_DUE = 1.0  # seconds that closing waits for a hook, and for what a sign-in writes at its end
 
 
 class Engine:
@@ -186,7 +186,9 @@ class Engine:
 
     def close(self) -> None:
         """Forget the token, and cut the connections; events that are due are published first."""
-        ended = self.held.ended
+        flight, ended = self.held.flight, self.held.ended
+        if flight and flight.end <= self.runtime.monotonic():
+            ended = flight  # its caller's time is over, too: an exit now would leave its attempt open, as a kill does
         if ended and not ended.runs_here():
             ended.published.wait(_EVENTS_DUE)
         self.held.close()
