@@ -78,7 +78,13 @@ def test_closing_keeps_nobody_waiting_for_a_request_that_cannot_be_cut(server: S
 
 def test_closing_waits_until_silence_is_written_down(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A command ends with its caller's time: an attempt that it left open would count as a killed process's."""
-    path = tmp_path / "attempts.db"
+    path, record = tmp_path / "attempts.db", Attempts.record
+
+    def slow(*given: Any) -> Any:  # as a disk is
+        threading.Event().wait(0.1)
+        return record(*given)
+
+    environment.setattr(Attempts, "record", slow)
     environment.setenv("ENKASH_ATTEMPTS", str(path))
     with Sandbox(outage="silence") as sandbox:
         with pytest.raises(UnavailableError), TokenProvider(sandbox.credentials(), timeout=0.3) as provider:
