@@ -558,6 +558,7 @@ def test_the_doctor_names_where_settings_come_from(shell: Shell, tmp_path: Path)
         ({"ENKASH_BASE_URL": NOBODY}, "connection", "fail", "no answer from 127.0.0.1:1: connection refused; check"),
         ({"ENKASH_ORIGINS": ""}, "origins", "ok", "in ENKASH_ORIGINS"),
         ({"ENKASH_ORIGINS": "https://127.0.0.1/api"}, "origins", "ok", "tokens go to https://127.0.0.1:443 only"),
+        ({"ENKASH_ORIGINS": "https://[::1]/api"}, "origins", "ok", "tokens go to https://[::1]:443 only"),
         ({"ENKASH_ORIGINS": "http://a.example"}, "origins", "fail", "ENKASH_ORIGINS: origin 1 must be https"),
         ({"ENKASH_ORIGINS": "https://api.example"}, "DNS", "fail", "api.example has no address: check ENKASH_ORIGINS"),
         ({"ENKASH_BASE_URL": "https://api.example"}, "DNS", "fail", "api.example has no address: check ENKASH_BASE_"),

@@ -18,9 +18,10 @@ from enkash_auth import TokenProvider
 from enkash_auth._policy.classification import Kind
 from enkash_auth._policy.outcome import Unavailable
 from enkash_auth._provider import engine_of
-from enkash_auth._runtime import Runtime
+from enkash_auth._runtime import Runtime, current_runtime
 from enkash_auth._signin.attempts_file import Attempts
 from enkash_auth.errors import ConfigurationError, UnavailableError
+from enkash_auth.testing import Sandbox
 from tls_server import ANSWER, TlsServer
 
 
@@ -87,6 +88,23 @@ def test_closing_keeps_nobody_waiting_for_a_request_that_cannot_be_cut(server: S
     finally:
         go.set()
     wait_for_sign_ins()
+
+
+def test_closing_waits_until_silence_is_written_down(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A command ends with its caller's time: an attempt that it left open would count as a killed process's."""
+    path, record = tmp_path / "attempts.db", Attempts.record
+
+    def slow(*given: Any) -> Any:  # as a disk is
+        threading.Event().wait(0.1)
+        return record(*given)
+
+    environment.setattr(Attempts, "record", slow)
+    environment.setenv("ENKASH_ATTEMPTS", str(path))
+    with Sandbox(outage="silence") as sandbox:
+        with pytest.raises(UnavailableError), TokenProvider(sandbox.credentials(), timeout=0.3) as provider:
+            provider.token()
+        ledger, _ = Attempts(path, current_runtime()).look(sandbox.credentials().fingerprint())
+    assert [attempt.kind for attempt in ledger.attempts] == [Kind.UNKNOWN]
 
 
 def test_a_closed_provider_says_so_in_a_child_too(provider: TokenProvider) -> None:

@@ -4,6 +4,7 @@ import gc
 import gzip
 import re
 import socket
+import sys
 import threading
 import time
 import zlib
@@ -236,6 +237,15 @@ def test_a_proxy_that_cannot_be_used_is_named(environment: pytest.MonkeyPatch, s
     with pytest.raises(ConfigurationError, match=name) as caught:
         TokenProvider(credentials())
     assert caught.value.__context__ is None
+    assert_clean(caught.value)
+
+
+def test_what_a_socks_proxy_needs_is_named(environment: pytest.MonkeyPatch) -> None:
+    environment.setitem(sys.modules, "socksio", None)
+    environment.setenv("HTTPS_PROXY", "socks5://user:canary@proxy")
+    environment.delenv("https_proxy", raising=False)
+    with pytest.raises(ConfigurationError, match=r"httpx\[socks\]") as caught:
+        TokenProvider(credentials())
     assert_clean(caught.value)
 
 

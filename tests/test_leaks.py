@@ -131,7 +131,14 @@ FORMS: dict[str, tuple[str, Callable[[Sandbox, TokenProvider], str]]] = {
     "an expired token": ("access token", expired),
     "a password in a form": ("password", lambda *_: "a+b%26%C3%A7+d%25%22e"),
     "a password in a path": ("password", lambda *_: "a%20b%26%C3%A7%20d%25%22e"),
+    "a password in a URL, in other letters": ("password", lambda *_: "https://a.example/a%20b&%c3%a7%20d%25%22e"),
     "a password in JSON": ("password", lambda *_: r"a b&\u00e7 d%\"e"),
+    "a password in JSON of UTF-8": ("password", lambda *_: r"a b&ç d%\"e"),
+    "a password in ASCII": ("password", lambda *_: r"a b&\xe7 d%" '"e'),
+    "a password in bytes": ("password", lambda sandbox, _: str({"password": sandbox.password.encode()})),
+    "a password over lines that end where it has a blank": ("password", lambda *_: 'a\n b&ç\nd%"e'),
+    "a password in a narrow table": ("password", lambda *_: '│ a b&  │\n│ ç d%" │\n│ e     │'),
+    "a coloured password": ("password", lambda *_: 'a b\x1b[1;36m&ç\x1b[0m d%"e'),
     "a password after its rotation": ("password", lambda sandbox, _: rotated(sandbox)),
 }
 

@@ -46,6 +46,12 @@ def closed(server: Server) -> None:
     provider.token()
 
 
+def resets(server: Server) -> None:
+    store = stores.FileStore("/proc/enkash")  # where nobody can make a directory
+    with TokenProvider(credentials(), transport=server.transport, store=store, on_store_error="raise") as provider:
+        provider.reset()
+
+
 # what fails; where; what happened
 CASES: list[tuple[str, Fail, str, str]] = [
     ("missing", lambda _: Credentials.load(), "ENKASH_PASSWORD", "missing"),
@@ -59,6 +65,7 @@ CASES: list[tuple[str, Fail, str, str]] = [
     ("no url", lambda _: credentials(base_url="canary"), "ENKASH_BASE_URL", "must be an https URL"),
     ("profile", lambda _: Credentials.load(profile="uat"), "/config.toml", "does not exist"),
     ("origins", lambda _: EnkashAuth(TokenProvider(credentials()), ["a.example"]), "origin 1", "must be an https URL"),
+    ("reset", resets, "/proc/enkash", "the reset may not be saved"),
     ("closed", closed, HOST, "closed"),
     ("timeout", lambda _: TokenProvider(credentials(), timeout=0), "timeout", "positive"),
     ("on_store_error", signs_in(answer(200), on_store_error="x"), "on_store_error", "continue"),
@@ -71,6 +78,8 @@ CASES: list[tuple[str, Fail, str, str]] = [
     ("refused", signs_in(answer(400, error="invalid_grant")), HOST, "wrong password or locked .* Correct the password"),
     ("client", signs_in(answer(401, error="invalid_client")), HOST, "wrong client id or client secret. Correct it"),
     ("maybe", signs_in(answer(403)), HOST, "may be a refusal. Check"),
+    ("not found", signs_in(httpx.Response(404)), HOST, r"the sign-in \(404\)\. Compare .* ENKASH_BASE_URL .* Check"),
+    ("redirect", signs_in(httpx.Response(302)), HOST, r"the sign-in \(302\)\. Compare .* ENKASH_BASE_URL .* Check"),
     ("503", signs_in(httpx.Response(503, headers={"Retry-After": "30"})), HOST, "status 503. Retry in 30 s"),
     ("no token", signs_in(answer(200)), HOST, "is missing or .* may be a refusal. Check password .* report a bug"),
     ("silence", signs_in(httpx.ReadTimeout("canary"), timeout=1), HOST, "no answer within"),
@@ -103,15 +112,22 @@ def test_a_message_says_what_where_and_what_to_do(
     checked(lambda: fail(server), where, what)
 
 
+def test_a_line_break_at_a_paths_end_shows_and_breaks_no_line(settings: pytest.MonkeyPatch) -> None:
+    """As a block of YAML brings it."""
+    settings.setenv("ENKASH_PASSWORD_FILE", "/run/enkash/password\n")
+    checked(Credentials.load, r"/run/enkash/password\n does not exist", "ENKASH_PASSWORD_FILE")
+
+
 @pytest.mark.parametrize(
     ("host", "looked_up", "cause"),
     [
         ("http://127.0.0.1:1", None, "connection refused"),
         (f"https://{HOST}", socket.gaierror(-2, "Name or service not known"), "unknown host"),
         (f"https://{HOST}", TimeoutError(), "timeout"),
+        ("https://[2001:db8::1]", TimeoutError(), "timeout"),
         ("", None, r"certificate verify failed \(unable to get local issuer certificate\)"),
     ],
-    ids=["refused", "unknown", "slow", "untrusted"],
+    ids=["refused", "unknown", "slow", "IPv6", "untrusted"],
 )
 def test_a_connection_that_fails_names_host_port_and_cause(
     settings: pytest.MonkeyPatch, tls: Any, host: str, looked_up: Exception | None, cause: str
@@ -119,7 +135,7 @@ def test_a_connection_that_fails_names_host_port_and_cause(
     if looked_up:
         settings.setattr(socket, "getaddrinfo", Mock(side_effect=looked_up))
     url = httpx.URL(host or tls.url)
-    place = f"{url.host}:{url.port or 443}"
+    place = url.netloc.decode() + ("" if url.port else ":443")
     with TokenProvider(credentials(base_url=str(url))) as provider:
         said = checked(provider.token, place, f"^no token: cannot connect to {re.escape(place)}: {cause}\\. ")
     assert "run 'enkash-auth doctor'" in said

@@ -145,6 +145,8 @@ def test_a_message_names_the_place_of_any_client() -> None:
     cluster = SimpleNamespace(nodes_manager=SimpleNamespace(startup_nodes={"a:6379": None, "b:6379": None}))
     places = {
         "db:6380": redis.Redis(host="db", port=6380),
+        "[::1]:6379": client_from_url("redis://[::1]"),
+        "localhost:6379": client_from_url("redis://"),
         "/run/valkey.sock": redis.Redis(unix_socket_path="/run/valkey.sock"),
         "service tokens of a Sentinel": client_from_url("redis+sentinel://host/tokens"),
         "cluster at a:6379, b:6379": cluster,

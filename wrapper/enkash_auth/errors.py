@@ -1,5 +1,6 @@
 """Errors, one class per next step: fix the settings, call a person, retry later, report a bug."""
 
+import re
 from typing import Any
 
 
@@ -14,7 +15,8 @@ class EnkashAuthError(Exception):
     def __init__(
         self, message: str, *, retry_after: float | None = None, row: str | None = None, passwords: int = 0
     ) -> None:
-        super().__init__(message)
+        # one line of a log: a path that a setting names may end with a line break, which nobody would see
+        super().__init__(re.sub(r"[\x00-\x1f\x7f]", lambda found: ascii(found[0])[1:-1], message))
         self.retry_after = retry_after  # one a line: nox -s api passes over a tuple
         self.row = row
         self.passwords = passwords

@@ -68,7 +68,7 @@ class Shared:
             self._carry_out(member.reset(self._runtime.new_id(), given.deadline), given)
             return
         except StoreError as error:
-            why = str(error)
+            why = f"the reset may not be saved: {error}"
         if self._strict:
             raise Unavailable(why, account.identity.host).to_exception()
 

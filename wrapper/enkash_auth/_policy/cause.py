@@ -14,6 +14,11 @@ _WORDS = {  # for what httpx and redis-py raise without a cause
 }
 
 
+def address(host: object, port: object) -> str:
+    """Return a host and its port as a URL has them, the colons of IPv6 between brackets."""
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
 def cause_of(error: BaseException) -> str:
     """Return what the system said, from an exception's chain, else its class: no text of a library or a server."""
     link: BaseException | None = error

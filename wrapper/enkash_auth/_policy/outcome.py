@@ -70,6 +70,8 @@ class Refused:
         text, advice = _REFUSALS.get(row, ("answered with {}, which may be a refusal", _CHECK))
         if not self.status:
             text = "gave no answer to a password, and may have refused it"
+        if advice == _CHECK and (self.status in (404, 405) or 300 <= self.status < 400):
+            advice = f"Compare host and path of ENKASH_BASE_URL with EnKash's. {_CHECK}"
         message = _message(f"{self.host} {text.format(code)}", advice, self.limit)
         known = {"retry_after": self.retry_after, **_attempts(self.limit)}
         return RefusedError(message, status=self.status, error=self.error, **known)

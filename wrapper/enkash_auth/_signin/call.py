@@ -12,6 +12,7 @@ import httpx
 from attrs import field, frozen, mutable
 
 from enkash_auth._forks import forks
+from enkash_auth._policy.cause import address
 from enkash_auth._policy.classification import Answer
 from enkash_auth._policy.lifetime import Moment
 from enkash_auth._policy.outcome import Outcome, Unavailable
@@ -57,7 +58,7 @@ class Call:
             self.check_time()
             self.sent = self.runtime.now()
         elif name.endswith("connect_tcp.started"):  # to a proxy, perhaps
-            self.target = f"{info['host']}:{info['port']}"
+            self.target = address(info["host"], info["port"])
         elif name.endswith(("connect_tcp.complete", "start_tls.complete")):
             connection = info["return_value"].get_extra_info("socket")
             self.sockets = [connection] if isinstance(connection, socket.socket) else []

@@ -10,7 +10,7 @@ import httpx
 from attrs import evolve
 
 from enkash_auth._forks import forks
-from enkash_auth._policy.cause import cause_of
+from enkash_auth._policy.cause import address, cause_of
 from enkash_auth._policy.classification import Answer
 from enkash_auth._policy.lifetime import LONG_AGO, Moment
 from enkash_auth._policy.outcome import Issued, Malformed, Outcome, Unavailable
@@ -76,12 +76,12 @@ class Gateway:
             http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))  # each sign-in stands alone
             return client
         except (ImportError, ValueError, httpx.InvalidURL) as error:
-            why = type(error).__name__
+            why = "a SOCKS one needs httpx[socks]" if isinstance(error, ImportError) else type(error).__name__
         raise ConfigurationError(f"HTTPS_PROXY, HTTP_PROXY, ALL_PROXY or NO_PROXY: httpx cannot use it ({why}); fix it")
 
     def grant(self, deadline: Moment, runtime: Runtime, leaves: float = LONG_AGO) -> Reply:
         """Send one token request (RFC 6749 section 4.3) until `deadline`; its header leaves at `leaves` (monotonic)."""
-        now, target = runtime.now(), f"{self.host}:{self.origin[2]}"
+        now, target = runtime.now(), address(*self.origin[1:])
         given = self._transport is not None  # and may send the password without reading the body here
         call = Call(self.host, deadline, runtime, now, now.until(deadline), leaves, target, departed=given)
         current_call.set(call)

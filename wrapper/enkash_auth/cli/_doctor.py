@@ -8,6 +8,7 @@ from importlib.metadata import distributions, requires
 import httpx
 
 from enkash_auth._policy.attempts import Ledger
+from enkash_auth._policy.cause import address
 from enkash_auth._provider import TokenProvider
 from enkash_auth._runtime import NoThreadError
 from enkash_auth._settings.credentials import Credentials, Secret
@@ -124,7 +125,8 @@ def _origins(profile: str | None, credentials: Credentials) -> Iterator[Finding]
     except ConfigurationError as error:
         yield fail("origins", str(error))
         return
-    named = ", ".join(f"{scheme}://{host}:{port}" for scheme, host, port in sorted(listed or {credentials.origin}))
+    origins = sorted(listed or {credentials.origin})
+    named = ", ".join(f"{scheme}://{address(host, port)}" for scheme, host, port in origins)
     advice = "" if listed else "; name APIs on other hosts in ENKASH_ORIGINS, or in code: EnkashAuth(origins=...)"
     yield ok("origins", f"tokens go to {named} only{advice}")
     for origin in sorted(listed - {credentials.origin}):

@@ -11,7 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from enkash_auth._policy.cause import cause_of
+from enkash_auth._policy.cause import address, cause_of
 from enkash_auth._runtime import call_within
 from enkash_auth._settings.credentials import Credentials
 from enkash_auth._settings.origin import Origin
@@ -46,7 +46,7 @@ def look_at_host(credentials: Credentials) -> Iterator[Finding]:
     try:  # a server that drips headers outlasts every timeout of httpx
         yield from call_within(3 * _PATIENCE, partial(_ask, f"{credentials.base_url}/oauth/token"))
     except (httpx.HTTPError, TimeoutError) as error:
-        target = f"{host}:{port}" + (", through the proxy that is set" if _proxied(scheme, host) else "")
+        target = address(host, port) + (", through the proxy that is set" if _proxied(scheme, host) else "")
         yield fail("connection", _trouble(error, target))
 
 

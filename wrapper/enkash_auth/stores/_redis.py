@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
 
+from enkash_auth._policy.cause import address
 from enkash_auth.errors import ConfigurationError
 
 from ._protocol import Lease, Lock, store_errors
@@ -173,7 +174,7 @@ def place_of(client: Any) -> str:
     if service := getattr(pool, "service_name", None):
         return f"service {service} of a Sentinel"
     options = getattr(pool, "connection_kwargs", {})
-    return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+    return str(options.get("path") or address(options.get("host", "localhost"), options.get("port", 6379)))
 
 
 def _sentinel_pools(client: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
 import warnings
@@ -12,10 +13,13 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote, quote_plus
+from urllib.parse import unquote, unquote_plus
 
 if TYPE_CHECKING:
     from ._sandbox import Sandbox
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # rich colours a number in the middle of a word
+_BREAK = re.compile(r"[\s|\u2502\u2503]+")  # a narrow terminal breaks lines, between the borders of a table, too
 
 
 class LeakCheck:
@@ -156,14 +160,28 @@ def _with_causes(error: BaseException) -> list[BaseException]:
 
 
 def _forms(secrets: Iterable[str]) -> set[str]:
-    """How the secrets show: as they are, in a URL or a form, in JSON, in a repr."""
+    """How the secrets show: as they are, in JSON with and without other letters than ASCII's, in a repr, as bytes."""
     return {
         form
         for text in secrets
-        for form in (text, quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1], repr(text)[1:-1])
+        for form in (
+            text,
+            json.dumps(text)[1:-1],
+            json.dumps(text, ensure_ascii=False)[1:-1],
+            repr(text)[1:-1],
+            ascii(text)[1:-1],
+            repr(text.encode())[2:-1],
+        )
     }
 
 
 def _found(secrets: dict[str, set[str]], text: str) -> list[str]:
-    unwrapped = "".join(text.split())  # a narrow terminal or a table breaks lines
-    return [name for name, forms in secrets.items() if any(form in text or form in unwrapped for form in forms)]
+    plain = _COLOUR.sub("", text)
+    texts = plain, unquote(plain), unquote_plus(plain)  # of a URL or a form, whichever letters its writer quotes
+    joined = [_BREAK.sub("", one) for one in texts]
+    return [
+        name
+        for name, forms in secrets.items()
+        if any(form in one for form in forms for one in texts)
+        or any(_BREAK.sub("", form) in one for form in forms for one in joined)
+    ]
