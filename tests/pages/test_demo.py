@@ -10,8 +10,6 @@ import pytest
 
 from enkash_auth import Credentials
 
-pytestmark = pytest.mark.once
-
 
 @pytest.fixture
 def demo(monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -20,7 +20,6 @@ from enkash_auth.events import Kind
 from enkash_auth.testing import Sandbox
 
 WALL = """<meta http-equiv="Content-Security-Policy" content="default-src 'self'; img-src data:">"""
-pytestmark = pytest.mark.once  # what a page says is the same on each interpreter
 DOCS = Path(__file__).parents[2] / "docs"
 
 

@@ -17,8 +17,6 @@ import pytest
 from enkash_auth.testing import Sandbox
 from valkey_server import Valkey, free_port
 
-# The frameworks are tested elsewhere: what is asked here is whether the examples fit them.
-pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -23,8 +23,6 @@ from enkash_auth.testing import Sandbox
 from test_examples import EXAMPLES, imported
 from valkey_server import Valkey, free_port
 
-pytestmark = pytest.mark.once  # the servers' own clients are tested elsewhere
-
 Said = tuple[int, dict[str, str], bytes]
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-# Each starts a pytest of its own, with plugins that the interpreter's version is nothing to.
-pytestmark = pytest.mark.once
 
 GUIDE = Path(__file__).parents[2] / "docs" / "testing.md"
 *TESTS, SCRIPT = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)

@@ -18,7 +18,6 @@ LONGEST = {"server_error": 31, "silence": 31, "user_database_down": 31, "html_50
 OUTAGE, PHASES = 60.0, range(0, 60, 10)  # seconds; when the token ends within the outage
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("processes", [1, 3])
 @pytest.mark.parametrize("kind", LONGEST)
 def test_proven_credentials_have_a_token_soon_after_an_outage(clock: Clock, kind: str, processes: int) -> None:

@@ -17,7 +17,6 @@ from enkash_auth.testing import Sandbox
 from test_lifecycle import FORKS, HEADER
 from valkey_server import Valkey
 
-pytestmark = pytest.mark.once
 THOROUGH = pytest.mark.thorough
 CROWD = 20
 SIZES = {"fork": CROWD, "preload": CROWD, "spawn": 3}  # a spawned process costs a second

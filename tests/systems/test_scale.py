@@ -13,7 +13,6 @@ from scale import LATENCY, Run
 GAP, GRANT, POLLS = 2 * LATENCY + 0.15, LATENCY, 0.3  # seconds; the last: of two looks at the store
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("sticky", "first", "later", "longest"),
     [(False, 2, 2, GRANT + POLLS), (True, 5, 2.2, GAP + GRANT + POLLS)],
@@ -32,7 +31,6 @@ def test_a_fleet_costs_its_token_server_no_more_than_one_process(
     assert max(run.store.seconds.values()) <= 10 * 30
 
 
-@pytest.mark.once
 def test_a_slow_sticky_server_costs_a_fleet_no_failed_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request under a lease has 5 s."""
     monkeypatch.setattr(scale, "LATENCY", 3.0)

@@ -16,8 +16,6 @@ from enkash_auth.testing import StoreContract
 from enkash_auth.testing._later import in_child
 from valkey_sets import Servers, allow, cluster, cluster_store, documented_rights, primary_and_replica, use, wait_for
 
-pytestmark = pytest.mark.once
-
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Servers]:

@@ -27,6 +27,5 @@ def test_a_room_may_import_a_neighbour_and_a_lower_room_only(tmp_path: Path, roo
     assert len(against(tmp_path)) == found
 
 
-@pytest.mark.once
 def test_the_picture_in_contributing_is_drawn_from_the_source() -> None:
     assert f"```mermaid\n{picture()}\n```" in CONTRIBUTING.read_text(encoding="utf-8")

@@ -20,7 +20,6 @@ from enkash_auth._settings.environment import load_token_store
 from enkash_auth.errors import EnkashAuthError
 from enkash_auth.testing import Sandbox
 
-pytestmark = pytest.mark.once  # what a server says is the same on each interpreter
 ROOT = Path(__file__).parents[2]
 URL, HOST = "https://uat.example", "uat.example"
 Run = Callable[[httpx.BaseTransport], list[str]]

@@ -6,8 +6,6 @@ import explore
 from enkash_auth._policy import attempts, classification
 from enkash_auth._policy.classification import Answer
 
-pytestmark = pytest.mark.once
-
 
 @pytest.mark.parametrize("proven", [False, True])
 @pytest.mark.parametrize("fine", [False, True])

@@ -7,7 +7,6 @@ import pytest
 
 import mutations
 
-pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[2]
 
 
