@@ -17,7 +17,6 @@ import pytest
 from enkash_auth.testing import Sandbox
 from valkey_server import Valkey, free_port
 
-
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 PAGES = [ROOT / "docs" / "examples.md", ROOT / "docs" / "recipes.md"]

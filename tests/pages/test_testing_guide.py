@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-
 GUIDE = Path(__file__).parents[2] / "docs" / "testing.md"
 *TESTS, SCRIPT = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
 WRONG_NUMBER = TESTS[0].replace("requests(2)", "requests(1)")
