@@ -156,6 +156,7 @@ def test_a_broken_store_fails(make: Callable[[], Broken], rule: str) -> None:
     store.close()
 
 
+@pytest.mark.thorough
 def test_a_shared_connection_is_found_also_if_the_parent_begins_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a busy machine: by then a child that had not waited for it would have ended."""
     start = threading.Thread.start

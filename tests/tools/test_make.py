@@ -32,6 +32,7 @@ def test_a_path_may_hold_blanks(tmp_path: Path) -> None:
 
 
 @needs_make
+@pytest.mark.thorough
 def test_pip_installs_uv_into_the_environment_whatever_is_set_elsewhere(tmp_path: Path) -> None:
     wheel = tmp_path / "uv-1-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as file:
