@@ -51,13 +51,11 @@ class Direct:
                 return self.sign_in(changed) if isinstance(changed, SignIn) else given.result(changed)
             begun = self.attempts.begin(fingerprint, given.deadline, read=True)
         if isinstance(begun, Decision):
-            begun = evolve(begun, kept=not self.attempts.trouble)
-            return given.result(begun.failure(host, self.runtime.monotonic()))
+            return given.result(evolve(begun, kept=not self.attempts.trouble).failure(host, self.runtime.monotonic()))
         outcome, answer = self.request(given, now.monotonic + pause)
         decision = self.attempts.record(fingerprint, begun.answered(answer))
         if not isinstance(outcome, TokenRecord):
-            decision = evolve(decision, kept=not self.attempts.trouble)
-            outcome = decision.limiting(outcome, self.runtime.monotonic())
+            outcome = evolve(decision, kept=not self.attempts.trouble).limiting(outcome, self.runtime.monotonic())
         return given.result(outcome, 1)
 
     def request(self, given: SignIn, leaves: float) -> tuple[TokenRecord | Failure, Answer]:
