@@ -322,7 +322,8 @@ class TestForks:
         with ThreadPoolExecutor() as pool, server.provider(store=store) as provider:
             parent = pool.submit(hears, provider)
             server.wait_for_request()
-            child = in_child(lambda: go.set() is None and os.read(answered, 99) == hears(provider))
+            # not `go.set()`: another thread may hold the event's lock at the fork, when it begins to wait
+            child = in_child(lambda: server.answers(answer) is None and os.read(answered, 99) == hears(provider))
             go.set()
             os.write(answers, parent.result())
             assert child()
