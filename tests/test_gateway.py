@@ -263,6 +263,15 @@ def test_the_request_is_what_the_spec_says(server: Server) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("timeout", "seconds"), [(10, 9.8), (1, 0.95)])
+def test_a_request_ends_before_its_callers_wait_so_that_silence_is_written_down_first(
+    server: Server, clock: Clock, timeout: float, seconds: float
+) -> None:
+    with server.provider(timeout=timeout) as provider:
+        provider.token()
+    assert server.requests[0].extensions["timeout"]["read"] == pytest.approx(seconds)
+
+
 def test_a_password_is_not_sent_once_connecting_has_taken_all_the_time(server: Server, provider: TokenProvider) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         request.extensions["trace"]("http11.send_request_headers.started", {"request": request})  # as httpcore does
