@@ -198,6 +198,11 @@ def test_a_service_that_leaks_nothing_passes(
     assert "Token" in capsys.readouterr().out
 
 
+def test_a_password_of_bars_does_not_show_in_everything() -> None:
+    with LeakCheck(Sandbox(password="| |")):
+        print("nothing")
+
+
 @pytest.mark.parametrize(("kind", "text"), [(ValueError, "mine"), (AssertionError, "mine, a comparison of {}")])
 def test_an_error_without_a_secret_and_the_tests_own_assertion_pass_through(
     sandbox: Sandbox, kind: type[Exception], text: str

@@ -183,5 +183,5 @@ def _found(secrets: dict[str, set[str]], text: str) -> list[str]:
         name
         for name, forms in secrets.items()
         if any(form in one for form in forms for one in texts)
-        or any(_BREAK.sub("", form) in one for form in forms for one in joined)
+        or any((bare := _BREAK.sub("", form)) and bare in one for form in forms for one in joined)  # it may be all bars
     ]
